@@ -21,6 +21,8 @@ mod crowd;
 mod failover;
 #[path = "fleet/fan_out.rs"]
 mod fan_out;
+#[path = "fleet/measured.rs"]
+mod measured;
 #[path = "fleet/round_trips.rs"]
 mod round_trips;
 
@@ -40,32 +42,18 @@ mod support {
 }
 
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
+use measured::{mebibytes, setup};
 use serde_json::json;
-use support::daemon::{ADMIN_KEY, Daemon, Setup};
+use support::daemon::{ADMIN_KEY, Daemon};
 use support::scripted_gateway::{Behaviour, Fault, Form, ScriptedGateway, Step};
 use support::wait::{self, Stopwatch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Tells the second incarnation of this process from the first.
-const LIMITED: &str = "FLEET_BENCH_HAS_FILES";
-
 fn main() {
-    // a thousand gateways in this process are more files than a shell usually allows
-    if std::env::var_os(LIMITED).is_none() {
-        let own = std::env::current_exe().expect("its own path");
-        let error = Command::new("sh")
-            .args(["-c", "ulimit -n 16384; exec \"$0\" \"$@\""])
-            .arg(own)
-            .args(std::env::args_os().skip(1))
-            .env(LIMITED, "1")
-            .exec();
-        panic!("sh does not run: {error}");
-    }
+    measured::with_many_files();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     if runs("requests") {
@@ -97,31 +85,6 @@ fn main() {
     }
 }
 
-/// How busy the machine is, to be said beside a figure.
-fn load_average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or("unknown").to_owned()
-}
-
-/// The defaults of a real installation, but for the log and the limits.
-fn setup() -> Setup {
-    let mut setup = Setup::new().env("GATEWARDEN_LOG__LEVEL", "warn");
-    for key in [
-        "HEARTBEAT_INTERVAL",
-        "PROBE_TIMEOUT",
-        "BACKOFF",
-        "DIAL_TIMEOUT",
-        "CHALLENGE_TIMEOUT",
-        "KNOWN_CHALLENGE_TIMEOUT",
-        "CONNECT_TIMEOUT",
-        "BLOCKED_RECHECK",
-        "DEGRADED_LATENCY",
-    ] {
-        setup = setup.without(&format!("GATEWARDEN_GATEWAY__{key}"));
-    }
-    setup
-}
-
 fn fleet(daemon: &Daemon, count: usize) -> Vec<ScriptedGateway> {
     let gateways: Vec<_> = (0..count).map(|_| ScriptedGateway::of(Form::Protocol4, "right")).collect();
     for (index, gateway) in gateways.iter().enumerate() {
@@ -136,10 +99,6 @@ fn until_ready(gateways: &[ScriptedGateway]) {
         let ready = gateways.iter().filter(|one| one.record().ready > 0).count();
         if ready == gateways.len() { Ok(()) } else { Err(format!("{ready} of {} are", gateways.len())) }
     });
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / (1024.0 * 1024.0)
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

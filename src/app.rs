@@ -132,7 +132,10 @@ impl App {
         let identity = Arc::new(DeviceIdentity::from_seed(&*store.load_or_create_device_seed().await?));
         let admin_key = match &config.api_key {
             Some(key) => AdminKey::configured(key.clone()),
-            None => AdminKey::load_or_create(state_dir.path(), &store, &clock, member.is_some()).await?,
+            None => {
+                let node = member.as_ref().map(|member| member.facts().name.as_str());
+                AdminKey::load_or_create(state_dir.path(), &store, &clock, node).await?
+            }
         };
 
         let health_log = HealthLogWriter::start(store.clone());

@@ -8,6 +8,7 @@ mod confirmation;
 mod context;
 mod daemon;
 mod dashboard;
+mod discover;
 mod doctor;
 mod error;
 mod events;
@@ -41,7 +42,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::error::CliError;
-use self::installation::{BackupArgs, ConfigArgs, RekeyArgs, RestoreArgs};
+use self::installation::{BackupArgs, ConfigArgs, CopyArgs, RekeyArgs, RestoreArgs};
 use self::output::Output;
 use crate::config::Inputs;
 
@@ -89,6 +90,11 @@ enum Command {
     Restore(RestoreArgs),
     /// Seal all stored secrets anew with another encryption key; the daemon must not run.
     Rekey(RekeyArgs),
+    /// Look after the database.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Look for what is wrong with the installation, and say what helps; ends with 1 where something is.
     Doctor(doctor::DoctorArgs),
     /// Name daemons, and choose the one that commands talk to.
@@ -99,6 +105,8 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Print a link that logs a browser in to the dashboard of a running daemon, once.
     Dashboard(dashboard::DashboardArgs),
+    /// Find gateways that announce themselves in the network of a running daemon.
+    Discover(discover::DiscoverArgs),
     /// List, change and follow the gateways of a running daemon.
     Gateways(gateways::GatewaysArgs),
     /// List the sessions of all gateways, read them and talk to them.
@@ -143,6 +151,12 @@ enum ConfigCommand {
     Check(ServeArgs),
 }
 
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Move the database from a file to a PostgreSQL, or back; no daemon may run.
+    Copy(CopyArgs),
+}
+
 /// What the daemon can be told on the command line.
 #[derive(Debug, Clone, Args)]
 struct ServeArgs {
@@ -175,11 +189,13 @@ pub fn run() -> ExitCode {
         Command::Backup(args) => installation::back_up(&args),
         Command::Restore(args) => installation::restore(&args),
         Command::Rekey(args) => installation::rekey(&args),
+        Command::Store { command: StoreCommand::Copy(args) } => installation::copy_store(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Dashboard(args) => dashboard::run(&args),
+        Command::Discover(args) => discover::run(&args),
         Command::Gateways(args) => gateways::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Control(args) => sessions::control(&args),

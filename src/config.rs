@@ -37,8 +37,9 @@ use crate::http::settings::HttpSettings;
 pub(crate) use effective::{Effect, EffectiveValue};
 pub(crate) use gateway::WorkSettings;
 pub(crate) use reader::{API_KEY_VARIABLE, URL_VARIABLE};
-pub(crate) use reader::{ConfigError, DEFAULT_FILE, Inputs};
+pub(crate) use reader::{ConfigError, DEFAULT_FILE, Inputs, must_be_private};
 pub(crate) use store::{BackupSettings, LogFormat, LogSettings, NodeSettings};
+pub(crate) use units::{parse_duration, show_duration};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

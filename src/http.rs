@@ -19,7 +19,6 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod gateway_calls;
-pub(crate) mod gateway_view;
 pub(crate) mod gateways;
 pub(crate) mod headers;
 pub(crate) mod input;

@@ -15,8 +15,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::LocalBoxStream;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult, ErrorCode,
-    ErrorData, Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, ContentBlock,
+    CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
+    ListPromptsResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
     ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
@@ -207,9 +208,31 @@ impl<A: RestApi> ServerHandler for McpServer<A> {
         request: CustomRequest,
         _: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        let there_are = "there are initialize, ping, tools/list, tools/call, resources/list and resources/read";
-        let sentence = format!("There is no method {}; {there_are}", request.method);
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, sentence, None))
+        Err(no_method(&request.method))
+    }
+
+    async fn list_prompts(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        Err(no_method("prompts/list"))
+    }
+
+    async fn get_prompt(
+        &self,
+        _: GetPromptRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        Err(no_method("prompts/get"))
+    }
+
+    async fn complete(
+        &self,
+        _: CompleteRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        Err(no_method("completion/complete"))
     }
 
     async fn list_resources(
@@ -230,6 +253,11 @@ impl<A: RestApi> ServerHandler for McpServer<A> {
             ErrorData::resource_not_found(sentence, None)
         })
     }
+}
+
+fn no_method(name: &str) -> ErrorData {
+    let there_are = "there are initialize, ping, tools/list, tools/call, resources/list and resources/read";
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("There is no method {name}; {there_are}"), None)
 }
 
 #[cfg(test)]

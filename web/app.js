@@ -3,13 +3,14 @@ import { signal } from "@preact/signals";
 import { h, render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { post, sessionEnded, unansweredFor } from "./api.js";
-import { Notice, Sayings, sayFault } from "./components/basics.js";
+import { LinkState, Notice, Sayings, sayFault } from "./components/basics.js";
 import { DialogPlace } from "./components/dialog.js";
+import { Switches } from "./components/switches.js";
 import { duration } from "./format.js";
 import { hurry, isStale, link, may, session, start } from "./live.js";
 import { FleetPage } from "./pages/fleet.js";
 import { query } from "./place.js";
-import { clockDifference, clockTime, inUtc, now, remember, remembered, showUtc, startClock } from "./time.js";
+import { clockDifference, clockTime, now, remembered, startClock } from "./time.js";
 
 /**
  * The pages: path, name, where it is loaded from, and the role that its data need. `src/http/dashboard.rs` has the same paths.
@@ -32,6 +33,7 @@ const PAGES = [
   { path: /^\/devices$/, to: "/devices", name: "Devices", load: () => import("./pages/devices.js") },
   { path: /^\/audit$/, to: "/audit", name: "Audit log", load: () => import("./pages/audit.js"), role: "admin" },
   { path: /^\/keys$/, to: "/keys", name: "Keys", load: () => import("./pages/keys.js"), role: "admin" },
+  { path: /^\/nodes$/, to: "/nodes", name: "Nodes", load: () => import("./pages/nodes.js") },
   { path: /^\/status$/, to: "/status", name: "Status", load: () => import("./pages/status.js") },
   { path: /^\/help$/, to: "/help", name: "Help", load: () => import("./pages/help.js") },
 ];
@@ -95,40 +97,10 @@ function followKey(event) {
   }
 }
 
-/** Seconds without an answer, after which the link is in doubt. */
-const DOUBT_S = 5;
-
-/** How the link to the daemon is, always in sight. */
-function LinkState() {
-  const { state, asOf, roundTrip, reconnects, nextTry } = link.value;
-  const wait = nextTry ? Math.max(0, Math.ceil((nextTry - now.value) / 1000)) : 0;
+function DaemonLinkState() {
   // The clock ticks every second, and with it this.
-  const silent = now.value > 0 && state === "live" ? unansweredFor() : 0;
-  const isDoubtful = silent > DOUBT_S;
-  const text =
-    state === "live"
-      ? isDoubtful
-        ? `No answer for ${silent} s`
-        : "Connected"
-      : asOf === null
-        ? state === "lost"
-          ? "Disconnected"
-          : "Connecting…"
-        : state === "lost"
-          ? `Disconnected${wait > 0 ? `, next try in ${wait} s` : ""}`
-          : "Reconnecting…";
-  return h(
-    "div",
-    {
-      class: `link ${isDoubtful ? "doubtful" : state}`,
-      title: state === "live" ? "Round trip to the daemon, and how often this page had to reconnect" : link.value.why,
-    },
-    h("span", { "aria-hidden": "true", class: "shape" }, isDoubtful ? "▲" : state === "live" ? "●" : "■"),
-    h("span", { role: "status" }, text),
-    state === "lost" && hurry.value && h("button", { type: "button", class: "plain", onClick: hurry.value }, "Try now"),
-    state === "live" && !isDoubtful && roundTrip !== null && h("span", { class: "quiet" }, ` ${roundTrip} ms`),
-    reconnects > 0 && h("span", { class: "quiet" }, ` · ${reconnects} reconnect${reconnects === 1 ? "" : "s"}`),
-  );
+  const silentFor = now.value > 0 ? unansweredFor() : 0;
+  return h(LinkState, { of: "daemon", link: link.value, silentFor, hurry: hurry.value });
 }
 
 /** What stands above everything while what is shown is old. */
@@ -151,38 +123,6 @@ function Staleness() {
     Notice,
     { kind: "bad", title: `As of ${clockTime(asOf)}.` },
     `The daemon has been silent for ${duration((now.value - asOf) / 1000)}: nothing below is known to be true now.`,
-  );
-}
-
-function Switches() {
-  const [theme, setTheme] = useState(remembered("theme") ?? "auto");
-  const change = (/** @type {any} */ event) => {
-    remember("theme", event.currentTarget.value);
-    setTheme(event.currentTarget.value);
-  };
-  useEffect(() => {
-    document.documentElement.dataset.theme = theme;
-  }, [theme]);
-  return h(
-    "div",
-    { class: "switches" },
-    h(
-      "select",
-      {
-        "aria-label": "Time zone",
-        value: inUtc.value ? "utc" : "local",
-        onChange: (/** @type {any} */ event) => showUtc(event.currentTarget.value === "utc"),
-      },
-      h("option", { value: "local" }, "Local time"),
-      h("option", { value: "utc" }, "UTC"),
-    ),
-    h(
-      "select",
-      { "aria-label": "Colors", value: theme, onChange: change },
-      h("option", { value: "auto" }, "As the system"),
-      h("option", { value: "light" }, "Light"),
-      h("option", { value: "dark" }, "Dark"),
-    ),
   );
 }
 
@@ -303,7 +243,7 @@ function App() {
           ),
         ),
       ),
-      h(LinkState, null),
+      h(DaemonLinkState, null),
       h(Who, null),
     ),
     h(

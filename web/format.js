@@ -48,6 +48,32 @@ export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
+/** @param {Uint8Array} bytes */
+export function hex(bytes) {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** A session's key without what says whose it is. @param {string} key */
+export function shortKey(key) {
+  return key.replace(/^agent:[^:]*:/, "");
+}
+
+/** `telegram:work:direct:7`, `telegram:default:user7`, `telegram:group:-1:topic:2`, `direct:7` and their like. */
+const CHANNEL_KEY =
+  /^(?:((?!main:|webchat:|subagent:)[a-z]+):(?:([^:]+):)?)?(direct:|group:|channel:|user(?=\d))([^:]+)(?::(?:topic|thread):([^:]+))?$/;
+
+/** The job or the channel with the person or group that made a session, where its key says so. @param {string} key @param {(job: string) => string | undefined} [nameOf] */
+export function makerOf(key, nameOf) {
+  const short = shortKey(key);
+  const job = /^cron:([^:]+)/.exec(short)?.[1];
+  if (job) return `Job ${nameOf?.(job) || job.slice(0, 8)}`;
+  const [, channel, account, kind = "", id, topic] = CHANNEL_KEY.exec(short) ?? [];
+  if (!id) return "";
+  const who = `${/^[du]/.test(kind) ? "person" : kind.slice(0, -1)} ${id}${topic ? `, topic ${topic}` : ""}`;
+  if (!channel) return capitalized(who);
+  return `${capitalized(channel)}${account && account !== "default" ? ` (${account})` : ""}, ${who}`;
+}
+
 /** Whether a gateway refuses until somebody changes something. @param {Row} row */
 export function isBlocked(row) {
   return row.phase === "blocked";
@@ -79,12 +105,16 @@ export function neverSeen(row) {
   return row.last_error || row.reconnect_attempts > 0 ? "Never answered" : "Never probed";
 }
 
+/**
+ * What can't be seen: control characters, separators of lines, and all that Unicode lets programs leave out. Not what says how
+ * an emoji looks, or which letters are joined in scripts that are written so.
+ */
+const UNSEEN =
+  /(?!\ufe0e|\ufe0f|(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}]|\ufe0f)\u200d|(?<=[\p{Script=Arabic}\p{Script=Devanagari}\p{Script=Bengali}\p{Script=Malayalam}\p{Script=Sinhala}])(?:\u200c|\u200d))[\p{Cc}\p{Default_Ignorable_Code_Point}\u2028\u2029\ufff9-\ufffb]/gu;
+
 /** Text of others with what can't be seen in it, or turns the words around it, made visible. @param {string} text */
 export function visible(text) {
-  return text.replace(
-    /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu,
-    (one) => `⟨U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
-  );
+  return text.replace(UNSEEN, (one) => `⟨U+${(one.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }
 
 /** What the daemon says without the name and address that stand beside it. @param {{name: string}} gateway @param {string} sentence */

@@ -1,7 +1,7 @@
 // What the pages share: the fleet as it is now, whose browser this is, and whether what is shown is true at this moment.
 import { computed, signal } from "@preact/signals";
 import { get, request, sessionEnded } from "./api.js";
-import { follow } from "./socket.js";
+import { follow, whyLost } from "./socket.js";
 import { after, countsOf, emptyFleet, ofSnapshot } from "./store.js";
 import { hearServerTime, serverNow } from "./time.js";
 
@@ -200,8 +200,7 @@ export async function start() {
           return;
         }
         if (state === "lost") {
-          const why = more.reason || (more.code ? `closed with code ${more.code}` : "");
-          link.value = { ...known, state: "lost", why, nextTry: serverNow() + (more.waitMs ?? 0) };
+          link.value = { ...known, state: "lost", why: whyLost(more), nextTry: serverNow() + (more.waitMs ?? 0) };
           // A handshake that is refused says nothing to scripts: a request does.
           if (!known.asOf || more.code === 1008) readSession();
         }

@@ -117,3 +117,8 @@ function read(text) {
     return null;
   }
 }
+
+/** Why a connection was lost, as its close says it. @param {{code?: number, reason?: string}} close */
+export function whyLost({ code, reason }) {
+  return reason || (code ? `closed with code ${code}` : "");
+}

@@ -3,22 +3,22 @@
 //! Agents have no actor. Their state is a row, their owner the store; what this adds is who an agent is
 //! ([`AgentKey`]) and the `agent.status` events.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gatewarden_api::events::AgentStatusData;
-use serde_json::Value;
 
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
-use crate::gateway_notice::AgentNews;
 use crate::ids::GatewayId;
+use crate::machines::connection::AgentNews;
 use crate::store::handle::StoreHandle;
 use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSeen, AgentStatus, NewAgent};
 
 /// Longest name of an agent, in characters.
-pub const LONGEST_AGENT_NAME: usize = 200;
+pub const MAX_AGENT_NAME: usize = 200;
 /// Agents of one gateway that are looked at.
-const MOST_OF_A_GATEWAY: usize = 1_000;
+const MAX_OF_A_GATEWAY: usize = 1_000;
 
 /// How somebody names an agent. Digits alone are an id, so no agent may be *given* such a name; one that a gateway calls
 /// so is reached by its id.
@@ -38,7 +38,7 @@ impl AgentKey {
             return text.parse().ok().filter(|id| *id > 0).map(Self::Id);
         }
         let fits = !text.trim().is_empty()
-            && text.chars().take(LONGEST_AGENT_NAME + 1).count() <= LONGEST_AGENT_NAME
+            && text.chars().take(MAX_AGENT_NAME + 1).count() <= MAX_AGENT_NAME
             && !text.chars().any(char::is_control);
         fits.then(|| Self::Name(text.to_owned()))
     }
@@ -63,12 +63,16 @@ pub fn is_like_an_id(name: &str) -> bool {
 pub struct AgentBook {
     store: StoreHandle,
     events: EventPublisher,
+    /// The agents that each gateway named last; none where it is lost.
+    named: Arc<Mutex<Named>>,
 }
+
+type Named = HashMap<GatewayId, Option<Arc<HashSet<String>>>>;
 
 impl AgentBook {
     /// The book over a store.
     pub fn new(store: StoreHandle, events: EventPublisher) -> Self {
-        Self { store, events }
+        Self { store, events, named: Arc::default() }
     }
 
     /// One agent. `agent_not_found`.
@@ -80,8 +84,20 @@ impl AgentBook {
         found.ok_or_else(|| Failure::agent_not_found(key))
     }
 
-    /// Stores a new agent. `name_taken`, `gateway_not_found`.
-    pub async fn create(&self, new: NewAgent) -> Result<AgentRecord, Failure> {
+    fn named(&self) -> MutexGuard<'_, Named> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its gateway gives no answer, so that nobody can say that the agent is there.
+    fn is_lost(&self, gateway: Option<GatewayId>) -> bool {
+        gateway.is_some_and(|gateway| matches!(self.named().get(&gateway), Some(None)))
+    }
+
+    /// Stores a new agent, as offline where its gateway gives no answer. `name_taken`, `gateway_not_found`.
+    pub async fn create(&self, mut new: NewAgent) -> Result<AgentRecord, Failure> {
+        if self.is_lost(new.gateway_id) {
+            new.status = AgentStatus::Offline;
+        }
         let created = self.store.create_agent(new).await?;
         if created.status != AgentStatus::Offline {
             self.announce(&created, AgentStatus::Offline);
@@ -89,9 +105,13 @@ impl AgentBook {
         Ok(created)
     }
 
-    /// Changes an agent. `agent_not_found`, `name_taken`, `gateway_not_found`.
-    pub async fn change(&self, key: &AgentKey, change: AgentChange) -> Result<AgentRecord, Failure> {
+    /// Changes an agent, which is offline where its gateway gives no answer. `agent_not_found`, `name_taken`, `gateway_not_found`.
+    pub async fn change(&self, key: &AgentKey, mut change: AgentChange) -> Result<AgentRecord, Failure> {
         let before = self.find(key).await?;
+        let is_about_presence = change.status.is_some() || change.gateway_id.is_some();
+        if is_about_presence && self.is_lost(change.gateway_id.unwrap_or(before.gateway_id)) {
+            change.status = Some(AgentStatus::Offline);
+        }
         let after = self.store.update_agent(before.id, change).await?.ok_or_else(|| Failure::agent_not_found(key))?;
         if after.status != before.status {
             self.announce(&after, before.status);
@@ -113,15 +133,12 @@ impl AgentBook {
     }
 
     /// A gateway that may be trusted names these agents: they are seen now, and those of them that were offline are online.
-    /// What else they were said to be doing stays. An agent is named by its name, or by the one that its gateway shows.
+    /// What else they were said to be doing stays. An agent is named by any of [`AgentRecord::names`].
     pub async fn note_present(&self, gateway: GatewayId, named: &[String], now_s: i64) -> Result<(), Failure> {
-        let named: HashSet<&str> = named.iter().map(String::as_str).collect();
+        let named: Arc<HashSet<String>> = Arc::new(named.iter().cloned().collect());
+        self.named().insert(gateway, Some(Arc::clone(&named)));
         let before = self.of_gateway(gateway).await?;
-        let is_named = |agent: &AgentRecord| {
-            let shown = agent.config.get("name").and_then(Value::as_str);
-            named.contains(agent.name.as_str()) || shown.is_some_and(|shown| named.contains(shown))
-        };
-        let seen = before.iter().filter(|agent| is_named(agent)).map(|agent| AgentSeen {
+        let seen = before.iter().filter(|agent| is_among(agent, &named)).map(|agent| AgentSeen {
             name: agent.name.clone(),
             gateway_id: Some(gateway),
             status: (agent.status == AgentStatus::Offline).then_some(AgentStatus::Online),
@@ -136,8 +153,8 @@ impl AgentBook {
     pub async fn note_said(&self, gateway: GatewayId, said: Vec<AgentNews>) -> Result<(), Failure> {
         let before = self.of_gateway(gateway).await?;
         let stored = |name: &str| {
-            let shown = |agent: &&AgentRecord| agent.config.get("name").and_then(Value::as_str) == Some(name);
-            before.iter().find(|agent| agent.name == name).or_else(|| before.iter().find(shown))
+            let by_name = before.iter().find(|agent| agent.name == name);
+            by_name.or_else(|| before.iter().find(|agent| agent.names().any(|called| called == name)))
         };
         let seen = said.into_iter().filter_map(|news| {
             Some(AgentSeen {
@@ -153,6 +170,7 @@ impl AgentBook {
 
     /// A gateway has been gone for too long: its agents are offline.
     pub async fn note_lost(&self, gateway: GatewayId) -> Result<(), Failure> {
+        self.named().insert(gateway, None);
         let before = self.of_gateway(gateway).await?;
         let gone = before.iter().filter(|agent| agent.status != AgentStatus::Offline).map(|agent| AgentSeen {
             name: agent.name.clone(),
@@ -164,9 +182,47 @@ impl AgentBook {
         self.observe(&before, gone.collect()).await
     }
 
+    /// An agent's tool is gone, so it was stored as offline; where its gateway names it, it is online all the same. `from` is
+    /// what it was while the tool was there.
+    pub async fn note_left(&self, id: i64, from: AgentStatus) -> Result<(), Failure> {
+        let mut agent = self.find(&AgentKey::Id(id)).await?;
+        let is_named = |named: &HashSet<String>| is_among(&agent, named);
+        let named =
+            agent.gateway_id.is_some_and(|id| self.named().get(&id).and_then(Option::as_deref).is_some_and(is_named));
+        if named && agent.status == AgentStatus::Offline {
+            let online = AgentChange { status: Some(AgentStatus::Online), ..AgentChange::default() };
+            agent = self.store.update_agent(id, online).await?.unwrap_or(agent);
+        }
+        if agent.status != from {
+            self.announce(&agent, from);
+        }
+        Ok(())
+    }
+
+    /// Has a gateway deleted, and tells which of its agents are offline or gone because of that.
+    pub async fn deleting<E: From<Failure>>(
+        &self,
+        gateway: GatewayId,
+        deletion: impl Future<Output = Result<bool, E>>,
+    ) -> Result<bool, E> {
+        let before = self.of_gateway(gateway).await?;
+        let deleted = deletion.await?;
+        for agent in before.into_iter().filter(|agent| deleted && agent.status != AgentStatus::Offline) {
+            // What can't be read any more is no reason to fail: the gateway is gone.
+            let Ok(now) = self.store.find_agent_by_id(agent.id).await else { continue };
+            let was = agent.status;
+            let now = now.unwrap_or(AgentRecord { status: AgentStatus::Offline, gateway_id: None, ..agent });
+            if now.status != was {
+                self.announce(&now, was);
+            }
+        }
+        self.named().remove(&gateway);
+        Ok(deleted)
+    }
+
     async fn of_gateway(&self, gateway: GatewayId) -> Result<Vec<AgentRecord>, Failure> {
         let filter = AgentFilter { gateway_id: Some(gateway), ..AgentFilter::default() };
-        Ok(self.store.list_agents_after(filter, 0, MOST_OF_A_GATEWAY).await?.0)
+        Ok(self.store.list_agents_after(filter, 0, MAX_OF_A_GATEWAY).await?.0)
     }
 
     /// Notes signs of life of agents that were just read, and tells whose status changed.
@@ -191,6 +247,10 @@ impl AgentBook {
             last_seen: agent.last_seen,
         });
     }
+}
+
+fn is_among(agent: &AgentRecord, named: &HashSet<String>) -> bool {
+    agent.names().any(|name| named.contains(name))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::store::records::{AuditActor, AuditEntry, AuditResult};
 
 /// How often the clocks are compared. Whatever deletes compares them itself, too: this only decides how soon a jump is said, and
 /// how exactly is known since when the daemon was frozen.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After so many looks what is known is stored: every half a minute, for after a sudden end it is the last sign of life.
 const STORE_AFTER: u32 = 15;
 

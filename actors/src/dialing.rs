@@ -9,7 +9,7 @@
 //! neither a peer that sends too much nor one that doesn't read can make memory grow.
 //!
 //! WebSockets are opened by awc (`upgrade`), on a connection that this module has made; frames are then read by
-//! [`frame_cap`] in place of awc's codec, which waits for a whole frame before it compares the length. As of awc 3.11 these
+//! [`socket`] in place of awc's codec, which waits for a whole frame before it compares the length. As of awc 3.11 these
 //! parts are not left to it:
 //!
 //! - Names and TCP: its connector's resolver has no place for the check of addresses, and tries one after the other.
@@ -34,24 +34,21 @@ use crate::gateway_record::TlsTrust;
 pub mod channel;
 mod connect;
 mod exchange;
-pub mod frame_cap;
 pub mod http_probe;
 pub mod login;
 pub mod network;
-pub mod outgoing;
 mod resolver;
 mod socket;
 mod tls;
 pub mod unconnected_probe;
 mod upgrade;
 
-pub use frame_cap::FrameCap;
 pub use gatewarden_core::dialing::{
-    DialFailure, DialRequest, DialStep, Health, HealthFailure, Held, HttpReply, Incoming, MemoryAccount, MemoryBudget,
+    DialFailure, DialRequest, DialStep, Health, HealthFailure, Held, HttpReply, MemoryAccount, MemoryBudget,
     MemoryPermit, SocketError, failure, memory_budget, read_health,
 };
 pub use network::NetworkDialer;
-pub use outgoing::{Outgoing, Sent};
+pub use socket::{FrameCap, Incoming, Outgoing, Sent};
 
 /// Reaches gateways. One serves the whole process; its futures run on the arbiter that polls them.
 pub trait Dialer: Send + Sync {

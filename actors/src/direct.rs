@@ -17,7 +17,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use gatewarden_api::events::{ConnectionCreatedData, ConnectionDisconnectedData};
 
-use crate::agent_book::{AgentBook, AgentKey};
+use crate::agent_book::AgentBook;
 use crate::clock::Clock;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
@@ -26,7 +26,7 @@ use crate::store::handle::StoreHandle;
 use crate::store::records::{AgentFilter, AgentRecord, AgentStatus, ConnectionRecord};
 
 /// Tools and agents that are watched at one time; more are refused.
-const MOST_WATCHED: usize = 10_000;
+const MAX_WATCHED: usize = 10_000;
 /// Deadlines are looked at this often; at most a quarter of the shortest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Agents read at once at the start.
@@ -73,7 +73,7 @@ impl DirectConnectionsActor {
         let mut actor = Self {
             work: Work { store, agents, events, clock },
             heartbeat_timeout,
-            watch: SilenceWatch::new(MOST_WATCHED),
+            watch: SilenceWatch::new(MAX_WATCHED),
         };
         actor.resume().await?;
         Ok(Actor::start(actor))
@@ -105,7 +105,7 @@ impl DirectConnectionsActor {
         let allowed = allowance(self.heartbeat_timeout, connection.metadata.as_ref());
         let who = Watched::Connection(connection.connection_id.clone());
         if !self.watch.heard(self.work.clock.now(), who, connection.last_heartbeat, allowed) {
-            tracing::error!(connection.id = %connection.connection_id, "more tools are connected than can be watched: {MOST_WATCHED}");
+            tracing::error!(connection.id = %connection.connection_id, "more tools are connected than can be watched: {MAX_WATCHED}");
         }
     }
 
@@ -113,7 +113,7 @@ impl DirectConnectionsActor {
     fn expect_agent_again(&mut self, agent: &AgentRecord) {
         let last_seen = agent.last_seen.unwrap_or_default();
         if !self.watch.heard(self.work.clock.now(), Watched::Agent(agent.id), last_seen, self.heartbeat_timeout) {
-            tracing::error!(agent.id = agent.id, "more agents report in than can be watched: {MOST_WATCHED}");
+            tracing::error!(agent.id = agent.id, "more agents report in than can be watched: {MAX_WATCHED}");
         }
     }
 }
@@ -149,13 +149,11 @@ impl Work {
         self.events.tell(&data);
     }
 
-    /// Tells how an agent's status changed by what was committed. What can't be read any more is no reason to fail.
-    pub(super) async fn announce_status(&self, agent_id: i64, from: Option<AgentStatus>) {
+    /// The tool of an agent is gone; `from` is what the agent was before. What can't be read any more is no reason to fail.
+    pub(super) async fn note_left(&self, agent_id: i64, from: Option<AgentStatus>) {
         let Some(from) = from else { return };
-        match self.agents.find(&AgentKey::Id(agent_id)).await {
-            Ok(agent) if agent.status != from => self.agents.announce(&agent, from),
-            Ok(_) => {}
-            Err(failure) => tracing::debug!(agent.id = agent_id, %failure, "a change of status was not told"),
+        if let Err(failure) = self.agents.note_left(agent_id, from).await {
+            tracing::debug!(agent.id = agent_id, %failure, "a change of status was not told");
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 
 /// Events kept for replay.
 const RING_EVENTS: usize = 10_000;
-/// Bytes of events kept for replay, as server-sent events; 8 MiB, and as much again at most for WebSocket subscribers.
+/// Bytes of events kept for replay, as server-sent events. What WebSocket subscribers are sent is held until they have it.
 const RING_BYTES: usize = 8 * 1024 * 1024;
 /// Subscribers at one time, where nothing else is said.
 const PLACES: usize = 2_730;
@@ -103,7 +103,7 @@ impl Handler<Publish> for EventHubActor {
         let id = if kind.is_numbered() { self.ring.next_id() } else { self.ring.last_id() };
         let event = Arc::new(Event::new(id, kind, self.clock.wall_ms(), &data));
         if kind.is_numbered() {
-            self.ring.push(event.clone());
+            self.ring.push(&event);
         }
         let dropped = self.deliver(&Delivery::Event(event));
         self.shared.newest.store(id, Ordering::Release);

@@ -3,28 +3,28 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `messages` | what it may be told, and what it tells |
 //! | `network` | the socket, the HTTP conversation, and tries beside both |
 //! | `followers` | who follows the gateway's log |
 //!
 //! Nothing here decides; no await in here waits for another actor.
 
 mod followers;
-pub mod messages;
 mod network;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use gatewarden_protocol::{DeviceIdentity, Method};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use self::followers::Followers;
-use self::messages::{FromGateway, GatewayCommand, GatewayHandle, Reply};
 use self::network::Network;
 use crate::clock::Clock;
+use crate::clock_watch::LOOK_EVERY;
 use crate::cluster::{NO_LEASE, RightToAct, not_acting};
 use crate::deadline_timer::DeadlineTimer;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
@@ -33,15 +33,107 @@ use crate::error::Failure;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
+use crate::log_watch::{LogRequest, LogSubscription};
 use crate::machines::connection::{
-    CallToken, Connection, ConnectionParts, Count, Effect, Input, Moment, ProbeToken, SocketInput,
+    CallToken, Connection, ConnectionParts, Count, Effect, GatewayNotice, GatewayOrder, Moment, ProbeToken,
 };
 use crate::metrics::Metrics;
-use crate::run::{Accepted, Certainty, LookedUp, NotAccepted};
+use crate::run::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, StartRun};
 use crate::settings::GatewaySettings;
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;
+
+/// Where the answer to a command goes. It is dropped unanswered where the actor ends before.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+/// Everything that a `Gateway` actor may be told.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub(crate) enum GatewayCommand {
+    /// What needs no answer.
+    Order(GatewayOrder),
+    /// Check the gateway now; answered at the latest after `timeout`, for all steps together.
+    Probe { timeout: Duration, reply: Reply<ProbeOutcome> },
+    /// Send one request (`params` is an object) and wait for its first reply.
+    /// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
+    Call { method: String, params: Value, timeout: Duration, reply: Reply<Result<Held<Value>, Failure>> },
+    /// Start a run. Answered with the acceptance; what follows comes as a notice.
+    StartRun(StartRun, Reply<Result<Accepted, NotAccepted>>),
+    /// What became of a run?
+    LookUpRun(LookUpRun, Reply<Result<LookedUp, Failure>>),
+    /// Control what runs in a session.
+    Control(ControlSession, Reply<Result<Held<Value>, Failure>>),
+    /// Follow the gateway's log. Answered once the first entries are there; what follows comes through the subscription, also
+    /// after the gateway was away, until it is dropped or this actor ends.
+    /// Fails with `not_supported_by_gateway`, `gateway_unavailable`, `gateway_busy`, `gateway_timeout` or `gateway_refused`.
+    WatchLogs(LogRequest, Reply<Result<LogSubscription, Failure>>),
+    /// Close the socket with a reason, fail what is pending, stop. Answered when done.
+    ShutDown(Reply<()>),
+}
+
+/// The way to one `Gateway` actor.
+#[derive(Clone)]
+pub struct GatewayHandle {
+    commands: Recipient<GatewayCommand>,
+}
+
+impl From<Addr<GatewayActor>> for GatewayHandle {
+    fn from(actor: Addr<GatewayActor>) -> Self {
+        Self::new(actor.recipient())
+    }
+}
+
+impl GatewayHandle {
+    /// To the actor that takes these commands.
+    pub(crate) fn new(commands: Recipient<GatewayCommand>) -> Self {
+        Self { commands }
+    }
+
+    /// Whether the actor is alive. False for good once it stopped or panicked.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.commands.connected()
+    }
+
+    /// Hands over what needs no answer and must not be lost. Its sender sees to it that only few are under way.
+    pub(crate) fn tell(&self, command: GatewayCommand) {
+        self.commands.do_send(command);
+    }
+
+    /// Ends the actor, and doesn't wait for it.
+    pub(crate) fn shut_down(&self) {
+        self.tell(GatewayCommand::ShutDown(oneshot::channel().0));
+    }
+
+    /// Hands over a command and waits for its answer. It is handed over before this returns, if it is at all.
+    pub(crate) fn ask<T: 'static>(
+        &self,
+        within: Duration,
+        command: impl FnOnce(Reply<T>) -> GatewayCommand,
+    ) -> ResponseFuture<Result<T, NoAnswer>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.try_send(command(reply));
+        Box::pin(async move {
+            sent.map_err(|_| NoAnswer::NotTaken)?;
+            match tokio::time::timeout(within, answer).await {
+                Ok(answer) => answer.map_err(|_| NoAnswer::Ended),
+                Err(_) => Err(NoAnswer::Late),
+            }
+        })
+    }
+}
+
+/// From a `Gateway` actor to whoever supervises it (the registry; a recorder in tests).
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub struct FromGateway {
+    /// Who says it.
+    pub id: GatewayId,
+    /// The incarnation that says it: a restarted actor has a higher one, and a late word of the old one is ignored.
+    pub incarnation: u64,
+    /// What it says.
+    pub notice: GatewayNotice,
+}
 
 /// What a `Gateway` actor is made of.
 #[derive(Clone)]
@@ -134,7 +226,7 @@ impl GatewayActor {
     }
 
     /// One input: the connection decides, the effects are carried out, the timer is set to what is due next.
-    fn feed(&mut self, ctx: &mut Context<Self>, input: Input<'_>) {
+    fn feed(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Connection, Moment)) {
         self.tell_connection(input);
         self.perform(ctx);
     }
@@ -154,8 +246,8 @@ impl GatewayActor {
     }
 
     /// An input whose effects the loop that is under way carries out.
-    fn tell_connection(&mut self, input: Input<'_>) {
-        self.connection.on(moment_of(&self.clock), input);
+    fn tell_connection(&mut self, input: impl FnOnce(&mut Connection, Moment)) {
+        input(&mut self.connection, moment_of(&self.clock));
     }
 
     fn perform(&mut self, ctx: &mut Context<Self>) {
@@ -164,7 +256,9 @@ impl GatewayActor {
         self.decoded = None;
         if let Err(excess) = self.kept.set_to(self.connection.held_bytes()) {
             let error = SocketError::OutOfMemory(excess);
-            self.tell_connection(Input::Socket(self.connection.epoch(), SocketInput::Failed(&error)));
+            self.tell_connection(|connection, moment| {
+                connection.on_socket_failed(moment, connection.epoch(), &error);
+            });
             self.perform_all(ctx);
             // What is left is less than was covered before.
             let _ = self.kept.set_to(self.connection.held_bytes());
@@ -195,7 +289,9 @@ impl GatewayActor {
             Effect::Dial(epoch, request) => self.dial(epoch, *request, ctx),
             Effect::Http { epoch, id, operation, timeout } => self.ask_http(epoch, id, operation, timeout, ctx),
             // It may have waited for what must be set before.
-            Effect::Send { starts: Some(call), .. } if !self.may_act() => self.tell_connection(Input::RunUnsent(call)),
+            Effect::Send { starts: Some(call), .. } if !self.may_act() => {
+                self.tell_connection(|connection, moment| connection.on_run_unsent(moment, call))
+            }
             Effect::Send { epoch, text, starts } => {
                 self.send(epoch, starts, |outgoing| outgoing.try_send_text(text));
             }
@@ -258,7 +354,7 @@ impl GatewayActor {
         self.timer.arm(ctx, moment.now, due, |actor: &mut Self, ctx, armed| {
             if actor.timer.expire(armed) {
                 actor.drop_gone_followers();
-                actor.feed(ctx, Input::Deadline);
+                actor.feed(ctx, Connection::on_deadline);
             }
         });
     }
@@ -279,18 +375,12 @@ impl GatewayActor {
     }
 }
 
-impl From<Addr<GatewayActor>> for GatewayHandle {
-    fn from(actor: Addr<GatewayActor>) -> Self {
-        Self::new(actor.recipient())
-    }
-}
-
 impl Actor for GatewayActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        self.feed(ctx, Input::Start);
+        self.feed(ctx, Connection::start);
     }
 }
 
@@ -308,30 +398,30 @@ impl Handler<GatewayCommand> for GatewayActor {
             GatewayCommand::Control(_, reply) if !self.may_act() => {
                 let _ = reply.send(Err(not_acting(NO_LEASE)));
             }
-            GatewayCommand::Order(order) => self.feed(ctx, Input::Order(order)),
+            GatewayCommand::Order(order) => self.feed(ctx, |connection, moment| connection.on_order(moment, order)),
             GatewayCommand::Probe { timeout, reply } => {
                 let probe = ProbeToken(self.wait(Waiting::Probe(reply)));
-                self.feed(ctx, Input::Probe(probe, timeout));
+                self.feed(ctx, |connection, moment| connection.probe(moment, probe, timeout));
             }
             GatewayCommand::Call { method, params, timeout, reply } => {
                 let call = CallToken(self.wait(Waiting::Call(reply)));
-                self.feed(ctx, Input::Call(call, &method, &params, timeout));
+                self.feed(ctx, |connection, moment| connection.call(moment, call, &method, &params, timeout));
             }
             GatewayCommand::StartRun(start, reply) => {
                 let call = CallToken(self.wait(Waiting::Run(reply)));
-                self.feed(ctx, Input::StartRun(call, start));
+                self.feed(ctx, |connection, moment| connection.start_run(moment, call, start));
             }
             GatewayCommand::LookUpRun(wanted, reply) => {
                 let call = CallToken(self.wait(Waiting::LookUp(reply)));
-                self.feed(ctx, Input::LookUpRun(call, wanted));
+                self.feed(ctx, |connection, moment| connection.look_up_run(moment, call, wanted));
             }
             GatewayCommand::Control(control, reply) => {
                 let call = CallToken(self.wait(Waiting::Call(reply)));
-                self.feed(ctx, Input::Control(call, control));
+                self.feed(ctx, |connection, moment| connection.control(moment, call, control));
             }
-            GatewayCommand::WatchLogs(wish, reply) => self.let_follower_in(wish, reply, ctx),
+            GatewayCommand::WatchLogs(request, reply) => self.let_follower_in(request, reply, ctx),
             GatewayCommand::ShutDown(reply) => {
-                self.feed(ctx, Input::ShutDown);
+                self.feed(ctx, Connection::shut_down);
                 // Whoever only wanted it stopped doesn't wait.
                 let _ = reply.send(());
                 // The close frame is queued; the socket's own task writes it after this actor is gone.
@@ -346,7 +436,9 @@ fn is_read(method: &str) -> bool {
 }
 
 fn moment_of(clock: &Clock) -> Moment {
-    Moment { now: clock.now(), wall_ms: clock.wall_ms(), jitter: clock.random_unit() }
+    // Before `now`: what begins at this moment began after it.
+    let woke = clock.woke(LOOK_EVERY);
+    Moment { now: clock.now(), wall_ms: clock.wall_ms(), jitter: clock.random_unit(), woke }
 }
 
 /// Lets tests kill an actor as a fault would.

@@ -17,7 +17,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::event_data;
 use crate::event_hub::EventPublisher;
 use crate::ids::GatewayId;
-use crate::log_watch::{LogBegin, LogDelivery, LogWish};
+use crate::log_watch::{LogBegin, LogDelivery, LogRequest};
 use crate::registry::messages::WatchGatewayLogs;
 use crate::registry::roster::RosterReader;
 
@@ -129,8 +129,8 @@ impl LogRelayActor {
     }
 
     fn follow(&mut self, id: GatewayId, ctx: &mut Context<Self>) {
-        let wish = LogWish { begin: LogBegin::Now, level: None };
-        let watch = WatchGatewayLogs { gateway: id, wish, timeout: self.parts.timeout };
+        let request = LogRequest { begin: LogBegin::Now, level: None };
+        let watch = WatchGatewayLogs { gateway: id, request, timeout: self.parts.timeout };
         let watching = self.parts.registry.send(watch);
         let relay = Relay { id, roster: self.parts.roster.clone(), events: self.parts.events.clone() };
         let following = async move {

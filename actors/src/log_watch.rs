@@ -29,14 +29,14 @@ pub enum LogBegin {
 
 /// What a follower wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogWish {
+pub struct LogRequest {
     /// Where it begins.
     pub begin: LogBegin,
     /// This level and graver ones; none for all.
     pub level: Option<LogLevel>,
 }
 
-impl LogWish {
+impl LogRequest {
     fn wants(&self, entry: &LogEntry) -> bool {
         self.level.is_none_or(|level| entry.is_at_least(level))
     }
@@ -100,7 +100,7 @@ impl Lossy for LogDelivery {
 #[derive(Debug)]
 pub(crate) struct LogFeed {
     queue: LaggingSender<LogDelivery>,
-    wish: LogWish,
+    request: LogRequest,
 }
 
 /// The follower's end. Dropping it ends the following.
@@ -113,14 +113,14 @@ pub struct LogSubscription {
 
 /// Makes both ends, with what the follower begins with.
 pub(crate) fn pair(
-    wish: LogWish,
+    request: LogRequest,
     metrics: &Arc<Metrics>,
     entries: &[Arc<LogEntry>],
     cursor: Option<LogCursor>,
     gap: Option<LogGap>,
 ) -> (LogFeed, LogSubscription) {
-    let wanted: Vec<&Arc<LogEntry>> = entries.iter().filter(|entry| wish.wants(entry)).collect();
-    let surplus = match wish.begin {
+    let wanted: Vec<&Arc<LogEntry>> = entries.iter().filter(|entry| request.wants(entry)).collect();
+    let surplus = match request.begin {
         LogBegin::Newest(newest) => wanted.len().saturating_sub(newest),
         LogBegin::Now | LogBegin::After(_) => 0,
     };
@@ -131,7 +131,7 @@ pub(crate) fn pair(
     let (sender, receiver) = lagging_queue(Capacity { items: QUEUE_ENTRIES, bytes: QUEUE_BYTES }, first);
     metrics.log_watcher_came();
     let subscription = LogSubscription { queue: receiver, begins_at, metrics: metrics.clone() };
-    (LogFeed { queue: sender, wish }, subscription)
+    (LogFeed { queue: sender, request }, subscription)
 }
 
 /// Entries that came together: only the last one has the place after them all.
@@ -155,7 +155,7 @@ impl LogFeed {
 
     /// Queues new entries that the follower wants to see.
     pub(crate) fn entries(&self, entries: &[Arc<LogEntry>], cursor: Option<LogCursor>) {
-        let wanted = entries.iter().filter(|entry| self.wish.wants(entry)).cloned();
+        let wanted = entries.iter().filter(|entry| self.request.wants(entry)).cloned();
         self.queue.send(together(wanted, cursor));
     }
 
@@ -194,8 +194,8 @@ mod tests {
         messages.iter().map(|message| Arc::new(LogEntry::plain(message))).collect()
     }
 
-    fn wish(begin: LogBegin) -> LogWish {
-        LogWish { begin, level: None }
+    fn request(begin: LogBegin) -> LogRequest {
+        LogRequest { begin, level: None }
     }
 
     /// What waits: messages, with `!` and the place behind the last of each batch; notices in words.
@@ -221,8 +221,8 @@ mod tests {
         let of = |level, message: &str| Arc::new(LogEntry { level: Some(level), ..LogEntry::plain(message) });
         let log =
             [of(LogLevel::Error, "a"), of(LogLevel::Warn, "b"), of(LogLevel::Info, "c"), of(LogLevel::Fatal, "d")];
-        let wish = LogWish { begin: LogBegin::Newest(2), level: Some(LogLevel::Warn) };
-        let (feed, subscription) = pair(wish, &metrics, &log, place(9), None);
+        let request = LogRequest { begin: LogBegin::Newest(2), level: Some(LogLevel::Warn) };
+        let (feed, subscription) = pair(request, &metrics, &log, place(9), None);
         assert_eq!(waiting(&subscription), ["b", "d!9"]);
         feed.entries(&log, place(18));
         assert_eq!(waiting(&subscription), ["a", "b", "d!18"]);
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn notices_keep_their_place_among_the_entries() {
         let (feed, subscription) =
-            pair(wish(LogBegin::Now), &Arc::new(Metrics::new()), &[], None, Some(LogGap::NotThere));
+            pair(request(LogBegin::Now), &Arc::new(Metrics::new()), &[], None, Some(LogGap::NotThere));
         feed.entries(&entries(&["a"]), None);
         feed.notice(LogDelivery::Interrupted);
         feed.notice(LogDelivery::Resumed);
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_slow_follower_loses_the_oldest_entries_and_hears_how_many() {
-        let (feed, subscription) = pair(wish(LogBegin::Now), &Arc::new(Metrics::new()), &[], None, None);
+        let (feed, subscription) = pair(request(LogBegin::Now), &Arc::new(Metrics::new()), &[], None, None);
         for n in 0..QUEUE_ENTRIES + 7 {
             feed.entries(&entries(&[&n.to_string()]), None);
         }
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_in_bytes_too() {
-        let (feed, subscription) = pair(wish(LogBegin::Now), &Arc::new(Metrics::new()), &[], None, None);
+        let (feed, subscription) = pair(request(LogBegin::Now), &Arc::new(Metrics::new()), &[], None, None);
         let long = "x".repeat(4_000);
         for _ in 0..2_000 {
             feed.entries(&entries(&[&long]), None);
@@ -265,12 +265,12 @@ mod tests {
     #[test]
     fn the_reader_ends_the_feed_and_the_feed_ends_the_reader() {
         let metrics = Arc::new(Metrics::new());
-        let (feed, subscription) = pair(wish(LogBegin::Now), &metrics, &[], None, None);
+        let (feed, subscription) = pair(request(LogBegin::Now), &metrics, &[], None, None);
         feed.entries(&entries(&["a"]), None);
         drop(feed);
         assert_eq!(waiting(&subscription), ["a"]);
         assert_eq!(subscription.next().now_or_never(), Some(None));
-        let (feed, subscription) = pair(wish(LogBegin::Now), &metrics, &[], None, None);
+        let (feed, subscription) = pair(request(LogBegin::Now), &metrics, &[], None, None);
         drop(subscription);
         assert!(!feed.is_read());
     }
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn watchers_are_counted_while_they_hold_their_end() {
         let metrics = Arc::new(Metrics::new());
-        let (feed, subscription) = pair(wish(LogBegin::Now), &metrics, &[], None, None);
+        let (feed, subscription) = pair(request(LogBegin::Now), &metrics, &[], None, None);
         assert!(feed.is_read());
         assert!(metrics.render().contains("gatewarden_log_watchers 1\n"));
         drop(subscription);

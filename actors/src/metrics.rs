@@ -26,8 +26,8 @@ use crate::event::EventKind;
 use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
-use crate::machines::spawn_state::SpawnState;
 use crate::processes::view::ProcessView;
+use crate::spawn::SpawnState;
 
 /// Route patterns kept; the daemon has a few dozen. A caller that passes paths instead ends in `other`.
 const MAX_ROUTES: usize = 256;

@@ -63,7 +63,7 @@ pub struct EndLooks;
 
 /// What a notifier is made of.
 pub struct NotifierParts {
-    /// Where to, which and when; at most [`destination::MOST_DESTINATIONS`].
+    /// Where to, which and when; at most [`destination::MAX_DESTINATIONS`].
     pub destinations: Vec<Destination>,
     /// What is announced, and what waits.
     pub store: StoreHandle,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use gatewarden_core::fleet::{Fleet, Member, Moment, SpawnAnswer, Ticket};
+use gatewarden_core::fleet::{Fleet, Member, SpawnAnswer, Ticket, Time};
 pub use gatewarden_core::fleet::{FleetSettings, Stored};
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
@@ -37,7 +37,7 @@ use crate::clock::Clock;
 use crate::deadline_timer::DeadlineTimer;
 use crate::error::Failure;
 use crate::event_hub::EventPublisher;
-use crate::gateway::messages::{FromGateway, GatewayHandle};
+use crate::gateway::{FromGateway, GatewayHandle};
 use crate::gateway_record::{GatewaySpec, SharedRecord};
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
@@ -117,7 +117,7 @@ impl RegistryActor {
     /// Starts the registry on the current arbiter, with an actor for each stored gateway; seeds one where there is none.
     /// The reader is complete when this returns.
     pub fn start(parts: RegistryParts) -> (Addr<Self>, RosterReader) {
-        let fleet = Fleet::new(parts.settings, parts.stored, moment_of(&parts.clock));
+        let fleet = Fleet::new(parts.settings, parts.stored, time_of(&parts.clock));
         if fleet.open_spawns() > 0 {
             let spawns = fleet.open_spawns();
             info!(spawns, "spawns of an earlier run are open: their gateways are asked once connected");
@@ -153,8 +153,8 @@ impl RegistryActor {
     }
 
     /// One input: the fleet decides, the effects are carried out, the timer is set to what is due next.
-    fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Fleet, Moment) -> T) -> T {
-        let answer = input(&mut self.fleet, moment_of(&self.clock));
+    fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Fleet, Time) -> T) -> T {
+        let answer = input(&mut self.fleet, time_of(&self.clock));
         self.perform(ctx);
         self.timer.arm(ctx, self.clock.now(), self.fleet.next_deadline(), |registry: &mut Self, ctx, armed| {
             if registry.timer.expire(armed) {
@@ -170,7 +170,7 @@ impl RegistryActor {
         let acting = self.fleet.acting() == Some(id);
         let process = self.processes.view(id);
         self.metrics.publish_gateway(&member.record, &member.report, acting);
-        let held_until_ms = member.held_until_ms(moment_of(&self.clock));
+        let held_until_ms = member.held_until_ms(time_of(&self.clock));
         let view = GatewayView::new(member.record.clone(), member.report.clone(), acting).held_until(held_until_ms);
         self.roster.publish(view.with_process(process));
         self.processes.tell(&member.record, &member.heard);
@@ -247,8 +247,8 @@ impl Handler<FromGateway> for RegistryActor {
     }
 }
 
-fn moment_of(clock: &Clock) -> Moment {
-    Moment { now: clock.now(), wall_ms: clock.wall_ms() }
+fn time_of(clock: &Clock) -> Time {
+    Time { now: clock.now(), wall_ms: clock.wall_ms() }
 }
 
 #[cfg(test)]

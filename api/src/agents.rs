@@ -12,7 +12,7 @@ use crate::names::{AgentSource, AgentState, EndReason};
 use crate::pages::Part;
 use crate::request::{Fields, Rule, request};
 use crate::rules::{
-    action, capped, check_text, clearable, id, integer, nested, number, object, over, rule, text, text_or_nothing,
+    action, check_text, clearable, id, integer, nested, number, object, over, rule, text, text_or_nothing,
     whole_number, word,
 };
 
@@ -263,7 +263,7 @@ pub struct TokenAnswer {
 }
 
 /// With `action=list`: reports. With `action=agent-costs`: sums.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TokensAnswer {
     /// Reports, newest first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,6 +273,15 @@ pub struct TokensAnswer {
     pub agents: Option<BTreeMap<String, AgentCosts>>,
     /// The time that is looked at; none for all that is kept.
     pub timeframe: Option<String>,
+    /// With the list: how many reports there are of that time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<usize>,
+    /// With the list: largest size of this part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// With the list: how many come before this part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
 }
 
 /// What one agent used.
@@ -429,8 +438,6 @@ request! {
         action: Option<String> = action(&["list", "agent-costs"], "Unknown action: it must be list or agent-costs");
         /// hour, day, week, month or all; by default all for list and day for agent-costs. Reports are kept for 90 days
         timeframe: Option<String> = word(&["hour", "day", "week", "month", "all"]);
-        /// With list: at most so many, 1 to 200 (more is capped); 50 by default
-        limit: Option<usize> = capped(200);
     }
 }
 

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use gatewarden_protocol::LogLevel;
 
 use crate::names::{self, BreakerState, GapReason, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
-use crate::request::{Rule, request};
-use crate::rules::{action, by, capped, flag, id, integer, raw, small, word};
+use crate::request::{Fields, Rule, request};
+use crate::rules::{action, capped, flag, id, integer, raw, rule, small, word};
 
 /// State of the circuit breaker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,39 @@ pub struct Pairing {
     pub device_id: String,
     /// The command that approves it, to be run on the gateway's machine.
     pub command: Option<String>,
+}
+
+/// The gateways that announce themselves in the daemon's network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiscoveredGateways {
+    /// By name; at most 256.
+    pub gateways: Vec<DiscoveredGateway>,
+    /// How many are listed.
+    pub total: usize,
+}
+
+/// A gateway that announces itself over mDNS. Nobody vouches for what it says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DiscoveredGateway {
+    /// The name that it gives itself.
+    #[schema(example = "studio")]
+    pub name: String,
+    /// Where it takes connections, as `host` of a new gateway.
+    #[schema(example = "ws://192.0.2.7:18789")]
+    pub address: String,
+    /// The name of its machine.
+    #[schema(example = "studio.local")]
+    pub host: String,
+    /// Whether it says that it takes TLS only.
+    #[schema(example = false)]
+    pub tls: bool,
+    /// SHA-256 of its certificate as it says, hexadecimal: to be compared, not to be trusted.
+    pub tls_sha256: Option<String>,
+    /// The registered gateway with this address.
+    pub gateway_id: Option<i64>,
+    /// Whether there is one.
+    #[schema(example = false)]
+    pub already_registered: bool,
 }
 
 /// Whether there was something to delete.
@@ -465,6 +498,11 @@ request! {
         /// Which.
         gateway_id: Option<i64> = id() => 1;
     }
+    /// How long to listen for gateways.
+    DiscoverBody {
+        /// Milliseconds; without it 2000.
+        timeout_ms: Option<i64> = integer(1_000..=10_000) => 2000;
+    }
     /// What is to be done.
     ProcessBody {
         /// `start`, `stop`, `restart`, `diagnose` or `status`.
@@ -503,12 +541,13 @@ request! {
 }
 
 fn level() -> impl Rule<Out = String> {
-    by(|fields, name| {
+    let read = |fields: &mut Fields<'_>, name: &str| {
         let level = LogLevel::from_name(fields.value(name)?.as_str().unwrap_or_default());
         if level.is_none() {
             let known = LogLevel::ALL.map(LogLevel::as_str).join(", ");
             fields.wrong(name, format_args!("must be one of {known}"));
         }
         level.map(|level| level.as_str().to_owned())
-    })
+    };
+    rule(read, |schema| schema.enum_values = Some(LogLevel::ALL.map(|level| Value::from(level.as_str())).to_vec()))
 }

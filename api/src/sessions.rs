@@ -193,6 +193,14 @@ const MAX_MESSAGE: usize = 200_000;
 const MAX_LABEL: usize = 100;
 
 request! {
+    /// Which setting is changed.
+    ChangeQuery {
+        /// What is done
+        action: String = action(
+            &["set-thinking", "set-verbose", "set-label"],
+            "Invalid action: ?action= must be set-thinking, set-verbose or set-label",
+        );
+    }
     /// A change of one setting.
     ChangeBody {
         /// The session's key.

@@ -6,18 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clients::Rest;
+use crate::measured::{load_average, mebibytes, processor_time, setup};
 use crate::round_trips::Times;
-use crate::support::daemon::Daemon;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
-use crate::{load_average, mebibytes, setup};
 
 const RECORDS: usize = 10_000;
 /// So many records name the same address, which spares the machine's ports and files.
 const EACH: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Of the kernel's clock for processor times.
-const TICKS_A_SECOND: f64 = 100.0;
 
 pub(crate) fn crowd() {
     let daemon = setup().start();
@@ -36,9 +33,9 @@ pub(crate) fn crowd() {
     println!("crowd: all online {:.1} s after the first was registered", watch.elapsed().as_secs_f64());
 
     for minute in 1..=2 {
-        let (before, watch) = (processor_time(&daemon), Stopwatch::start());
+        let (before, watch) = (processor_time(daemon.pid()), Stopwatch::start());
         wait::holds_for("a minute at rest", Duration::from_secs(60), || true);
-        let used = (processor_time(&daemon) - before) / watch.elapsed().as_secs_f64();
+        let used = (processor_time(daemon.pid()) - before) / watch.elapsed().as_secs_f64();
         let full = daemon.memory();
         println!(
             "crowd: minute {minute} at rest: {:.1} MiB resident, {:.1} KiB a gateway, {:.0} % of one core; load {}",
@@ -101,13 +98,4 @@ fn until_online(rest: &mut Rest, mut meanwhile: impl FnMut(&mut Rest, usize)) {
         let online = online(rest);
         if online == RECORDS { Ok(()) } else { Err(format!("{online} are")) }
     });
-}
-
-/// Seconds of processor time that the daemon has used.
-fn processor_time(daemon: &Daemon) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("it runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("the program's name ends");
-    let ticks =
-        |index: usize| fields.split(' ').nth(index).and_then(|text| text.parse::<f64>().ok()).expect("a number");
-    (ticks(11) + ticks(12)) / TICKS_A_SECOND
 }

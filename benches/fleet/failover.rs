@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::clients::Rest;
+use crate::measured::{load_average, setup};
 use crate::round_trips::{Commits, Times};
 use crate::support::daemon::PATIENCE;
 use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
-use crate::{load_average, setup};
 
 const ROUNDS: usize = 100;
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::measured::{load_average, setup};
 use crate::support::daemon::ADMIN_KEY;
 use crate::support::scripted_gateway::ScriptedGateway;
 use crate::support::wait::{self, Stopwatch};
-use crate::{fleet, load_average, median, setup};
+use crate::{fleet, median};
 
 const CLIENTS: usize = 1_000;
 /// Gateways that drop at once: one event each. Fewer than may wait for one client.

@@ -8,10 +8,10 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use crate::clients::{Rest, Straight};
+use crate::measured::{load_average, setup};
 use crate::support::daemon::{Daemon, PATIENCE};
 use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
-use crate::{load_average, setup};
 
 /// Both ways in turn, in blocks, so that a noisy moment hits both.
 const BLOCKS: usize = 10;

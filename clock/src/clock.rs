@@ -19,6 +19,15 @@ pub struct Clock {
     random: Arc<AtomicU64>,
     /// None where nobody watches the wall clock, as in the commands: then it is believed.
     steady: Arc<ArcSwapOption<SteadyTime>>,
+    woke: Arc<ArcSwapOption<Woke>>,
+}
+
+/// The end of a time in which this program got none, as whoever asked first after it found it.
+#[derive(Debug)]
+struct Woke {
+    /// Uptime of the last look before.
+    looked_ms: i64,
+    at: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +42,12 @@ impl Clock {
         let mut seed = [0_u8; 8];
         // Without entropy the jitter is merely predictable; keys are drawn elsewhere and do fail.
         let _ = getrandom::fill(&mut seed);
-        Self { wall: Wall::System, random: Arc::new(AtomicU64::new(u64::from_le_bytes(seed))), steady: Arc::default() }
+        Self {
+            wall: Wall::System,
+            random: Arc::new(AtomicU64::new(u64::from_le_bytes(seed))),
+            steady: Arc::default(),
+            woke: Arc::default(),
+        }
     }
 
     /// A clock for tests: wall time follows tokio's clock from `at_start_ms`, randomness follows from `seed`.
@@ -42,6 +56,7 @@ impl Clock {
             wall: Wall::Virtual { started: tokio::time::Instant::now(), at_start_ms, ahead_ms: Arc::default() },
             random: Arc::new(AtomicU64::new(seed)),
             steady: Arc::default(),
+            woke: Arc::default(),
         }
     }
 
@@ -97,10 +112,29 @@ impl Clock {
     /// Compares the clocks; by how many ms the wall clock jumped since the last time, where it did. For the one who watches, and
     /// meant to look again after `every`: where that took much longer, nothing was observed meanwhile.
     pub fn look(&self, every: Duration) -> Option<i64> {
+        // Whoever asks later can't see it any more.
+        let _ = self.woke(every);
         let mut steady = SteadyTime::clone(&*self.steady.load_full()?);
         let jump = steady.look_again(self.reading(), i64::try_from(every.as_millis()).unwrap_or(i64::MAX));
         self.steady.store(Some(Arc::new(steady)));
         jump
+    }
+
+    /// When this program last came back from a time in which nothing was observed, found here or by [`Self::look`] (`every` as
+    /// there). None where it never was away.
+    pub fn woke(&self, every: Duration) -> Option<Instant> {
+        if let Some(looked_ms) = self.steady.load().as_ref().and_then(|steady| {
+            let within_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
+            steady.unseen_since_ms(self.reading(), within_ms)
+        }) {
+            let woke = Arc::new(Woke { looked_ms, at: self.now() });
+            // The first who asks is right for all: what began since then began after it.
+            self.woke.rcu(|known| match known {
+                Some(known) if known.looked_ms == looked_ms => Some(Arc::clone(known)),
+                _ => Some(Arc::clone(&woke)),
+            });
+        }
+        self.woke.load().as_ref().map(|woke| woke.at)
     }
 
     /// The newest times in which nothing was observed, oldest first: the daemon was not running, or frozen.

@@ -9,12 +9,10 @@ use gatewarden_protocol::health_document::HealthDocument;
 use crate::gateway_record::TlsTrust;
 
 pub mod failure;
-mod incoming;
 pub mod memory_budget;
 
 pub use failure::{DialFailure, DialStep, SocketError};
-pub use incoming::{Held, Incoming};
-pub use memory_budget::{MemoryAccount, MemoryBudget, MemoryPermit};
+pub use memory_budget::{Held, MemoryAccount, MemoryBudget, MemoryPermit};
 
 /// A WebSocket to open.
 #[derive(Debug, Clone)]

@@ -165,6 +165,13 @@ impl Event {
     }
 }
 
+/// Shares the text, but for the one for WebSockets: whoever keeps a copy doesn't hold the text twice.
+impl Clone for Event {
+    fn clone(&self) -> Self {
+        Self { json: self.json.clone(), sse: self.sse.clone(), socket_text: OnceLock::new(), ..*self }
+    }
+}
+
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id && self.sse == other.sse

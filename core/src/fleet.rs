@@ -33,10 +33,10 @@ pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket};
 pub use self::member::{HaltedProcess, Member};
 pub use self::primary::Failover;
 use crate::error::Failure;
-use crate::gateway_notice::{AgentNews, GatewayOrder};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
+use crate::machines::connection::{AgentNews, GatewayOrder};
 use crate::machines::election::{Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
@@ -46,19 +46,16 @@ use crate::run::{LookUpRun, SharedSessions, StartRun};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnSpec};
 
-/// How long a gateway that an operator has dialled anew may be away before that counts as a failure.
-const RECONNECT_PATIENCE: Duration = Duration::from_secs(10);
-
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct Time {
     /// For waits and deadlines.
     pub now: Instant,
     /// For people.
     pub wall_ms: i64,
 }
 
-impl Moment {
+impl Time {
     /// The wall time of an instant to come.
     fn wall_ms_ago(&self, at: Instant) -> i64 {
         let ago = self.now.saturating_duration_since(at).as_millis();
@@ -209,7 +206,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// The fleet as the daemon finds it at its start; nothing is dialled before [`Fleet::start`].
-    pub fn new(settings: FleetSettings, stored: Stored, time: Moment) -> Self {
+    pub fn new(settings: FleetSettings, stored: Stored, time: Time) -> Self {
         let mut fleet = Self {
             members: BTreeMap::new(),
             trials: HashMap::new(),
@@ -256,7 +253,7 @@ impl Fleet {
     }
 
     /// What is to be done now. To be asked after each input, before [`Fleet::next_deadline`].
-    pub fn take_effects(&mut self, time: Moment) -> Vec<Effect> {
+    pub fn take_effects(&mut self, time: Time) -> Vec<Effect> {
         self.settle_spawns(time);
         std::mem::take(&mut self.effects)
     }
@@ -330,7 +327,7 @@ impl Fleet {
         self.stopping = true;
     }
 
-    fn insert(&mut self, record: GatewayRecord, time: Moment) {
+    fn insert(&mut self, record: GatewayRecord, time: Time) {
         let member = Member::new(record, &self.settings.restarts, time);
         self.addresses.join(&member.address, member.record.id);
         if let Some(until) = member.held_until(time.now) {
@@ -349,6 +346,7 @@ impl Fleet {
         if let Some(member) = self.dialled_mut(id) {
             member.incarnation = incarnation;
             member.is_running = true;
+            member.orders = 0;
             let start = Effect::Start(member.record.clone(), incarnation);
             self.effects.push(start);
         }
@@ -381,7 +379,7 @@ impl Fleet {
     }
 
     /// Forgets addresses that nobody uses and whose budget has recovered.
-    pub fn prune(&mut self, time: Moment) {
+    pub fn prune(&mut self, time: Time) {
         self.addresses.prune(time.now);
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{ErrorCode, Failure};
 
 /// What a caller is told to wait at least and at most before it asks a gateway again that can't be asked now.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
-const LONGEST_TRY_AGAIN: Duration = Duration::from_secs(30);
+const MAX_TRY_AGAIN: Duration = Duration::from_secs(30);
 
 gatewarden_protocol::named! {
     /// The status that the outside sees, derived by one pure function (`machines::status`).
@@ -57,6 +57,13 @@ gatewarden_protocol::named! {
     }
 }
 
+impl Phase {
+    /// Whether an attempt to connect is under way, or is about to be.
+    pub(crate) fn is_attempt(self) -> bool {
+        matches!(self, Self::Idle | Self::Dialing | Self::AwaitingChallenge | Self::Authenticating)
+    }
+}
+
 gatewarden_protocol::named! {
     /// Where the last knowledge came from.
     pub enum StatusSource {
@@ -99,7 +106,7 @@ pub(crate) fn unavailable(name: &str, phase: Phase, problem: Option<&Problem>, w
     let help = problem.filter(|problem| !problem.help.is_empty());
     let help = help.map_or_else(|| again.clone(), |problem| format!("{} {again}", problem.help));
     // Somebody may mend it before it is tried again by itself.
-    let retry = wait.unwrap_or_default().clamp(TRY_AGAIN, LONGEST_TRY_AGAIN);
+    let retry = wait.unwrap_or_default().clamp(TRY_AGAIN, MAX_TRY_AGAIN);
     Failure::new(ErrorCode::GatewayUnavailable, problem.map_or_else(words, |problem| problem.message.clone()))
         .with_help(help)
         .with_retry_after(retry)
@@ -188,6 +195,8 @@ pub struct GatewayReport {
     pub scopes: Vec<String>,
     /// Wall ms at which `Ready` was reached, while ready.
     pub ready_since_ms: Option<i64>,
+    /// How many orders of the registry the connection had heard.
+    pub orders: u64,
 }
 
 impl GatewayReport {
@@ -216,6 +225,7 @@ impl GatewayReport {
             pairing: None,
             scopes: Vec::new(),
             ready_since_ms: None,
+            orders: 0,
         }
     }
 

@@ -5,7 +5,6 @@ pub mod dialing;
 pub mod error;
 pub mod event;
 pub mod fleet;
-pub mod gateway_notice;
 pub mod gateway_record;
 pub mod gateway_report;
 pub mod ids;

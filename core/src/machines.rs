@@ -22,7 +22,6 @@ pub mod routing;
 pub mod self_doubt;
 pub mod sequence;
 pub mod silence;
-pub mod spawn_state;
 pub(crate) mod spawn_tracker;
 pub mod status;
 pub mod sync_schedule;

@@ -1,10 +1,20 @@
-//! Spawns: what was asked for, where it went and what became of it.
+//! Spawns: what was asked for, where it went and what became of it. Which state may follow which:
+//!
+//! ```text
+//! recorded -> sent -> accepted -> running -> completed | failed | killed | lost
+//!               \---------\----------\--> unknown --> any later one, never sent again
+//! ```
+//!
+//! The rule behind the table: a spawn is never run twice. Only the daemon that recorded it sends it: one that finds it
+//! `recorded` at its start takes it for sent. Once it may be on the wire nothing leads back to `recorded`, and
+//! once nobody knows whether it was taken (`unknown`) nothing leads back to `sent`. `sent` may follow `sent`: another
+//! gateway is tried after the first one certainly did not take it. A step may be skipped where a gateway says more than was
+//! asked, as a result that overtakes the acceptance. A final state never changes.
 
 use gatewarden_protocol::named;
 use serde_json::Value;
 
 use crate::ids::GatewayId;
-use crate::machines::spawn_state::SpawnState;
 
 named! {
     /// What a spawn runs.
@@ -15,6 +25,57 @@ named! {
         Task = "task",
         /// A command with arguments.
         Command = "command",
+    }
+}
+
+named! {
+    /// Where a spawn is in its life.
+    pub enum SpawnState {
+        /// Written down, with the gateway that it is about to be given to. Durable before the request is given to a connection.
+        Recorded = "recorded",
+        /// Given to a connection. Written down within moments of it: whoever finds `recorded` after a crash can't tell whether it was
+        /// sent, asks that gateway, and never sends it.
+        Sent = "sent",
+        /// The gateway took it.
+        Accepted = "accepted",
+        /// It runs.
+        Running = "running",
+        /// It was or may have been on the wire, and what became of it is not known for the time being.
+        Unknown = "unknown",
+        /// Ended well. Final, as all that follow.
+        Completed = "completed",
+        /// Refused, or ended badly.
+        Failed = "failed",
+        /// Ended because somebody asked for it.
+        Killed = "killed",
+        /// What became of it will not be known any more.
+        Lost = "lost",
+    }
+}
+
+impl SpawnState {
+    /// The states that can still change.
+    pub const OPEN: [Self; 5] = [Self::Recorded, Self::Sent, Self::Accepted, Self::Running, Self::Unknown];
+
+    /// Whether nothing can follow.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Recorded | Self::Sent | Self::Accepted | Self::Running | Self::Unknown => false,
+            Self::Completed | Self::Failed | Self::Killed | Self::Lost => true,
+        }
+    }
+
+    /// Whether this state may come after `earlier`. An open state may follow itself: more became known about it.
+    pub fn may_follow(self, earlier: Self) -> bool {
+        match earlier {
+            Self::Completed | Self::Failed | Self::Killed | Self::Lost => false,
+            // That it was sent is written first: only then can it have been accepted, run, be in doubt, or have ended well.
+            Self::Recorded => matches!(self, Self::Recorded | Self::Sent | Self::Failed | Self::Killed | Self::Lost),
+            Self::Sent => self != Self::Recorded,
+            Self::Accepted => !matches!(self, Self::Recorded | Self::Sent),
+            Self::Running => !matches!(self, Self::Recorded | Self::Sent | Self::Accepted),
+            Self::Unknown => !matches!(self, Self::Recorded | Self::Sent),
+        }
     }
 }
 
@@ -137,3 +198,6 @@ pub enum Recorded {
     /// The idempotency key was used for another request. Nothing is recorded.
     Mismatch,
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,7 +126,10 @@ impl Agents {
     /// The agent with this id, or the default one where none is named; the error names the one that is missing.
     pub(crate) fn resolve(&self, id: Option<&str>) -> Result<Agent, CallError> {
         let id = id.unwrap_or_else(|| self.default_id());
-        self.find(id).ok_or_else(|| CallError::invalid(format!("Unknown agent id \"{}\"", shown(id))))
+        self.find(id).ok_or_else(|| {
+            let known: Vec<String> = self.list().into_iter().take(LISTED).map(|agent| agent.id).collect();
+            CallError::invalid(format!("Unknown agent id \"{}\"; known: {}", shown(id), known.join(", ")))
+        })
     }
 
     pub(crate) fn create(&mut self, fields: AgentFields, turn: &mut Turn<'_>) -> Result<Agent, CallError> {
@@ -296,6 +299,8 @@ pub(crate) fn slug(name: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
+/// Most agents that an error about an unknown one lists.
+const LISTED: usize = 20;
 /// Largest content that is taken or shown, in bytes.
 pub(crate) const FILE_BYTES: u64 = 1024 * 1024;
 

@@ -6,6 +6,7 @@
 
 mod agents_section;
 mod all_keys;
+mod channels_section;
 mod file;
 pub mod forbidden_env;
 mod gateway_section;
@@ -31,7 +32,11 @@ use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
 
 pub(crate) use agents_section::is_agent_id;
-pub(crate) use all_keys::schema;
+pub(crate) use all_keys::SCHEMA;
+pub(crate) use channels_section::DEFAULT_ACCOUNT;
+pub use channels_section::{
+    Binding, ChannelAccess, ChannelAccount, ChannelKind, DmPolicy, DmScope, GroupPolicy, GroupRule,
+};
 pub use file::ConfigFile;
 pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};
@@ -88,8 +93,38 @@ pub struct GatewayConfig {
     pub agents: BTreeMap<String, ConfiguredAgent>,
     /// The agent that is meant where none is named; always a key of `agents` where that isn't empty.
     pub default_agent: Option<String>,
+    /// Accounts of channels by which people reach agents; none by default.
+    pub channels: Vec<ChannelAccount>,
+    /// Which agent gets what; the first that fits best.
+    pub bindings: Vec<Binding>,
+    /// `session.dmScope`; none: one session a person and account.
+    pub dm_scope: Option<DmScope>,
+    /// Scheduled jobs.
+    pub cron: CronSettings,
+    /// What is announced in the network.
+    pub mdns: Mdns,
     /// What bounds the gateway.
     pub limits: Limits,
+}
+
+/// `cron`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CronSettings {
+    /// Whether jobs run by their schedules; they can be run by hand all the same.
+    pub enabled: bool,
+    /// What jobs that recur have missed while no gateway ran is left out, not run once afterwards.
+    pub skip_missed: bool,
+}
+
+/// `discovery.mdns.mode`: what is announced in the network, where other machines can connect at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mdns {
+    /// Nothing (default). Real releases announce on Linux only where their plugin was enabled.
+    Off,
+    /// How to connect: names, port, TLS and its fingerprint.
+    Minimal,
+    /// The port of SSH and the path of the command, too.
+    Full,
 }
 
 /// `gateway.bind`.
@@ -438,6 +473,11 @@ impl GatewayConfig {
             remote_programs: false,
             agents: BTreeMap::new(),
             default_agent: None,
+            channels: Vec::new(),
+            bindings: Vec::new(),
+            dm_scope: None,
+            cron: CronSettings { enabled: true, skip_missed: false },
+            mdns: Mdns::Off,
             limits: Limits::default(),
             state_dir,
         }

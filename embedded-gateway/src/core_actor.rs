@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use crate::auth::{Admission, Attempt};
 use crate::call::{Call, CallError, ReplyTo};
 use crate::caller::ConnectionId;
+use crate::channels::Services;
 use crate::clock::{Now, SystemChance};
 use crate::config::{ConfigFile, GatewayConfig};
 use crate::effect::{DiskQuery, Effect, FileChange, ProcessNews};
@@ -102,6 +103,7 @@ pub(crate) struct CoreActor {
     first_effects: Vec<Effect>,
     log_sinks: LogSinks,
     children: Children,
+    channel_services: Services,
     live_config: watch::Sender<Arc<GatewayConfig>>,
     /// Until the thread that reads it has started.
     config_file: Option<ConfigFile>,
@@ -132,6 +134,7 @@ impl CoreActor {
             first_effects,
             log_sinks,
             children,
+            channel_services: Services::default(),
             live_config,
             config_file,
         }
@@ -142,6 +145,7 @@ impl CoreActor {
         let now = Now::read();
         let mut turn = Turn::new(now, &mut self.chance);
         let decided = decide(&mut self.machine, &mut turn);
+        self.machine.attend_channels(&mut turn);
         for effect in turn.into_effects() {
             if let Effect::Log(line) = &effect
                 && let Some(event) = self.machine.log_event(line, now)
@@ -172,6 +176,14 @@ impl CoreActor {
             Effect::CountAuthFailure => self.metrics.auth_failures.inc(),
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
             Effect::Write(change) => self.change_file(change),
+            Effect::Channel { account, order } => self.channel_services.carry_out(account, order),
+            Effect::Confirm { file, awaited_by } => {
+                let news = match &self.files {
+                    Some(files) => files.confirm(file, awaited_by),
+                    None => Some(FilesNews::Confirmed { file, awaited_by, written: false }),
+                };
+                self.hear_files(news);
+            }
             Effect::Disk { to, query } => self.ask_disk(to, query),
             Effect::ReadConfig(wish) => {
                 let news = match &self.files {
@@ -197,6 +209,7 @@ impl CoreActor {
             Effect::Start(order) => self.children.launcher.start(order),
             Effect::Signal { run, signal } => self.children.launcher.signal(&run, signal),
             Effect::Decide { run, question, allow } => self.children.launcher.decide(&run, question, allow),
+            Effect::EndSession(session) => self.children.launcher.end_session(&session),
         }
     }
 
@@ -314,6 +327,9 @@ impl Actor for CoreActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         self.start_files(ctx);
+        let core = ctx.address();
+        self.channel_services
+            .attend(move |news| core.do_send(InTurn::new(|machine, turn| machine.channels.hear(news, turn))));
         self.machine.resident_bytes = resident_bytes();
         for effect in std::mem::take(&mut self.first_effects) {
             self.carry_out(effect);

@@ -7,13 +7,23 @@ use std::time::Duration;
 
 /// A stream of a child's output.
 pub use gatewarden_processes::Stream as OutputStream;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::config::{Edit, GatewayConfig, Permissions};
+use crate::config::{ChannelAccount, ChannelKind, Edit, GatewayConfig, Permissions};
 pub(crate) use crate::log_kinds::AUDIT_EVENTS;
 pub use crate::log_kinds::LogLevel;
+
+/// Who waits until a file is on disk as it was wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AwaitedBy {
+    /// A scheduled job's run, which begins then.
+    Run(RunId),
+    /// A channel's account, which has counted its changes up to this.
+    Account(u64),
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
@@ -55,8 +65,20 @@ pub(crate) enum Effect {
         question: u64,
         allow: bool,
     },
+    /// A session is no more, by its id: what still runs for it ends.
+    EndSession(String),
     /// Change a file of the state directory, in order with all others, off the actor's thread.
     Write(FileChange),
+    /// Do something at a channel's service. What it says is news for the machine.
+    Channel {
+        account: ChannelKey,
+        order: ChannelOrder,
+    },
+    /// Say as news whether a file has all changes that were wanted so far: something must not begin without them.
+    Confirm {
+        file: PathBuf,
+        awaited_by: AwaitedBy,
+    },
     /// Answer a request with something that is on disk, in order with all changes of files.
     Disk {
         to: ReplyTo,
@@ -157,7 +179,7 @@ pub struct Question {
     pub number: u64,
     /// What it is called.
     pub title: String,
-    /// With what, as JSON, cut where it is long.
+    /// With what, as JSON: whole.
     pub input: Option<String>,
     /// Where.
     pub cwd: String,
@@ -325,4 +347,65 @@ pub struct News {
     pub run: RunId,
     /// What.
     pub news: ProcessNews,
+}
+
+/// One account of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ChannelKey {
+    pub kind: ChannelKind,
+    pub id: String,
+}
+
+impl std::fmt::Display for ChannelKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kind.id(), self.id)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ChannelOrder {
+    /// Use this account from now on.
+    Open(Arc<ChannelAccount>),
+    /// Give up whatever is under way.
+    Close,
+    /// The news carry the number of this life of the account; those of former ones are late.
+    Ask { life: u64, request: ChannelRequest },
+}
+
+/// What a channel's service is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ChannelRequest {
+    /// Who the bot is; by it, whether its token is accepted.
+    Identify,
+    /// Wait a while for messages after the cursor, which acknowledges those before it.
+    Poll {
+        cursor: Option<u64>,
+        most: u8,
+        me: Arc<ChannelIdentity>,
+    },
+    Send {
+        to: Chat,
+        text: String,
+    },
+    /// Show that an answer is being written.
+    Typing {
+        to: Chat,
+    },
+}
+
+/// Who a bot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChannelIdentity {
+    pub id: String,
+    /// The name by which people mention it.
+    pub name: String,
+}
+
+/// Where a message came from and its answer goes to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Chat {
+    pub id: String,
+    /// A topic of a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<i64>,
 }

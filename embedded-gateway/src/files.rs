@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::config::{ConfigFile, Edited};
-use crate::effect::{ConfigWish, DiskQuery, FileChange};
+use crate::effect::{AwaitedBy, ConfigWish, DiskQuery, FileChange};
 use crate::private_files::{make_folder, replace};
 
 pub(crate) use health::FilesHealth;
@@ -38,6 +38,7 @@ enum Order {
     Change(FileChange),
     Query { to: ReplyTo, query: DiskQuery },
     Config(ConfigWish),
+    Confirm { file: PathBuf, awaited_by: AwaitedBy },
     Stop,
 }
 
@@ -48,7 +49,11 @@ impl Order {
             Self::Change(FileChange::Replace { text, .. }) => text.len(),
             Self::Query { query: DiskQuery::WorkspaceSet { content, .. }, .. } => content.len(),
             Self::Config(ConfigWish::Edit(_, edit)) => edit.raw.len(),
-            Self::Change(FileChange::Remove { .. }) | Self::Query { .. } | Self::Config(_) | Self::Stop => 0,
+            Self::Change(FileChange::Remove { .. })
+            | Self::Query { .. }
+            | Self::Config(_)
+            | Self::Confirm { .. }
+            | Self::Stop => 0,
         }
     }
 }
@@ -68,6 +73,12 @@ pub(crate) enum FilesNews {
     Answered {
         to: ReplyTo,
         outcome: Result<Value, CallError>,
+    },
+    /// All changes of a file that were wanted before this was asked for are carried out, or aren't.
+    Confirmed {
+        file: PathBuf,
+        awaited_by: AwaitedBy,
+        written: bool,
     },
     /// The configuration's file was read, and changed where that was wanted.
     Config {
@@ -120,6 +131,12 @@ impl Files {
         Some(FilesNews::Config { wish, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
     }
 
+    /// Asks whether a file is as it should be once all changes so far are carried out. None: taken; else the answer.
+    pub(crate) fn confirm(&self, file: PathBuf, awaited_by: AwaitedBy) -> Option<FilesNews> {
+        self.send(Order::Confirm { file: file.clone(), awaited_by: awaited_by.clone() }).err()?;
+        Some(FilesNews::Confirmed { file, awaited_by, written: false })
+    }
+
     fn send(&self, order: Order) -> Result<(), String> {
         let weight = order.weight();
         let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
@@ -169,6 +186,10 @@ impl<Tell: Fn(FilesNews)> Worker<Tell> {
                 Order::Config(wish) => {
                     let outcome = self.configuration(&wish).map(Box::new);
                     (self.tell)(FilesNews::Config { wish, outcome });
+                }
+                Order::Confirm { file, awaited_by } => {
+                    let written = !self.broken.contains(&file);
+                    (self.tell)(FilesNews::Confirmed { file, awaited_by, written });
                 }
                 Order::Stop => return,
             }

@@ -7,28 +7,32 @@
 //! http/        REST, webhooks, status page, metrics ───────────────────┤
 //! processes/   one task a child process: output, exit ─────────────────┤
 //! acp/         the same for agents that speak ACP, one a session ───────┤
+//! channels/lines.rs  one task a request to a channel's service ──────────┤
 //!                                                                       v
 //!                       core_actor.rs   the one actor: feeds the machine, carries out its effects
 //!                                                                       │ calls
 //!                                                                       v
-//!             machine.rs  pure: GatewayMachine { auth, subscribers, sessions, runs, agents, .. }
+//!             machine.rs  pure: GatewayMachine { auth, subscribers, sessions, runs, agents, cron, .. }
 //!                         methods/ one file a family: (machine, call, turn) -> answer, effects
 //! ```
 //!
-//! Nothing under `machine.rs`, `auth/`, `sessions/`, `runs/`, `agents.rs` and `methods/` does IO or reads a clock: the time,
+//! Nothing under `machine.rs`, `auth/`, `sessions/`, `runs/`, `cron/`, `agents.rs` and `methods/` does IO or reads a clock: the time,
 //! chance and what is to be done travel in a `Turn`.
 
 mod acp;
 mod agents;
+pub mod announcement;
 mod auth;
 mod call;
 mod caller;
+pub mod channels;
 pub mod clock;
 pub mod config;
 mod connection;
 mod connection_limits;
 mod context;
 mod core_actor;
+mod cron;
 mod devices;
 pub mod effect;
 mod files;

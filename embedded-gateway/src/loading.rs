@@ -5,8 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+
 use crate::agents::{self, CreatedAgent};
+use crate::channels;
 use crate::config::{GatewayConfig, is_agent_id};
+use crate::cron::file::{FILE as CRON_FILE, Stored};
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::effect::FileChange;
 use crate::processes::{Orphan, find_orphans};
@@ -16,6 +21,8 @@ use crate::sessions::{self, SessionBounds, Sessions, transcript};
 pub(crate) const CLOCK_FILE: &str = "clock.json";
 /// Largest transcript that is read, in bytes. Ours stay far below it.
 const TRANSCRIPT_BYTES: u64 = 64 * 1024 * 1024;
+/// Largest file of jobs and their runs that is read, in bytes. Ours stay far below it.
+const CRON_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What was read before the core actor starts.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(crate) struct Loaded {
     pub devices: Devices,
     pub sessions: Sessions,
     pub agents: BTreeMap<String, CreatedAgent>,
+    /// What is kept of channels, by files.
+    pub channels: BTreeMap<PathBuf, channels::Record>,
     /// What puts the files in order; carried out before anything else is written.
     pub repairs: Vec<FileChange>,
     pub remarks: Vec<String>,
@@ -30,6 +39,9 @@ pub(crate) struct Loaded {
     /// What was known of the wall clock, where anything was.
     pub steady_time: Option<String>,
     pub boot: String,
+    pub cron: Stored,
+    /// The time zone of the machine.
+    pub zone: TimeZone,
 }
 
 impl Loaded {
@@ -38,11 +50,14 @@ impl Loaded {
             devices: Devices::new(&config.device_auth),
             sessions: Sessions::new(SessionBounds::from(&config.limits)),
             agents: BTreeMap::new(),
+            channels: BTreeMap::new(),
             repairs: Vec::new(),
             remarks: Vec::new(),
             orphans: Vec::new(),
             steady_time: None,
             boot: String::new(),
+            cron: Stored::default(),
+            zone: TimeZone::UTC,
         }
     }
 }
@@ -67,12 +82,13 @@ pub(crate) fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::nothing(config);
     read_devices(config, &mut loaded)?;
     read_agents(config, &mut loaded)?;
+    read_channels(config, &mut loaded)?;
     let folder = config.state_dir.join(transcript::FOLDER);
-    let names = transcript_names(&folder).map_err(|source| unreadable(&folder, source))?;
+    let names = names_in(&folder, ".jsonl").map_err(|source| unreadable(&folder, source))?;
     let mut failed = None;
     let transcripts = names.into_iter().map_while(|name| {
         let path = folder.join(format!("{name}.jsonl"));
-        match read(&path) {
+        match read(&path, TRANSCRIPT_BYTES) {
             Ok(bytes) => Some((name, bytes)),
             Err(source) => {
                 failed = Some(unreadable(&path, source));
@@ -87,7 +103,9 @@ pub(crate) fn read_state(config: &GatewayConfig) -> Result<Loaded, LoadError> {
     loaded.sessions = found.sessions;
     loaded.repairs.extend(found.repairs);
     loaded.remarks.extend(found.remarks);
-    loaded.orphans = find_orphans(&config.state_dir);
+    read_cron(config, &mut loaded)?;
+    loaded.zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
+    loaded.orphans = find_orphans(&config.state_dir, None);
     // Without them the clock is believed as it is now: no reason not to start.
     loaded.steady_time = fs::read_to_string(config.state_dir.join(CLOCK_FILE)).ok();
     loaded.boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -109,15 +127,15 @@ fn read_devices(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadE
     Ok(())
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > TRANSCRIPT_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {TRANSCRIPT_BYTES} bytes")));
+fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.len() > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {most} bytes")));
     }
     fs::read(path)
 }
 
-/// Names of the regular `*.jsonl` files, in order.
-fn transcript_names(folder: &Path) -> io::Result<Vec<String>> {
+/// Names of the regular files with this ending, without it, in order.
+fn names_in(folder: &Path, ending: &str) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -125,7 +143,7 @@ fn transcript_names(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(".jsonl"))
+        if let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(ending))
             && entry.file_type()?.is_file()
         {
             names.push(name.to_owned());
@@ -137,22 +155,66 @@ fn transcript_names(folder: &Path) -> io::Result<Vec<String>> {
 
 fn read_agents(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadError> {
     let path = config.state_dir.join(agents::FILE);
-    let text = match read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(|source| unreadable(&path, source))?,
+    let without = "agents that were created over the wire are missing";
+    let found: Option<BTreeMap<String, CreatedAgent>> = read_or_set_aside(&path, without, &mut loaded.remarks)?;
+    loaded.agents = found.unwrap_or_default().into_iter().filter(|(id, _)| is_agent_id(id)).collect();
+    Ok(())
+}
+
+fn read_channels(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let folder = config.state_dir.join(channels::FOLDER);
+    for name in names_in(&folder, ".json").map_err(|source| unreadable(&folder, source))? {
+        let file = Path::new(channels::FOLDER).join(format!("{name}.json"));
+        let without = "who was approved there has to be approved again, and messages that waited are lost";
+        let found = read_or_set_aside(&config.state_dir.join(&file), without, &mut loaded.remarks)?;
+        loaded.channels.extend(found.map(|record| (file, record)));
+    }
+    Ok(())
+}
+
+/// A file of JSON; none where there is none. One that makes no sense is kept under another name: the next change would write over
+/// it, and a person could still repair it.
+fn read_or_set_aside<T: DeserializeOwned>(
+    path: &Path,
+    without: &str,
+    remarks: &mut Vec<String>,
+) -> Result<Option<T>, LoadError> {
+    let text = match read(path, TRANSCRIPT_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|source| unreadable(path, source))?,
     };
-    match serde_json::from_slice::<BTreeMap<String, CreatedAgent>>(&text) {
-        Ok(agents) => loaded.agents = agents.into_iter().filter(|(id, _)| is_agent_id(id)).collect(),
+    match serde_json::from_slice(&text) {
+        Ok(found) => Ok(Some(found)),
         Err(error) => {
-            // The next change would write over it: keep what a person could still repair.
             let aside = path.with_extension("json.damaged");
-            fs::rename(&path, &aside).map_err(|source| unreadable(&path, source))?;
-            loaded.remarks.push(format!(
-                "{} makes no sense ({error}) and was set aside as {}; agents that were created over the wire are missing",
+            fs::rename(path, &aside).map_err(|source| unreadable(path, source))?;
+            remarks.push(format!(
+                "{} makes no sense ({error}) and was set aside as {}; {without}",
                 path.display(),
                 aside.display()
             ));
+            Ok(None)
         }
+    }
+}
+
+fn read_cron(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let path = config.state_dir.join(CRON_FILE);
+    let bytes = match read(&path, CRON_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(|source| unreadable(&path, source))?,
+    };
+    loaded.cron = Stored::read(&bytes);
+    if loaded.cron.damaged > 0 {
+        // It is written anew without them: keep what a person could still repair.
+        let aside = path.with_extension("jsonl.damaged");
+        fs::copy(&path, &aside).map_err(|source| unreadable(&path, source))?;
+        loaded.remarks.push(format!(
+            "{} lines of {} make no sense and are left out; the file as it was is {}",
+            loaded.cron.damaged,
+            path.display(),
+            aside.display()
+        ));
     }
     Ok(())
 }

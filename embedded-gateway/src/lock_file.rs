@@ -48,6 +48,9 @@ pub struct Holder {
     /// The arguments that `gateway restart` starts it with again. No secrets: no option takes one.
     #[serde(default)]
     pub arguments: Vec<String>,
+    /// A program watches over it and starts it again when it ends.
+    #[serde(default)]
+    pub supervised: bool,
 }
 
 impl Holder {
@@ -63,6 +66,7 @@ impl Holder {
             bind: String::new(),
             config: None,
             arguments: Vec::new(),
+            supervised: false,
         }
     }
 

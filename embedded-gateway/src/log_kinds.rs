@@ -38,6 +38,8 @@ pub(crate) const AUDIT_EVENTS: &[&str] = &[
     "device.pairing_rejected",
     "device.widened",
     "device.token_rotated",
+    "channel.pairing_approved",
+    "channel.pairing_revoked",
     "spawn.accepted",
     "spawn.refused",
     "control",

@@ -13,10 +13,12 @@ use crate::agents::{self, Agents};
 use crate::auth::AuthState;
 use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId, Scope};
+use crate::channels::Channels;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
+use crate::cron::{self, Cron};
 use crate::devices::Devices;
-use crate::effect::{Effect, FileChange, LogLevel, LogLine, ProcessNews, RunId};
+use crate::effect::{AwaitedBy, Effect, FileChange, LogLevel, LogLine, ProcessNews, RunId};
 use crate::files::{FilesHealth, FilesNews};
 use crate::loading::{CLOCK_FILE, Loaded};
 use crate::processes::Orphan;
@@ -76,6 +78,9 @@ pub(crate) struct GatewayMachine {
     pub resident_bytes: Option<u64>,
     pub presence: Presence,
     pub runs: Runs,
+    /// Services by which people reach agents.
+    pub channels: Channels,
+    pub cron: Cron,
     /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
     /// What is known of the wall clock.
@@ -93,6 +98,8 @@ impl GatewayMachine {
             turn.log(LogLevel::Warn, "files", None, remark);
         }
         let auth = AuthState::new(&config);
+        let channels = Channels::new(loaded.channels, &config, turn);
+        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron, turn);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
@@ -108,6 +115,8 @@ impl GatewayMachine {
             resident_bytes: None,
             presence: Presence::default(),
             runs: Runs::new(),
+            channels,
+            cron,
             orphans: loaded.orphans,
             wall_clock,
             logged: 0,
@@ -120,14 +129,20 @@ impl GatewayMachine {
         self.look_at_clocks(turn);
         let judged_ms = self.wall_clock.judged_ms(turn.now, self.sessions.age());
         self.sessions.prune(judged_ms, &self.subscribers, turn);
+        self.cron.look_at_clock(turn.now);
+        self.run_due_jobs(turn);
         let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
         for file in broken {
             let change = if file == Path::new(agents::FILE) {
                 self.agents.as_file()
             } else if file == Path::new(CLOCK_FILE) {
                 self.wall_clock.as_file()
+            } else if file == Path::new(cron::file::FILE) {
+                self.cron.as_file()
             } else if let Some(change) = self.sessions.as_file(&file) {
                 change
+            } else if self.channels.save_again(&file) {
+                continue;
             } else if file.starts_with(transcript::FOLDER) {
                 // No longer ours: it could not be removed.
                 FileChange::Remove { file }
@@ -140,9 +155,24 @@ impl GatewayMachine {
 
     pub(crate) fn files_news(&mut self, news: FilesNews, turn: &mut Turn<'_>) {
         match news {
-            FilesNews::Failed { file, error } => self.files.failed(&file, &error, turn),
-            FilesNews::Restored { file } => self.files.restored(&file, turn),
+            FilesNews::Failed { file, error } => {
+                self.channels.unwritten(&file, &error, turn);
+                self.files.failed(&file, &error, turn);
+            }
+            FilesNews::Restored { file } => {
+                self.channels.settled(&file, None);
+                self.files.restored(&file, turn);
+            }
             FilesNews::Answered { to, outcome } => turn.respond(&to, outcome),
+            FilesNews::Confirmed { awaited_by: AwaitedBy::Run(run), written, .. } => {
+                self.confirmed(&run, written, turn)
+            }
+            FilesNews::Confirmed { file, awaited_by: AwaitedBy::Account(mark), written } => {
+                // Where it isn't written, the change itself has failed and said so.
+                if written {
+                    self.channels.settled(&file, Some(mark));
+                }
+            }
             FilesNews::Config { wish, outcome } => self.configuration_news(wish, outcome, turn),
         }
     }
@@ -154,6 +184,8 @@ impl GatewayMachine {
         self.devices.configure(&config.device_auth);
         self.sessions.configure(&config.limits);
         self.agents.configure(Arc::clone(&config));
+        self.channels.configure(&config, turn);
+        self.cron.configure(config.cron, turn.now);
         self.config = Arc::clone(&config);
         turn.push(Effect::Configure(config));
     }
@@ -184,6 +216,7 @@ impl GatewayMachine {
     pub(crate) fn process_news(&mut self, run: &RunId, news: ProcessNews, turn: &mut Turn<'_>) {
         let (runs, mut parts) = self.runs();
         runs.on_news(run, news, &mut parts, turn);
+        self.settle_jobs(turn);
     }
 
     /// Says in the log what a gateway that crashed left running.
@@ -194,13 +227,16 @@ impl GatewayMachine {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.runs.next_deadline(), self.presence.deadline()].into_iter().flatten().min()
+        let parts =
+            [self.runs.next_deadline(), self.presence.deadline(), self.channels.deadline(), self.cron.deadline()];
+        parts.into_iter().flatten().min()
     }
 
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) {
         let (runs, parts) = self.runs();
         runs.on_time(&parts, turn);
         self.tell_presence(turn);
+        self.run_due_jobs(turn);
     }
 
     /// The `tick` event. Real releases send the time alone; document 002 shows the sessions with it. Those go only to who may
@@ -228,6 +264,7 @@ impl GatewayMachine {
         self.stopping = true;
         let all = self.subscribers.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
+        self.channels.stop(turn);
         let (runs, mut parts) = self.runs();
         runs.stop(&mut parts, turn);
     }

@@ -2,7 +2,9 @@
 
 mod agents;
 mod approvals;
+mod channels;
 mod configuration;
+mod cron;
 mod devices;
 mod information;
 mod messages;
@@ -19,6 +21,7 @@ use crate::sessions::SessionKey;
 use crate::turn::Turn;
 
 pub(crate) use information::health_payload;
+pub(crate) use messages::{AgentMessage, deliver};
 
 /// When a client may look whether the gateway is back.
 const STOPPING_RETRY_MS: u64 = 1_000;
@@ -41,6 +44,8 @@ const FAMILIES: &[&[Method]] = &[
     messages::METHODS,
     spawning::METHODS,
     approvals::METHODS,
+    channels::METHODS,
+    cron::METHODS,
 ];
 
 pub(crate) const EVENTS: &[&str] = &[
@@ -76,6 +81,8 @@ pub(crate) const EVENTS: &[&str] = &[
     "typing",
     "message",
     "log",
+    // cron.rs
+    "cron",
 ];
 
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
@@ -90,6 +97,7 @@ impl GatewayMachine {
             Ok(Answer::Later) => {}
             Err(error) => turn.respond(&call.reply_to(), Err(error)),
         }
+        self.settle_jobs(turn);
     }
 
     /// A webhook was called by somebody who may. Each has a session of its own with its agent. Sent again under the same name of

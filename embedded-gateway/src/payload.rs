@@ -1,6 +1,7 @@
-//! JSON objects that differ by protocol: put together from parts.
+//! JSON objects that differ by protocol: put together from parts. And texts that stand for longer ones.
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// An object, with the fields of another one besides; those win.
 pub(crate) fn joined(mut payload: Value, more: Value) -> Value {
@@ -20,4 +21,11 @@ pub(crate) fn without_nulls(mut payload: Value) -> Value {
         fields.retain(|_, value| !value.is_null());
     }
     payload
+}
+
+/// Tells one text from another without telling it: half of its SHA-256, 32 hex digits.
+pub(crate) fn digest(text: impl AsRef<[u8]>) -> String {
+    let mut digits = hex::encode(Sha256::digest(text));
+    digits.truncate(32);
+    digits
 }

@@ -31,8 +31,8 @@ use crate::sessions::Sessions;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
-pub(crate) use beginning::{NewRun, RunRequest, fingerprint};
-pub(crate) use run::{Asked, ControlAction, Run};
+pub(crate) use beginning::{NewRun, RunRequest, fingerprint, is_of_gateway};
+pub(crate) use run::{Asked, ControlAction, Ending, Run};
 
 pub(crate) const QUEUE: usize = 8;
 /// Bytes of all messages that wait, together.
@@ -61,6 +61,8 @@ pub(crate) struct Runs {
     finished: beginning::Finished,
     approvals: approvals::Approvals,
     queued_bytes: usize,
+    /// Those that have ended since somebody asked.
+    ended: Vec<RunId>,
 }
 
 impl Runs {
@@ -70,6 +72,11 @@ impl Runs {
 
     pub(crate) fn get(&self, id: &RunId) -> Option<&Run> {
         self.by_id.get(id)
+    }
+
+    /// Which runs have ended since this was asked for last.
+    pub(crate) fn take_ended(&mut self) -> Vec<RunId> {
+        std::mem::take(&mut self.ended)
     }
 
     pub(crate) fn processes(&self) -> usize {

@@ -15,8 +15,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::announcement::Announcer;
 use crate::clock::Now;
-use crate::config::{ConfigFile, GatewayConfig};
+use crate::config::{ConfigFile, GatewayConfig, Mdns};
 use crate::connection_limits::{ConnectionLimits, MemoryBudget};
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{CoreActor, Stop};
@@ -92,6 +93,7 @@ pub struct Running {
     context: Rc<GatewayContext>,
     phase: watch::Sender<Phase>,
     serving: Vec<JoinHandle<()>>,
+    announcer: Option<Announcer>,
 }
 
 /// Starts a gateway inside the present actix system and returns once it can be connected to.
@@ -116,6 +118,8 @@ pub async fn start_with(
     let address = SocketAddr::new(config.bind.address(), config.port);
     let (listener, address) = listen(address, GATEWAY_KEYS).await?;
     let encryption = config.tls.as_ref().map(|tls| tls::acceptor(tls, &config, address.ip())).transpose()?;
+    let is_announced = config.mdns != Mdns::Off;
+    let fingerprint = config.tls.as_ref().filter(|_| is_announced).map(tls::fingerprint).transpose()?;
     let metrics = GatewayMetrics::new().map_err(|error| StartError::Other(error.to_string()))?;
     let started = Now::read();
     metrics.start_time.set(started.wall_ms / 1_000);
@@ -149,7 +153,8 @@ pub async fn start_with(
         }
     }
     tracing::info!(%address, encrypted, "the gateway listens");
-    Ok(Running { address, metrics_address, encrypted, context, phase, serving })
+    let announcer = Announcer::begin(&config, address.ip(), fingerprint.as_deref());
+    Ok(Running { address, metrics_address, encrypted, context, phase, serving, announcer })
 }
 
 impl Running {
@@ -180,6 +185,10 @@ impl Running {
     /// Stops in order: no new connections; `shutdown` to those who listen; every child process ended; every connection closed
     /// with 1012; everything written.
     pub async fn stop(self) {
+        // Nobody is to find a gateway that ends.
+        if let Some(announcer) = self.announcer {
+            announcer.end().await;
+        }
         self.phase.send_replace(Phase::Draining);
         let _ = self.context.core.send(Stop).await;
         self.phase.send_replace(Phase::Stopped);

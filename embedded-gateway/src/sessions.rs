@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::call::CallError;
 use crate::config::Limits;
-use crate::effect::{FileChange, RunId};
+use crate::effect::{Effect, FileChange, RunId};
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
@@ -357,7 +357,7 @@ impl Sessions {
         };
         // The new transcript first: a crash in between leaves both, and the higher generation counts.
         write_session(session, turn);
-        turn.write(FileChange::Remove { file: transcript::path(&old.session_id) });
+        forget(old.session_id, turn);
         announce(&Change::Reset(reason), session, subscribers, turn);
         Some(session)
     }
@@ -370,8 +370,8 @@ impl Sessions {
 
     fn remove(&mut self, key: &str, why: &Change<'_>, subscribers: &Subscribers, turn: &mut Turn<'_>) -> bool {
         let Some(session) = self.by_key.remove(key) else { return false };
-        turn.write(FileChange::Remove { file: transcript::path(&session.session_id) });
         announce(why, &session, subscribers, turn);
+        forget(session.session_id, turn);
         true
     }
 
@@ -386,6 +386,11 @@ impl Sessions {
         let session = self.by_key.get_mut(key)?;
         Some(bounds::compact(session, keep.max(1), usize::MAX, subscribers, turn))
     }
+}
+
+fn forget(session_id: String, turn: &mut Turn<'_>) {
+    turn.write(FileChange::Remove { file: transcript::path(&session_id) });
+    turn.push(Effect::EndSession(session_id));
 }
 
 fn write_session(session: &mut Session, turn: &mut Turn<'_>) {

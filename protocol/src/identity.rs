@@ -79,11 +79,7 @@ impl DeviceIdentity {
 
 /// The device id of a raw public key.
 pub fn device_id_of(public_key: &[u8; 32]) -> String {
-    Sha256::digest(public_key).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        hex
-    })
+    hex::encode(Sha256::digest(public_key))
 }
 
 impl fmt::Debug for DeviceIdentity {

@@ -17,7 +17,6 @@ mod fields;
 pub mod forbidden_address;
 pub mod forwarded;
 pub mod frame;
-pub mod frame_header;
 pub mod handshake;
 pub mod health_document;
 pub mod hello;

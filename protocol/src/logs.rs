@@ -234,7 +234,7 @@ fn left_out(extra: &Value) -> Value {
 }
 
 /// A message fit to be shown on a terminal and in a page: control characters and terminal sequences removed, lines kept.
-fn shown_text(text: &str) -> String {
+pub fn shown_text(text: &str) -> String {
     let mut shown = String::new();
     let mut length = 0;
     let mut characters = text.chars().peekable();

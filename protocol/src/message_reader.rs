@@ -2,11 +2,114 @@
 //! those of its clients.
 //!
 //! The frame parser of actix-http waits for a whole frame before it compares the length, and reserves what the peer announces;
-//! so reading is done here: the header decides, and memory grows with the bytes that came, never with those announced.
+//! so reading is done here: the header (RFC 6455, 5.2) decides as soon as it is there, and memory grows with the bytes that came, never
+//! with those announced.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::frame_header::{FrameHeader, FrameSender, Opcode};
+/// Longest payload of a control frame (5.5).
+const MAX_CONTROL: u64 = 125;
+
+/// Whose frames are read: clients mask theirs, servers don't, and anything else ends the connection (5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameSender {
+    /// A client.
+    Client,
+    /// A server.
+    Server,
+}
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opcode {
+    /// More of the message before.
+    Continuation,
+    /// The first, or only, frame of a text message.
+    Text,
+    /// The same of a binary message.
+    Binary,
+    /// Goodbye.
+    Close,
+    /// To be answered with its payload.
+    Ping,
+    /// The answer to that.
+    Pong,
+}
+
+impl Opcode {
+    /// Whether it may come between the frames of a message.
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// Everything that a frame says before its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FrameHeader {
+    /// The last frame of its message. Control frames always are.
+    is_final: bool,
+    /// What it is.
+    opcode: Opcode,
+    /// Length of the payload, in bytes. Nothing bounds it but the reader; at most 125 for control frames.
+    length: u64,
+    /// By which the payload is masked; zeros from a server.
+    mask: [u8; 4],
+    /// Length of the header itself, 2 to 14 bytes.
+    header_length: usize,
+}
+
+impl FrameHeader {
+    /// Reads the header at the start of `source`; nothing while it isn't whole.
+    ///
+    /// Fails where the peer doesn't keep to RFC 6455: at reserved bits, a mask where none belongs or none where one does, an
+    /// unknown kind, a control frame in fragments or too long. Each is found with the first byte that shows it.
+    fn read(source: &[u8], sender: FrameSender) -> Result<Option<Self>, &'static str> {
+        let Some(&[first, second]) = source.first_chunk::<2>() else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err("reserved bits are set");
+        }
+        let is_masked = second & 0x80 != 0;
+        match sender {
+            FrameSender::Client if !is_masked => return Err("a client's frame is not masked"),
+            FrameSender::Server if is_masked => return Err("a server's frame is masked"),
+            _ => {}
+        }
+        let opcode = match first & 0x0f {
+            0x0 => Opcode::Continuation,
+            0x1 => Opcode::Text,
+            0x2 => Opcode::Binary,
+            0x8 => Opcode::Close,
+            0x9 => Opcode::Ping,
+            0xa => Opcode::Pong,
+            _ => return Err("an unknown kind of frame"),
+        };
+        let is_final = first & 0x80 != 0;
+        if opcode.is_control() && !is_final {
+            return Err("a control frame in fragments");
+        }
+        let (length, before_mask) = match second & 0x7f {
+            // Longer than 125 in any case.
+            126 | 127 if opcode.is_control() => (MAX_CONTROL + 1, 2),
+            126 => match source.first_chunk::<4>() {
+                Some(&[_, _, high, low]) => (u64::from(u16::from_be_bytes([high, low])), 4),
+                None => return Ok(None),
+            },
+            127 => match source.first_chunk::<10>() {
+                Some(&[_, _, ref length @ ..]) => (u64::from_be_bytes(*length), 10),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), 2),
+        };
+        if opcode.is_control() && length > MAX_CONTROL {
+            return Err("a control frame of more than 125 bytes");
+        }
+        if !is_masked {
+            return Ok(Some(Self { is_final, opcode, length, mask: [0; 4], header_length: before_mask }));
+        }
+        let mask = source.get(before_mask..).and_then(|rest| rest.first_chunk::<4>());
+        Ok(mask.map(|&mask| Self { is_final, opcode, length, mask, header_length: before_mask + 4 }))
+    }
+}
 
 /// What the peer sent: fragments are joined, text is UTF-8.
 #[derive(Debug)]
@@ -134,7 +237,7 @@ impl<P> MessageReader<P> {
                     Filled::Whole(message) => return Ok(Some(message)),
                 }
             }
-            let header = FrameHeader::read(source, self.sender).map_err(|broken| ReadFault::Protocol(broken.0))?;
+            let header = FrameHeader::read(source, self.sender).map_err(ReadFault::Protocol)?;
             let Some(header) = header else { return Ok(None) };
             if !header.opcode.is_control() {
                 source.advance(header.header_length);
@@ -257,5 +360,7 @@ fn control<P, E>(opcode: Opcode, payload: &[u8]) -> Result<WsMessage<P>, ReadFau
     }
 }
 
+#[cfg(test)]
+mod header_tests;
 #[cfg(test)]
 mod tests;

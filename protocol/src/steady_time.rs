@@ -127,11 +127,16 @@ impl SteadyTime {
 
     /// Looks at the clocks, as [`Self::look`] does, for one who meant to look again within this many ms of the last time.
     pub fn look_again(&mut self, now: Reading, within_ms: i64) -> Option<i64> {
-        let away_ms = now.uptime_ms.saturating_sub(self.uptime_ms);
-        if away_ms >= within_ms.saturating_add(UNNOTICED_MS) {
-            self.note_gap(now, away_ms, GapReason::Frozen);
+        if let Some(since_ms) = self.unseen_since_ms(now, within_ms) {
+            self.note_gap(now, now.uptime_ms.saturating_sub(since_ms), GapReason::Frozen);
         }
         self.look(now)
+    }
+
+    /// The uptime of the last look, where one was due within so many ms of it and is overdue by too much.
+    pub fn unseen_since_ms(&self, now: Reading, within_ms: i64) -> Option<i64> {
+        let away_ms = now.uptime_ms.saturating_sub(self.uptime_ms);
+        (away_ms >= within_ms.saturating_add(UNNOTICED_MS)).then_some(self.uptime_ms)
     }
 
     fn note_gap(&mut self, now: Reading, away_ms: i64, reason: GapReason) {

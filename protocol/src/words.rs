@@ -45,11 +45,15 @@ pub(crate) fn command_argument(text: &str) -> Option<String> {
     fit.then(|| text.to_owned())
 }
 
-/// Control characters, and the invisible ones that turn the direction of a line around or hide in it.
-pub(crate) fn is_unfit(character: char) -> bool {
+/// Control characters, and those that can't be seen: they turn the direction of a line around or hide in it. (Unicode's
+/// Default_Ignorable_Code_Point, line separators and annotations; but not the two that say how an emoji looks.)
+pub fn is_unfit(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -59,6 +63,17 @@ mod tests {
     #[test]
     fn shown_words_are_one_line_without_control_characters() {
         assert_eq!(shown("\u{1b}[31mdevice\r\n identity\u{202e}  mismatch\u{0}\n"), "[31mdevice identity mismatch");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_shown_and_in_no_name() {
+        for hidden in ['\u{61c}', '\u{180e}', '\u{ad}', '\u{3164}', '\u{200b}', '\u{feff}', '\u{e0041}', '\u{e0100}'] {
+            assert_eq!(shown(&format!("ad{hidden}min")), "admin", "{hidden:?}");
+            assert_eq!(name(&format!("ad{hidden}min")), None, "{hidden:?}");
+        }
+        for seen in ["❤\u{fe0f}", "été", "بوابة", "한국", "नमस्ते"] {
+            assert_eq!(shown(seen), seen);
+        }
     }
 
     #[test]

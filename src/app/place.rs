@@ -75,9 +75,12 @@ impl Place {
             release: env!("CARGO_PKG_VERSION").to_owned(),
             home: self.state_dir.home(),
         };
-        let member = Member::join(&config.store, server, key, facts, self.clock.clone()).await?;
-        if let Some(shared) = member.admin_key().filter(|_| config.api_key.is_none()) {
-            AdminKey::take_over(&self.state_dir, shared)?;
+        let state_dir = self.state_dir.path();
+        let known = config.api_key.is_none().then(|| AdminKey::known(state_dir)).transpose()?;
+        let settles = known.is_some();
+        let member = Member::join(&config.store, server, key, facts, known, self.clock.clone()).await?;
+        if settles {
+            AdminKey::keep(state_dir, member.admin_key())?;
         }
         let seen = member.view().borrow().clone();
         let acts = match seen.standing {

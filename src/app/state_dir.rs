@@ -2,7 +2,8 @@
 //!
 //! The file of that key is the truth: each start lets in whoever has its content. It is synced before the key counts, so that a crash
 //! can't leave a daemon that nobody can enter. Taking the file away retires the key; a new one is made only while no other admin key
-//! is stored.
+//! is stored. Where nodes share a database, each keeps the hash of its key beside the file: so the start of one whose file is gone, or has
+//! another key, retires the former key for all.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read as _, Seek as _, Write as _};
@@ -15,13 +16,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::Failure;
 use gatewarden_actors::store::handle::StoreHandle;
-use gatewarden_actors::store::records::Role;
+use gatewarden_actors::store::records::{KnownAdminKey, Role, key_hash};
 use gatewarden_protocol::Secret;
 
 use super::start_error::StartError;
 
 /// Name of the file in the state directory.
 const ADMIN_KEY_FILE: &str = "admin.key";
+
+/// SHA-256 of the key that the file had at the last start, where nodes share the database.
+const KEY_HASH_FILE: &str = "admin.key.sha256";
 
 /// The key file is one line; nothing longer is read.
 const MAX_KEY: u64 = 1024;
@@ -31,8 +35,6 @@ const MAX_KEY: u64 = 1024;
 pub(crate) struct StateDir {
     path: PathBuf,
     _lock: File,
-    /// Whether no daemon was in it before.
-    is_new: bool,
 }
 
 impl StateDir {
@@ -43,7 +45,6 @@ impl StateDir {
     pub(crate) fn claim(path: &Path) -> Result<Self, StartError> {
         let unusable = |source| StartError::StateDir { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let is_new = !path.join(Self::LOCK_FILE).exists();
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -67,7 +68,7 @@ impl StateDir {
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), _lock: lock, is_new })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
@@ -128,29 +129,62 @@ impl AdminKey {
         Self { key: Some(key), made_now: false, origin: "configuration" }
     }
 
-    /// The key of the file; made where there is neither a file nor a stored admin key. Where nodes share the database, the one that acts
-    /// stores it for new ones.
+    /// The key of the file; made where there is neither a file nor a stored admin key. Where nodes share the database (`node`), one
+    /// that was retired at any of them counts nowhere.
     pub(crate) async fn load_or_create(
         state_dir: &Path,
         store: &StoreHandle,
         clock: &Clock,
-        is_shared: bool,
+        node: Option<&str>,
     ) -> Result<Self, StartError> {
-        let found = in_file(state_dir)?;
+        let found = match node {
+            Some(node) => {
+                let settled = store.settle_admin_key(Self::known(state_dir)?, node.to_owned()).await?;
+                Self::keep(state_dir, settled.as_ref())?;
+                settled
+            }
+            None => in_file(state_dir)?,
+        };
         let made_now = found.is_none() && !has_admin(store, clock.wall_ms() / 1000).await?;
         let key = if made_now { Some(create(state_dir)?) } else { found };
-        if is_shared {
-            store.share_admin_key(key.clone()).await?;
+        if let Some(node) = node.filter(|_| made_now) {
+            store.settle_admin_key(Self::known(state_dir)?, node.to_owned()).await?;
+            Self::keep(state_dir, key.as_ref())?;
         }
         Ok(Self { key, made_now, origin: ADMIN_KEY_FILE })
     }
 
-    /// A new node takes over the key that the others let in. One that was there before and has none was relieved of it.
-    pub(crate) fn take_over(state_dir: &StateDir, shared: &Secret) -> Result<(), StartError> {
-        if state_dir.is_new && in_file(state_dir.path())?.is_none() {
-            write(state_dir.path(), shared)?;
+    /// What a node knows of the key before it asks the database.
+    pub(crate) fn known(state_dir: &Path) -> Result<KnownAdminKey, StartError> {
+        let before = std::fs::read_to_string(state_dir.join(KEY_HASH_FILE)).ok();
+        Ok(KnownAdminKey { key: in_file(state_dir)?, before: before.map(|hash| hash.trim().to_owned()) })
+    }
+
+    /// Lets the file hold the key that was found to count, or none.
+    pub(crate) fn keep(state_dir: &Path, counts: Option<&Secret>) -> Result<(), StartError> {
+        let path = state_dir.join(ADMIN_KEY_FILE);
+        let KnownAdminKey { key: found, before } = Self::known(state_dir)?;
+        match counts {
+            Some(key) if found.as_ref() == Some(key) => {}
+            Some(key) => {
+                write(state_dir, ADMIN_KEY_FILE, key.expose())?;
+                tracing::info!(file = %path.display(), "took over the admin key that the nodes share");
+            }
+            None if found.is_some() => {
+                std::fs::remove_file(&path).map_err(|source| StartError::AdminKey { path: path.clone(), source })?;
+                tracing::warn!(file = %path.display(), "the admin key was retired at another node: its file is removed");
+            }
+            None => {}
         }
-        Ok(())
+        match counts.map(|key| key_hash(key.expose())) {
+            Some(hash) if before.as_ref() != Some(&hash) => write(state_dir, KEY_HASH_FILE, &hash),
+            // What was retired is known in the database.
+            None if before.is_some() => {
+                let path = state_dir.join(KEY_HASH_FILE);
+                std::fs::remove_file(&path).map_err(|source| StartError::AdminKey { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where it comes from: the configuration, or the name of its file in the state directory.
@@ -203,15 +237,15 @@ fn create(state_dir: &Path) -> Result<Secret, StartError> {
     getrandom::fill(&mut bytes)
         .map_err(|error| StartError::AdminKey { path, source: Error::other(error.to_string()) })?;
     let key = Secret::new(format!("gw_{}", URL_SAFE_NO_PAD.encode(bytes)));
-    write(state_dir, &key)?;
+    write(state_dir, ADMIN_KEY_FILE, key.expose())?;
     Ok(key)
 }
 
-/// Stores a key so that a power cut leaves either all of it or nothing.
-fn write(state_dir: &Path, key: &Secret) -> Result<(), StartError> {
-    let path = state_dir.join(ADMIN_KEY_FILE);
+/// Stores a line so that a power cut leaves either all of it or nothing.
+fn write(state_dir: &Path, name: &str, line: &str) -> Result<(), StartError> {
+    let path = state_dir.join(name);
     let unusable = |source| StartError::AdminKey { path: path.clone(), source };
-    let draft = state_dir.join(format!("{ADMIN_KEY_FILE}.new"));
+    let draft = state_dir.join(format!("{name}.new"));
     let written = OpenOptions::new()
         .write(true)
         .create(true)
@@ -219,7 +253,7 @@ fn write(state_dir: &Path, key: &Secret) -> Result<(), StartError> {
         .mode(0o600)
         .open(&draft)
         .and_then(|mut file| {
-            file.write_all(key.expose().as_bytes())?;
+            file.write_all(line.as_bytes())?;
             file.write_all(b"\n")?;
             file.sync_all()
         })

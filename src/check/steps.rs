@@ -360,6 +360,16 @@ impl Way<'_> {
                 report.skipped("scopes", "there are none over HTTP");
                 report.gateway = Some(json!({"dialect": "http"}));
             }
+            // The daemon connects to it all the same.
+            Ok(reply) if matches!(reply.status, 404 | 405 | 501) => {
+                let status = reply.status;
+                report.odd(
+                    "handshake",
+                    format!("HTTP {status} to GET /sessions: it has a health document and no more, and may be any web server; whether it takes the token is not known"),
+                );
+                report.skipped("scopes", "there are none over HTTP");
+                report.gateway = Some(json!({"dialect": "http"}));
+            }
             Ok(reply) => {
                 let seconds = reply.retry_after.map(|after| after.as_secs());
                 let refusal = classify_http_reply(reply.status, seconds, &reply.body, token.is_some());

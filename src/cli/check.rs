@@ -18,7 +18,7 @@ use gatewarden_protocol::{GatewayAddress, Secret};
 use super::error::CliError;
 use super::files::read_secret;
 use super::gateway_target::{TrustArgs, host_and_port};
-use super::output::{Output, print};
+use super::output::{Output, complain, plain, print};
 use super::{EXIT_FAILURE, EXIT_OK};
 use crate::check::Asker;
 use crate::check::steps::{self, Plan};
@@ -95,7 +95,17 @@ fn check(args: &CheckArgs, output: Output) -> Result<u8, CliError> {
             known,
             asker: Asker::CommandLine,
         };
-        Ok::<_, CliError>(steps::go(plan, None).await)
+        let report = steps::go(plan, None).await;
+        if report.cause().is_some()
+            && output.is_for_people()
+            && let Some(address) = identity::registered_as(config.as_ref(), &args.address).await
+        {
+            complain(&plain(&format!(
+                "gateway {} is registered at {address}: `gatewarden check {address}`",
+                args.address
+            )));
+        }
+        Ok::<_, CliError>(report)
     })?;
     if args.json {
         print(&report.json().to_string());

@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap_complete::engine::CompletionCandidate;
 use serde_json::Value;
 
+use super::daemon::contexts::{Contexts, directory};
 use super::daemon::{Daemon, PlaceArgs};
 use super::output::Output;
+use crate::config::Inputs;
 
 /// Whoever presses a key doesn't wait longer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,6 +22,9 @@ pub(super) fn of(value: &str, id: &str) -> Option<Candidates> {
     match (value, id) {
         ("GATEWAY", _) => Some(|typed| names(typed, "/api/gateways", "gateways", "name")),
         ("AGENT", _) => Some(|typed| names(typed, "/api/agents?limit=200", "agents", "name")),
+        ("API_KEY", _) => Some(|typed| names(typed, "/api/keys?limit=200", "keys", "name")),
+        ("ID", "spawn") => Some(|typed| names(typed, "/api/spawn?limit=50", "history", "spawnId")),
+        ("CONTEXT", _) | ("NAME", "context") => Some(contexts),
         ("KEY", "key" | "keys" | "session") => Some(|typed| names(typed, "/api/sessions?limit=200", "sessions", "key")),
         _ => None,
     }
@@ -34,6 +39,13 @@ fn names(typed: &OsStr, path: &str, list: &str, field: &str) -> Vec<CompletionCa
         rows.filter_map(|row| row.get(field)?.as_str()).filter(|name| name.starts_with(&*typed.to_string_lossy()));
     // What could steer a terminal is not offered.
     names.filter(|name| !name.chars().any(char::is_control)).map(CompletionCandidate::new).collect()
+}
+
+/// What this machine knows of daemons, without asking one.
+fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let known = directory(&Inputs::of_process()).and_then(|dir| Contexts::load(&dir).ok()).unwrap_or_default();
+    let names = known.contexts.into_keys().filter(|name| name.starts_with(&*typed.to_string_lossy()));
+    names.map(CompletionCandidate::new).collect()
 }
 
 /// The daemon that was named on the line so far.

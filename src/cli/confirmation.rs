@@ -7,6 +7,11 @@ use clap::Args;
 use super::error::CliError;
 use super::output::plain;
 
+/// Whether somebody sits at a terminal.
+pub(super) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
 #[derive(Debug, Args)]
 pub(super) struct YesArgs {
     /// Don't ask first; without a terminal nothing is asked anyway
@@ -17,7 +22,7 @@ pub(super) struct YesArgs {
 impl YesArgs {
     /// `Remove the gateway lab?` An error where the answer isn't yes.
     pub(super) fn confirm(&self, verb: &str, what: &str, names: &[String]) -> Result<(), CliError> {
-        if self.yes || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        if self.yes || !can_ask() {
             return Ok(());
         }
         let names = plain(&names.join(", "));

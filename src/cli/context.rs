@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::EXIT_OK;
-use super::daemon::ShownArgs;
+use super::daemon::FormArgs;
 use super::daemon::contexts::{Context, Contexts, directory, replace};
 use super::daemon::endpoint::Endpoint;
 use super::error::CliError;
@@ -18,7 +18,7 @@ use crate::config::Inputs;
 #[derive(Debug, Args)]
 pub(super) struct ContextArgs {
     #[command(flatten)]
-    shown: ShownArgs,
+    form: FormArgs,
     #[command(subcommand)]
     command: ContextCommand,
 }
@@ -40,7 +40,7 @@ enum ContextCommand {
     /// Talk to one from now on
     Use {
         /// Its name
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "CONTEXT")]
         name: String,
     },
     /// List them; the one in use is marked
@@ -49,7 +49,7 @@ enum ContextCommand {
     /// Forget one; the daemon itself is left alone
     Rm {
         /// Its name
-        #[arg(value_name = "NAME")]
+        #[arg(value_name = "CONTEXT")]
         name: String,
     },
 }
@@ -62,7 +62,7 @@ fn name(text: &str) -> Result<String, String> {
 
 /// Carries out a command.
 pub(super) fn run(args: &ContextArgs) -> u8 {
-    let output = args.shown.output();
+    let output = args.form.output();
     carry_out(&args.command, output).map_or_else(|error| error.say(output), |()| EXIT_OK)
 }
 
@@ -121,6 +121,13 @@ fn kept(dir: &Path, name: &str, file: &Path) -> Result<PathBuf, CliError> {
 }
 
 fn print_all(contexts: &Contexts, output: Output) {
+    if output.is_json_lines() {
+        for (name, Context { url, key_file }) in &contexts.contexts {
+            let current = contexts.current.as_ref() == Some(name);
+            print(&serde_json::json!({"name": name, "current": current, "url": url, "key_file": key_file}).to_string());
+        }
+        return;
+    }
     if output.is_json() {
         print(&serde_json::json!({ "current": contexts.current, "contexts": contexts.contexts }).to_string());
         return;

@@ -41,6 +41,13 @@ pub(super) struct DaemonArgs {
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
+    form: FormArgs,
+}
+
+/// How it is shown, and how much.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct FormArgs {
+    #[command(flatten)]
     shown: ShownArgs,
     /// How it is shown: table (as the terminal is wide), wide (all columns, nothing cut), json (the API's own), or jsonl (a line of
     /// JSON for each element of a list)
@@ -119,8 +126,14 @@ impl DaemonArgs {
 
     /// Carries out a command, says what went wrong, and gives the exit code.
     pub(super) fn run(&self, command: impl FnOnce(&Daemon) -> Result<u8, CliError>) -> u8 {
-        let output = Output::of_process(self.shown.json, self.shown.quiet);
-        self.place.run(self.format.map_or(output, |format| output.formatted(format)), command)
+        self.place.run(self.form.output(), command)
+    }
+}
+
+impl FormArgs {
+    pub(super) fn output(&self) -> Output {
+        let output = self.shown.output();
+        self.format.map_or(output, |format| output.formatted(format))
     }
 }
 
@@ -225,13 +238,14 @@ impl Daemon {
             .client(patience)
             .and_then(|client| client.send(method, path, Ask { headers, body }))
             .map_err(|error| CliError::unreachable(&self.endpoint, &error))?;
-        if (200..300).contains(&reply.status) {
-            Ok(Answer::of(reply.text))
-        } else {
-            let error = CliError::refused(&self.endpoint, &reply);
-            let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
-            Err(typed.iter().fold(error, |error, (id, named)| error.naming(*id, named)))
-        }
+        if (200..300).contains(&reply.status) { Ok(Answer::of(reply.text)) } else { Err(self.refused(&reply)) }
+    }
+
+    /// With gateways called as they were on the command line.
+    fn refused(&self, reply: &Reply) -> CliError {
+        let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = CliError::refused(&self.endpoint, reply);
+        typed.iter().fold(error, |error, (id, named)| error.naming(*id, named))
     }
 
     fn client(&self, patience: Duration) -> Result<HttpClient, ureq::Error> {
@@ -250,7 +264,7 @@ impl Daemon {
         self.client(STREAM_PATIENCE)
             .and_then(|client| client.stream(path, &headers, longest))
             .map_err(|error| CliError::unreachable(&self.endpoint, &error))?
-            .map_err(|reply| CliError::refused(&self.endpoint, &reply))
+            .map_err(|reply| self.refused(&reply))
     }
 
     /// What an answer says.
@@ -267,7 +281,7 @@ impl Daemon {
         Ok(self.fetch::<GatewayList>("/api/gateways")?.gateways)
     }
 
-    /// A gateway by its name or its id; where a name looks like an id, the id wins.
+    /// A gateway by its name or its id; what is the name of one and the id of another names neither.
     pub(super) fn gateway(&self, named: &str) -> Result<Gateway, CliError> {
         let gateway = self.find_gateway(named)?;
         self.typed.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.id, named.to_owned());
@@ -282,7 +296,15 @@ impl Daemon {
     fn find_gateway(&self, named: &str) -> Result<Gateway, CliError> {
         if let Some(id) = named.parse::<i64>().ok().filter(|id| *id > 0) {
             match self.fetch::<GatewayAnswer>(&format!("/api/gateways/{id}")) {
-                Ok(answer) => return Ok(answer.gateway),
+                Ok(GatewayAnswer { gateway: found, .. }) => {
+                    let called = self.gateways()?.into_iter().find(|other| other.name == named && other.id != found.id);
+                    let Some(called) = called else { return Ok(found) };
+                    let (name, other) = (plain(&found.name), called.id);
+                    let sentence = format!("{named} is the id of {name} and the name of gateway {other}.");
+                    return Err(
+                        CliError::new(sentence).cure(format!("Name one by what only it is: {name} or {other}."))
+                    );
+                }
                 Err(error) if error.is_code("gateway_not_found") => {}
                 Err(error) => return Err(error),
             }

@@ -108,8 +108,8 @@ impl CliError {
                 .replace("details.not_listed names some", &untold(&body)),
         };
         // What a gateway lacks doesn't come by waiting.
-        let passes =
-            exit_code == EXIT_LATER && !["no_usable_gateway", "gateway_unavailable"].contains(&said.code.as_str());
+        let passes = exit_code == EXIT_LATER
+            && !["no_usable_gateway", "gateway_unavailable", "standby"].contains(&said.code.as_str());
         if let Some(seconds) = reply.retry_after_s.filter(|_| passes) {
             help = format!("{help} Try again in {seconds} s.").trim().to_owned();
         }
@@ -131,7 +131,12 @@ impl CliError {
         // As a word of a command only what is one.
         let is_word = named.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let word = |help: String, end: &str| help.replace(&format!(" {id}{end}"), &format!(" {named}{end}"));
-        let help = if is_word { word(word(self.help, "`"), " --") } else { self.help };
+        let of_its_own = |help: String| {
+            ["--token-file", "--password-file"].iter().fold(help, |help, option| {
+                help.replace(&format!("update NAME {option}"), &format!("update {named} {option}"))
+            })
+        };
+        let help = if is_word { of_its_own(word(word(self.help, "`"), " --")) } else { self.help };
         Self { sentence, help, ..self }
     }
 

@@ -97,6 +97,12 @@ pub(super) fn logs(args: &LogsArgs) -> u8 {
             let go_on = match (event.name.as_str(), entry) {
                 ("", _) => true,
                 _ if daemon.output.is_json() => try_print(&line_of_json(event)),
+                // Of a gateway that was removed a moment ago the daemon knows no name: the stream's end says the rest.
+                (name, _)
+                    if name != "log" && word(data, "/message").is_some_and(|said| said.contains("gateway \"\"")) =>
+                {
+                    true
+                }
                 ("log", Ok(entry)) => try_print(&log_line(&entry, paint)),
                 _ => {
                     let dropped = data.get("dropped").and_then(Value::as_i64);
@@ -198,6 +204,7 @@ pub(super) fn words(name: &str, data: &Value) -> String {
             Some(more) => format!("{}: {more} more sessions changed", word("/gateway")),
             None => format!("{} on {}: {}{}", word("/key"), word("/gateway"), word("/change"), behind("/status")),
         },
+        "reset" => "events before this one are gone: what follows is not all".to_owned(),
         "agent.status" => format!("{}: {} -> {}", word("/agent"), word("/from"), word("/to")),
         "spawn_result" => {
             format!("{}: {}{}{}", word("/spawnId"), word("/status"), behind("/gateway/name"), behind("/error"))

@@ -24,13 +24,13 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     shown: ShownArgs,
     /// Form of the list
-    #[arg(long, value_name = "FORMAT", default_value = "toml")]
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "toml")]
     format: Format,
     /// Put the gateways' tokens in, too; the daemon's audit log says who read them
     #[arg(long)]
     with_tokens: bool,
     /// Write to a new file (mode 0600) in place of standard output
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 

@@ -19,7 +19,7 @@ const MAX_PEM: u64 = 256 * 1024;
 /// A secret from a file, `-` being standard input: its first line.
 pub(super) fn read_secret(file: &Path) -> std::result::Result<Secret, CliError> {
     let read = if file == Path::new("-") { first_line(std::io::stdin().lock()) } else { read_secret_file(file) };
-    let unreadable = |error| format!("{} holds no key or token that can be read: {error}.", file.display());
+    let unreadable = |error| format!("{} holds no secret that can be read: {error}.", file.display());
     read.map_err(|error| CliError::usage(unreadable(error)))
 }
 

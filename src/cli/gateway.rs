@@ -6,15 +6,17 @@
 //! | `background`, `detached` | start, stop and restart, by a process of its own or by systemd |
 //! | `unit` | the systemd user unit |
 //! | `running` | calls of a gateway that runs |
-//! | `status`, `devices`, `doctor`, `logs` | what there is to see of it |
+//! | `status`, `devices`, `pairing`, `cron`, `doctor`, `logs` | what there is to see of it |
 //! | `sample_agent` | what the agent of `up` runs |
 
 mod background;
+mod cron;
 mod detached;
 mod devices;
 mod doctor;
 mod log_layer;
 mod logs;
+mod pairing;
 mod run;
 mod running;
 mod sample_agent;
@@ -63,6 +65,16 @@ enum GatewayCommand {
         #[command(subcommand)]
         command: DevicesCommand,
     },
+    /// Say who asks to talk to its agents by a channel such as Telegram, and let them
+    Pairing {
+        #[command(subcommand)]
+        command: PairingCommand,
+    },
+    /// Manage scheduled jobs, which give agents messages at their times
+    Cron {
+        #[command(subcommand)]
+        command: cron::CronCommand,
+    },
     /// Look at its configuration
     Config {
         #[command(subcommand)]
@@ -78,6 +90,7 @@ enum GatewayCommand {
 #[derive(Debug, Subcommand)]
 enum DevicesCommand {
     /// Show those that wait and those that are paired
+    #[command(visible_alias = "ls")]
     List(ShowArgs),
     /// Let a device in whose request waits
     Approve(RequestArgs),
@@ -85,6 +98,25 @@ enum DevicesCommand {
     Reject(RequestArgs),
     /// Take a device's approval and its tokens away, and close its connections
     Remove(DeviceArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum PairingCommand {
+    /// Show those who wait, with their codes, and those who are approved
+    #[command(visible_alias = "ls")]
+    List(ShowArgs),
+    /// Let who was told this code talk to the agents
+    Approve {
+        #[command(flatten)]
+        request: CodeArgs,
+        /// Tell who asked, by the same channel
+        #[arg(long)]
+        notify: bool,
+    },
+    /// Forget a request that waits; who asked is not heard for an hour
+    Dismiss(CodeArgs),
+    /// Take an approval back
+    Revoke(PersonArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -175,6 +207,36 @@ pub(super) struct DeviceArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CodeArgs {
+    /// The channel, such as telegram
+    #[arg(value_name = "CHANNEL")]
+    pub(super) channel: String,
+    /// The code that the bot told
+    #[arg(value_name = "CODE")]
+    pub(super) code: String,
+    /// The account of the channel, where it has several
+    #[arg(long, value_name = "ID")]
+    pub(super) account: Option<String>,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PersonArgs {
+    /// The channel, such as telegram
+    #[arg(value_name = "CHANNEL")]
+    pub(super) channel: String,
+    /// The id of the person there, as `pairing list` says it
+    #[arg(value_name = "PERSON")]
+    pub(super) person: String,
+    /// The account of the channel, where it has several
+    #[arg(long, value_name = "ID")]
+    pub(super) account: Option<String>,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct InstallArgs {
     #[command(flatten)]
     pub(super) place: PlaceArgs,
@@ -195,6 +257,8 @@ pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
         Some(GatewayCommand::Stop(place)) => background::stop(&place),
         Some(GatewayCommand::Doctor(place)) => doctor::run(&place),
         Some(GatewayCommand::Devices { command }) => devices::run(&command),
+        Some(GatewayCommand::Pairing { command }) => pairing::run(&command),
+        Some(GatewayCommand::Cron { command }) => cron::run(&command),
         Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate(&place),
         Some(GatewayCommand::InstallDaemon(args)) => unit::install(&args),
         Some(GatewayCommand::SampleAgent) => sample_agent::run(),
@@ -203,6 +267,8 @@ pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
 
 /// Says that the configuration is fine and what is odd about it, or everything that is wrong.
 fn validate(place: &PlaceArgs) -> Result<u8, CliError> {
+    // One that was named must be there, whichever the running gateway has.
+    place.inputs().file().map_err(|problem| CliError::coded(EXIT_CONFIG, problem))?;
     let (_, holder, inputs) = place.with_holder()?;
     let draft = load_draft(&inputs)?;
     let file = draft.settings().file.as_ref();

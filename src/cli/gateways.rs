@@ -20,7 +20,7 @@ use gatewarden_api::gateway_record::{Gateway, GatewayAnswer};
 use gatewarden_api::gateways::Deleted;
 
 use super::confirmation::YesArgs;
-use super::daemon::{Daemon, DaemonArgs, now_s};
+use super::daemon::{Daemon, DaemonArgs, address_of, now_s};
 use super::error::CliError;
 use super::output::{complain_as_is, plain, plain_lines};
 use super::{EXIT_FAILURE, EXIT_OK, Looks, wording};
@@ -135,9 +135,7 @@ pub(super) fn run(args: &GatewaysArgs) -> u8 {
         GatewaysCommand::Show(args) => show::one(daemon, &args.gateway),
         GatewaysCommand::Add(args) => change::add(daemon, args),
         GatewaysCommand::Update(args) => change::update(daemon, args),
-        GatewaysCommand::Rm(RemoveArgs { some, yes }) => {
-            yes.confirm("Remove", "the gateway", &some.gateways).and_then(|()| remove(daemon, &some.gateways))
-        }
+        GatewaysCommand::Rm(RemoveArgs { some, yes }) => remove(daemon, &some.gateways, yes),
         GatewaysCommand::Probe(args) => show::probe(daemon, args),
         GatewaysCommand::Reconnect(args) => {
             let words = if args.wait.wait.is_some() { "" } else { "is dialled again" };
@@ -155,22 +153,52 @@ pub(super) fn run(args: &GatewaysArgs) -> u8 {
 }
 
 /// Removes each. What can't be removed is said, and the others go all the same.
-fn remove(daemon: &Daemon, named: &[String]) -> Result<u8, CliError> {
+fn remove(daemon: &Daemon, named: &[String], yes: &YesArgs) -> Result<u8, CliError> {
     let mut code = EXIT_OK;
+    let mut say = |named: &str, error: CliError| {
+        if !error.is_of_one() {
+            return Err(error);
+        }
+        error.about(named).say(daemon.output);
+        code = EXIT_FAILURE;
+        Ok(())
+    };
+    let mut found = Vec::new();
     for named in named {
-        let removed = daemon.gateway(named).and_then(|gateway| {
-            let answer = daemon.call("DELETE", &format!("/api/gateways/{}", gateway.id), None)?;
-            daemon.done(&answer, |_: &Deleted| format!("removed {}", gateway.name))
+        match daemon.gateway(named) {
+            // Named twice.
+            Ok(gateway) if found.iter().any(|(_, other): &(_, Gateway)| other.id == gateway.id) => {}
+            Ok(gateway) => found.push((named, gateway)),
+            Err(error) => say(named, error)?,
+        }
+    }
+    let words = |(_, Gateway { id, name, host, port, .. }): &(&String, Gateway)| {
+        format!("{name} (id {id}, {})", address_of(host, Some(*port)))
+    };
+    if !found.is_empty() {
+        yes.confirm("Remove", "the gateway", &found.iter().map(words).collect::<Vec<_>>())?;
+    }
+    for (named, gateway) in found {
+        let removed = daemon.call("DELETE", &format!("/api/gateways/{}", gateway.id), None);
+        let removed = removed.and_then(|answer| {
+            daemon.done(&answer, |said: &Deleted| match said.deleted {
+                true => format!("removed {}", gateway.name),
+                false => format!("{} was gone already", gateway.name),
+            })
         });
-        match removed {
-            Err(error) if error.is_of_one() => {
-                error.about(named).say(daemon.output);
-                code = EXIT_FAILURE;
-            }
-            other => drop(other?),
+        if let Err(error) = removed {
+            say(named, error)?;
         }
     }
     Ok(code)
+}
+
+/// A name that could be taken for the id of another gateway.
+fn warn_of_digits(daemon: &Daemon, name: &str) {
+    let is_number = name.parse::<i64>().is_ok_and(|id| id > 0);
+    let warning =
+        is_number.then(|| format!("the name {name} looks like an id; a gateway with that id makes it ambiguous"));
+    daemon.warn(warning.as_deref());
 }
 
 /// The same action for each that is named, in turn; without `words` nothing is said of it.

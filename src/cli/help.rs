@@ -14,10 +14,16 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("check", "gatewarden check wss://gateway.example --token-file lab.token"),
     ("backup", "gatewarden backup --to /var/backups"),
     ("restore", "gatewarden restore gatewarden-20261121T180545Z.db --key gatewarden.key"),
+    (
+        "store copy",
+        "gatewarden store copy --to @/etc/gatewarden/store-url\n\
+         gatewarden store copy --to /var/lib/gatewarden/gatewarden.db",
+    ),
     ("context add", "gatewarden context add prod https://warden.example --key-file ~/.config/warden.key"),
     ("context use", "gatewarden context use prod"),
     ("status", "gatewarden status\ngatewarden status --context prod --json"),
     ("cluster", "gatewarden cluster\ngatewarden cluster --json"),
+    ("discover", "gatewarden discover\ngatewarden discover --timeout 5000 --register"),
     ("dashboard", "gatewarden dashboard\ngatewarden dashboard --quiet"),
     ("gateways list", "gatewarden gateways list\ngatewarden gateways ls -l site=a --status offline -o wide"),
     (
@@ -40,6 +46,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("spawns list", "gatewarden spawns list -n 10"),
     ("agents list", "gatewarden agents list --gateway lab"),
+    (
+        "gateway cron add",
+        "gatewarden gateway cron add --name Brief --cron \"0 7 * * 1-5\" --tz Europe/Berlin --message \"What happened overnight?\"\n\
+         gatewarden gateway cron add --name Look --every 10m --message \"Is the build green?\"",
+    ),
     ("events", "gatewarden events --types gateway.status,spawn_result -o jsonl"),
     ("logs", "gatewarden logs lab -f --level warn"),
     ("keys create", "gatewarden keys create dashboard --role viewer --days 90 --output dashboard.key"),
@@ -119,15 +130,13 @@ fn with_help(command: Command, path: &str, parent_is_client: bool) -> Command {
         let path = below(command.get_name());
         with_help(command, &path, is_client)
     });
-    if is_client {
-        command = command.mut_args(|arg| {
-            let named = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
-            match completions::of(named, arg.get_id().as_str()) {
-                Some(candidates) => arg.add(ArgValueCompleter::new(candidates)),
-                None => arg,
-            }
-        });
-    }
+    command = command.mut_args(|arg| {
+        let named = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+        match completions::of(named, arg.get_id().as_str()).filter(|_| is_client || named == "CONTEXT") {
+            Some(candidates) => arg.add(ArgValueCompleter::new(candidates)),
+            None => arg,
+        }
+    });
     if path.is_empty() || command.has_subcommands() {
         return command;
     }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gatewarden_api::gateway_record::{GatewayAnswer, NewGatewayBody};
+use gatewarden_api::request::Request as _;
 use gatewarden_protocol::GatewayAddress;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::sources::Wanted;
 use super::daemon::{Daemon, DaemonArgs, address_of};
@@ -77,6 +78,8 @@ struct Known {
     name: String,
     /// Its canonical address.
     key: Option<String>,
+    /// What registers the same again, without its secrets.
+    request: Value,
 }
 
 /// Imports.
@@ -87,7 +90,8 @@ pub(super) fn run(args: &ImportArgs) -> u8 {
         let known = daemon.gateways()?.into_iter().map(|gateway| Known {
             id: Some(gateway.id),
             key: key_of(&gateway.host, Some(gateway.port)).ok(),
-            name: gateway.name,
+            name: gateway.name.clone(),
+            request: gateway.into_request().json(),
         });
         let mut known: Vec<Known> = known.collect();
         let mut outcomes = Vec::new();
@@ -110,7 +114,8 @@ fn key_of(host: &str, port: Option<u16>) -> Result<String, String> {
 fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wanted) -> Result<Outcome, CliError> {
     let Wanted { name, host, body, mut remarks } = wanted;
     let body = body.map(|mut body| {
-        if !args.primary && body.settings.is_primary.take() == Some(true) {
+        let is_so = |known: &Known| known.name == name && known.request.get("is_primary") == Some(&Value::Bool(true));
+        if !args.primary && body.settings.is_primary.take() == Some(true) && !known.iter().any(is_so) {
             remarks.push("not made the primary: --primary does that".to_owned());
         }
         body
@@ -128,6 +133,11 @@ fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wante
         Err(reason) => return Ok(outcome("failed", reason)),
     };
     let changes = match known.iter().find(|known| known.name == name) {
+        Some(known)
+            if args.update && known.key.as_deref() == Some(key.as_str()) && says_the_same(&body, &known.request) =>
+        {
+            return Ok(outcome("skipped", "nothing differs".to_owned()));
+        }
         Some(known) if args.update => Some(known.id.unwrap_or_default()),
         Some(known) => {
             let same = known.key.as_deref() == Some(key.as_str());
@@ -142,7 +152,8 @@ fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wante
     };
     if args.dry_run {
         // Two of one name in one file are met here as they would be met for good.
-        known.push(Known { id: None, name: name.clone(), key: Some(key) });
+        known.retain(|known| known.name != name);
+        known.push(Known { id: None, name: name.clone(), key: Some(key), request: body.json() });
         return Ok(outcome(if changes.is_none() { "would add" } else { "would update" }, String::new()));
     }
     let (method, path, done) = match changes {
@@ -152,12 +163,21 @@ fn one(daemon: &Daemon, args: &ImportArgs, known: &mut Vec<Known>, wanted: Wante
     match patiently(daemon, method, &path, &body) {
         Ok(GatewayAnswer { gateway, .. }) => {
             known.retain(|known| known.id != Some(gateway.id));
-            known.push(Known { id: Some(gateway.id), name: name.clone(), key: Some(key) });
+            known.push(Known { id: Some(gateway.id), name: name.clone(), key: Some(key), request: body.json() });
             Ok(outcome(done, String::new()))
         }
+        // The file is what has to be corrected, not an option.
+        Err(error) if error.is_code("validation_failed") => Ok(outcome("failed", error.sentence().to_owned())),
         Err(error) if error.is_of_one() => Ok(outcome("failed", error.to_string().replace('\n', " "))),
         Err(error) => Err(error),
     }
+}
+
+/// Whether a gateway at the same address has all these settings already. Secrets aren't shown, so they always may differ.
+fn says_the_same(body: &NewGatewayBody, present: &Value) -> bool {
+    let wanted = body.json();
+    let mut fields = wanted.as_object().into_iter().flatten().filter(|(name, _)| *name != "host" && *name != "port");
+    fields.all(|(name, value)| present.get(name) == Some(value))
 }
 
 /// A long list meets the limit on requests: it is waited for.

@@ -1,7 +1,8 @@
 //! The installation on this machine: which configuration, key and database, and the commands that look after the database:
-//! `gatewarden backup`, `restore` and `rekey`.
+//! `gatewarden backup`, `restore`, `rekey` and `store copy`.
 
 mod backup;
+mod copy;
 mod rekey;
 mod restore;
 
@@ -17,6 +18,7 @@ use gatewarden_actors::store::{StoreError, StoreOptions};
 use serde_json::{Value, json};
 
 pub(super) use self::backup::{BackupArgs, back_up};
+pub(super) use self::copy::{CopyArgs, copy_store};
 pub(super) use self::rekey::{RekeyArgs, rekey};
 pub(super) use self::restore::{RestoreArgs, restore};
 use super::error::CliError;
@@ -110,7 +112,11 @@ pub(super) fn open_store(config: &Config) -> Result<StoreHandle, CliError> {
 
 /// The state directory, ours alone until this is dropped. Unlike a daemon's start this never makes one.
 fn claim(config: &Config) -> Result<StateDir, CliError> {
-    StateDir::claim(&config.state_dir).map_err(|error| match error {
+    claim_at(&config.state_dir)
+}
+
+fn claim_at(state_dir: &Path) -> Result<StateDir, CliError> {
+    StateDir::claim(state_dir).map_err(|error| match error {
         StartError::InUse { path, holder } => {
             let who = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();
             CliError::coded(

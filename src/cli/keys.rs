@@ -8,6 +8,7 @@ use gatewarden_api::access::{Key, KeyList, NewKeyAnswer, NewKeyBody, Revoked};
 use serde_json::Value;
 
 use super::EXIT_OK;
+use super::confirmation::YesArgs;
 use super::daemon::{Answer, Daemon, DaemonArgs, now_s};
 use super::error::CliError;
 use super::files::create_private;
@@ -36,8 +37,10 @@ enum KeysCommand {
     /// Revoke some, with the browser sessions that they opened
     Revoke {
         /// Ids or names
-        #[arg(value_name = "KEY", required = true)]
+        #[arg(value_name = "API_KEY", required = true)]
         keys: Vec<String>,
+        #[command(flatten)]
+        yes: YesArgs,
     },
 }
 
@@ -62,10 +65,11 @@ pub(super) fn run(args: &KeysArgs) -> u8 {
     args.daemon.run(|daemon| match &args.command {
         KeysCommand::List => daemon.list(&daemon.get(ALL)?, "keys", table),
         KeysCommand::Create(args) => create(daemon, args),
-        KeysCommand::Revoke { keys } => {
+        KeysCommand::Revoke { keys, yes } => {
             let known = daemon.fetch::<KeyList>(ALL)?.keys;
             // A name that is wrong must not leave half of them done.
             let ids = keys.iter().map(|named| id_of(named, &known)).collect::<Result<Vec<_>, _>>()?;
+            yes.confirm("Revoke", "the key", keys)?;
             for (id, named) in ids.into_iter().zip(keys) {
                 let answer = daemon.call("DELETE", &format!("/api/keys/{id}"), None)?;
                 daemon.done(&answer, |_: &Revoked| format!("revoked {named}"))?;

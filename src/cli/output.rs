@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use gatewarden_protocol::wall_time;
+use gatewarden_protocol::words::is_unfit;
 
 /// Prints a text to standard output. A reader that has gone away is no failure of ours.
 pub(super) fn print(text: &str) {
@@ -33,11 +34,7 @@ pub(super) fn complain_as_is(text: &str) {
 
 /// A text that may come from anywhere, as one line that can't steer a terminal.
 pub(super) fn plain(text: &str) -> String {
-    // Control characters, and those that turn the direction of writing around.
-    let steers = |character: char| {
-        character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|character| if steers(character) { '\u{fffd}' } else { character }).collect()
+    text.chars().map(|character| if is_unfit(character) { '\u{fffd}' } else { character }).collect()
 }
 
 /// The same for a text of several lines.
@@ -283,6 +280,7 @@ mod tests {
     #[test]
     fn a_text_from_elsewhere_cannot_steer_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}\u{e4}"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\u{e4}");
+        assert_eq!(plain("ad\u{200b}m\u{ad}in"), "ad\u{fffd}m\u{fffd}in", "what hides in a line is seen");
         assert_eq!(plain_lines("a\nb\r\u{7}"), "a\nb\u{fffd}\u{fffd}");
     }
 

@@ -228,10 +228,11 @@ fn remark(list: &SessionList, args: &ListArgs) {
     let partial = list.gateways.iter().flatten().filter(|gateway| !gateway.complete);
     let partial: Vec<&str> = partial.map(|gateway| gateway.name.as_str()).collect();
     if !partial.is_empty() {
-        complain(&plain(&format!(
-            "the sessions of {} are not known in full: it is not connected, or has not told them yet",
-            partial.join(", ")
-        )));
+        let why = match partial.len() {
+            1 => "it is not connected, or has not told them yet",
+            _ => "they are not connected, or have not told them yet",
+        };
+        complain(&plain(&format!("the sessions of {} are not known in full: {why}", partial.join(", "))));
     }
 }
 

@@ -17,6 +17,8 @@ const NAME: &str = "gatewarden";
 /// A shell that wants candidates sets it.
 const COMPLETE_VARIABLE: &str = "_GATEWARDEN_COMPLETE";
 
+const BASH: &str = include_str!("completions.bash");
+
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
     /// Which shell
@@ -38,6 +40,10 @@ pub(super) fn complete() {
 
 /// Prints the script: it asks this program for candidates.
 pub(super) fn completions(args: &CompletionsArgs) -> std::result::Result<u8, CliError> {
+    if args.shell == Shell::Bash {
+        print(BASH);
+        return Ok(EXIT_OK);
+    }
     let shell = args.shell.to_string();
     let unmade = || CliError::new(format!("No script can be made for {shell}."));
     let mut script = Vec::new();
@@ -73,7 +79,7 @@ fn write_pages(command: &Command, path: &str, dir: &std::path::Path) -> Result<(
 }
 
 fn write_page(command: &Command, path: &str, page: &mut dyn Write) -> Result<()> {
-    let man = Man::new(command.clone());
+    let man = Man::new(command.clone()).source(concat!("gatewarden ", env!("CARGO_PKG_VERSION")));
     man.render_title(page)?;
     man.render_name_section(page)?;
     man.render_synopsis_section(page)?;

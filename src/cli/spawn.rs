@@ -16,10 +16,15 @@ use super::files::read_text;
 use super::gateways::label;
 use super::output::{Details, ago, at_ms, complain_as_is, plain, plain_lines};
 use super::table::{Cell, Table};
-use super::{EXIT_FAILURE, EXIT_LATER, EXIT_OK, Looks};
+use super::{EXIT_FAILURE, EXIT_LATER, EXIT_OK, Looks, sleep};
 
 /// How long after its time limit a gateway may tell the end that this brings.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// So many times in a row a daemon that doesn't answer is asked again, a second apart.
+const SILENT_LOOKS: u32 = 60;
+/// How long each of these looks may take.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done, and where.
 #[derive(Debug, Args)]
@@ -94,7 +99,7 @@ enum SpawnsCommand {
     /// Show everything about one
     Show {
         /// Its id
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", id = "spawn")]
         id: String,
     },
 }
@@ -230,10 +235,30 @@ fn wait(
             None => return Err(error),
         },
     };
-    let mut said = String::new();
+    let (mut said, mut silent) = (String::new(), 0);
     let mut looks = Looks::new(Duration::from_millis(200), Duration::from_secs(2));
     loop {
-        let answer = daemon.get(&path_of(&id))?;
+        let answer: Answer<Spawn> = match daemon.within(LOOK_PATIENCE).get(&path_of(&id)) {
+            // The daemon may be starting again; work at its gateway doesn't depend on that.
+            Err(error) if error.may_pass() && silent < SILENT_LOOKS && !is_over() => {
+                if silent == 0 && daemon.output.is_for_people() {
+                    complain_as_is(&plain(&format!(
+                        "{}. Spawn {id} may be under way; the daemon is asked again.",
+                        error.sentence()
+                    )));
+                }
+                silent += 1;
+                sleep(Duration::from_secs(1));
+                continue;
+            }
+            Err(error) if error.may_pass() => {
+                let end =
+                    format!("Spawn {id} may be under way: `gatewarden spawns show {id}` shows what becomes of it.");
+                return Err(error.and(&end).of_spawn(Some(&id)));
+            }
+            answer => answer?,
+        };
+        silent = 0;
         let Spawn { status, gateway, .. } = daemon.read(&answer)?;
         if status != said && daemon.output.is_for_people() {
             let gateway = name_of(gateway.as_ref()).map(|name| format!(" on {name}")).unwrap_or_default();

@@ -1,11 +1,13 @@
 //! `gatewarden status`: the daemon's own state.
 
+use std::cmp::Reverse;
+
 use clap::Args;
 use gatewarden_api::daemon::DaemonStatus;
 use gatewarden_api::gateway_record::{Gateway, GatewayList};
 
 use super::daemon::{DaemonArgs, now_s};
-use super::gateways::show::next_attempt;
+use super::gateways::show::{next_attempt, urgency};
 use super::output::{Paint, Tone, at, plain, seconds_of};
 
 /// So many gateways that are not online are named.
@@ -32,10 +34,13 @@ pub(super) fn run(args: &StatusArgs) -> u8 {
     })
 }
 
-/// Which gateways aren't online, why, and when they are dialled again: those that aren't first, then the longest wait.
+/// Which gateways aren't online, why, and when they are dialled again: the worst first; of those the ones that aren't dialled, then
+/// the longest wait.
 fn troubled(gateways: &[Gateway], now_s: i64) -> Vec<String> {
     let mut troubled: Vec<&Gateway> = gateways.iter().filter(|gateway| gateway.status != "online").collect();
-    troubled.sort_by_key(|gateway| (gateway.next_attempt.is_some(), std::cmp::Reverse(gateway.next_attempt)));
+    let order =
+        |gateway: &&Gateway| (urgency(&gateway.status), gateway.next_attempt.is_some(), Reverse(gateway.next_attempt));
+    troubled.sort_by_key(order);
     let more = troubled.len().saturating_sub(MOST_NAMED);
     let mut lines: Vec<String> = (troubled.iter().take(MOST_NAMED))
         .map(|gateway| {
@@ -130,8 +135,8 @@ mod tests {
         let error = json!({"code": "pairing_required", "message": "m", "help": "h"});
         let blocked = example(json!({"name": "new", "status": "degraded", "last_error": error}));
         let waiting = troubled(&[gateway("near", 103), gateway("far", 130), blocked, example(json!({}))], 100);
-        assert_eq!(waiting[0], "new is degraded (pairing_required)");
-        assert_eq!(waiting[1..], ["far is offline, tried again in 30s", "near is offline, tried again in 3s"]);
+        assert_eq!(waiting[..2], ["far is offline, tried again in 30s", "near is offline, tried again in 3s"]);
+        assert_eq!(waiting[2], "new is degraded (pairing_required)");
         let shown = page("http://x", &read(&seen), &waiting, Paint::none());
         assert!(
             shown.contains("primary   lab acts for prod, which is online (the configured primary is drained)"),

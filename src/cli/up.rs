@@ -119,6 +119,8 @@ struct Found {
     gateway: Option<Gateway>,
     /// The agent that the printed lines set to work; none: the gateway's default one.
     agent: Option<String>,
+    /// The path of its own pages, where it has them and we started it.
+    pages: Option<String>,
     state_dir: PathBuf,
 }
 
@@ -144,6 +146,8 @@ async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, CliError
     let inputs = GatewayInputs { config_file: Some(file.clone()), ..inputs };
     let draft = load(&inputs).map_err(bad_config)?;
     let agent = draft.settings().agents.contains_key(sample::AGENT).then(|| sample::AGENT.to_owned());
+    let control_ui = &draft.settings().control_ui;
+    let pages = control_ui.enabled.then(|| control_ui.base_path.clone());
     let mut gateway = Gateway::new(&file, &state_dir, args.gateway_port);
     let listening = match gateway.start().await {
         Ok(listening) => listening,
@@ -166,6 +170,7 @@ async fn find_or_start(args: &UpArgs, config: &Config) -> Result<Found, CliError
         credential,
         gateway: Some(gateway),
         agent,
+        pages,
         state_dir,
     })
 }
@@ -187,7 +192,7 @@ fn already_there(address: SocketAddr, inputs: GatewayInputs, state_dir: PathBuf)
             .and_then(|draft| draft.credential().ok().flatten()),
         None => inputs.variable("OPENCLAW_GATEWAY_TOKEN").map(Secret::new),
     };
-    Found { address, encrypted, credential, gateway: None, agent: None, state_dir }
+    Found { address, encrypted, credential, gateway: None, agent: None, pages: None, state_dir }
 }
 
 /// The daemon's life beside the gateway's.
@@ -267,6 +272,7 @@ fn welcome(app: &App, state_dir: &Path, found: &Found) -> impl Future<Output = (
         encrypted: found.encrypted,
         started_here: found.gateway.is_some(),
         agent: found.agent.clone(),
+        pages: found.pages.clone(),
         new_key: app.new_admin_key.clone(),
         key_file,
         gateway_state: found.state_dir.clone(),

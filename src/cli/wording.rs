@@ -81,7 +81,12 @@ pub(super) fn of_fields(sentence: &str, details: Option<&Value>) -> String {
     let mut sentence = sentence.to_owned();
     let fields = details.and_then(|details| details.get("fields")?.as_array()).into_iter().flatten();
     for field in fields.filter_map(|field| field.get("field")?.as_str()).filter(|field| !field.is_empty()) {
-        sentence = sentence.replace(&format!("{field} "), &format!("{} ", option_of(field)));
+        // A problem's own words may be the same.
+        let parts = sentence.split("; ").map(|part| match part.strip_prefix(field) {
+            Some(rest) if rest.starts_with(' ') => format!("{}{rest}", option_of(field)),
+            _ => part.to_owned(),
+        });
+        sentence = parts.collect::<Vec<_>>().join("; ");
     }
     sentence
 }
@@ -96,7 +101,7 @@ fn option_of(field: &str) -> String {
         "token" => "the token of --token-file".to_owned(),
         "is_primary" => "--primary".to_owned(),
         "labels" => "--label".to_owned(),
-        "timeout_seconds" => "--timeout".to_owned(),
+        "timeout_seconds" | "timeoutSeconds" => "--timeout".to_owned(),
         "gateway_id" => "--gateway".to_owned(),
         "expires_at" => "--days".to_owned(),
         "tls" => "what is trusted on TLS".to_owned(),
@@ -150,6 +155,11 @@ mod tests {
             json!({"fields": [{"field": "is_primary", "problem": "x"}, {"field": "labels.a", "problem": "x"}]});
         let said = of_fields("is_primary must be a boolean; labels.a must be text", Some(&details));
         assert_eq!(said, "--primary must be a boolean; --label must be text");
+        let details =
+            json!({"fields": [{"field": "command", "problem": "x"}, {"field": "timeoutSeconds", "problem": "y"}]});
+        let said =
+            of_fields("command must be the name of a command that is known; timeoutSeconds must be 1", Some(&details));
+        assert_eq!(said, "the command must be the name of a command that is known; --timeout must be 1");
     }
 
     /// Lines of code that name a request to somebody who reads an answer.

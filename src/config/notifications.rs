@@ -10,7 +10,7 @@ use std::time::Duration;
 use config::ValueKind;
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_actors::machines::notification::{Condition, WatchSettings};
-use gatewarden_actors::notifier::destination::{Destination, MOST_DESTINATIONS, WebhookUrl};
+use gatewarden_actors::notifier::destination::{Destination, MAX_DESTINATIONS, WebhookUrl};
 use gatewarden_protocol::Secret;
 
 use super::effective::EffectiveValue;
@@ -34,9 +34,9 @@ pub(super) fn destinations(reader: &mut Reader<'_>) -> Vec<Destination> {
     let wrong = |expected: String| Problem::new(origin.clone(), LIST, expected);
     let tables = match table.remove(LIST).map(|value| value.kind) {
         None => Vec::new(),
-        Some(ValueKind::Array(tables)) if tables.len() <= MOST_DESTINATIONS => tables,
+        Some(ValueKind::Array(tables)) if tables.len() <= MAX_DESTINATIONS => tables,
         Some(ValueKind::Array(_)) => {
-            reader.problems.push(wrong(format!("must be at most {MOST_DESTINATIONS} destinations")));
+            reader.problems.push(wrong(format!("must be at most {MAX_DESTINATIONS} destinations")));
             Vec::new()
         }
         Some(_) => {

@@ -539,7 +539,7 @@ pub(super) fn read_file(path: &Path) -> std::io::Result<String> {
 }
 
 /// A file with a secret must be readable by its owner alone.
-pub(super) fn must_be_private(file: &Path, key: &str) -> Result<(), Problem> {
+pub(crate) fn must_be_private(file: &Path, key: &str) -> Result<(), Problem> {
     let Ok(metadata) = std::fs::metadata(file) else { return Ok(()) };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {

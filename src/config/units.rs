@@ -8,7 +8,7 @@ use std::time::Duration;
 const MILLIS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const BYTES: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut millis: u64 = 0;
     if rest.is_empty() {
@@ -27,7 +27,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// In the largest unit that divides it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let unit = MILLIS.iter().rev().find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor)));
     unit.map_or_else(|| "0s".to_owned(), |(name, factor)| format!("{}{name}", millis / u128::from(*factor)))

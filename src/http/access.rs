@@ -24,9 +24,9 @@ use super::auth::{
     Admin, Authorized, SESSION_COOKIE, Viewer, cross_origin, is_from_elsewhere, is_same_origin, wrong_key,
 };
 use super::context::{App, AppContext};
-use super::error::{Answer, ApiError, invalid};
+use super::error::{Answer, ApiError, invalid, invalid_field};
 use super::input::{JsonBody, KeyPath, OptionalJsonBody, SmallJsonBody, path_id, read_query};
-use super::keyring::{KeyHolder, hash_hex, new_token};
+use super::keyring::{KeyHolder, key_hash, new_token};
 use super::peer::{client_address, is_direct_loopback, is_https, mark_unknown};
 
 /// How long a login link is good where nothing is said, seconds.
@@ -122,7 +122,13 @@ fn shown(key: ApiKey, app: &AppContext) -> Key {
 #[utoipa::path(
     tag = "Keys",
     request_body = LoginBody,
-    responses((status = 200, description = "The cookie is set", body = LoginAnswer), KeyErrors),
+    responses(
+        (
+            status = 200, description = "The cookie is set", body = LoginAnswer,
+            headers(("Set-Cookie" = String, description = "The session")),
+        ),
+        KeyErrors,
+    ),
     security(()),
 )]
 #[post("/api/auth/login")]
@@ -134,8 +140,8 @@ pub(crate) async fn log_in(app: App, request: HttpRequest, body: SmallJsonBody) 
     let (cookie, answer) = match body.0.read()? {
         LoginBody { api_key: Some(key), once: None } => open_session(&app, &request, key.expose().trim()).await?,
         LoginBody { api_key: None, once: Some(secret) } => open_session_once(&app, &request, secret.expose()).await?,
-        LoginBody { api_key: None, once: None } => return Err(invalid("api_key is missing")),
-        LoginBody { .. } => return Err(invalid("api_key and once exclude each other")),
+        LoginBody { api_key: None, once: None } => return Err(invalid_field("api_key", "is missing")),
+        LoginBody { .. } => return Err(invalid_field("api_key", "and once exclude each other")),
     };
     Ok(HttpResponse::Ok().cookie(cookie).json(answer))
 }
@@ -191,7 +197,7 @@ async fn open_session_of(
     let lifetime = i64::try_from(app.settings.session_lifetime.as_secs()).unwrap_or(i64::MAX);
     let expires_at = now_s.saturating_add(lifetime);
     let session = WebSession {
-        token_sha256: hash_hex(&token),
+        token_sha256: key_hash(&token),
         key_id: key.id,
         key_sha256: key.sha256_hex(),
         created_at: now_s,
@@ -255,7 +261,13 @@ pub(crate) async fn read_session(by: Authorized<Viewer>, app: App) -> HttpRespon
 /// Also answers where nobody is logged in.
 #[utoipa::path(
     tag = "Keys",
-    responses((status = 200, description = "The cookie is gone", body = LogoutAnswer), KeyErrors),
+    responses(
+        (
+            status = 200, description = "The cookie is gone", body = LogoutAnswer,
+            headers(("Set-Cookie" = String, description = "An empty session")),
+        ),
+        KeyErrors,
+    ),
     security((), ("session" = [])),
 )]
 #[post("/api/auth/logout")]
@@ -264,7 +276,7 @@ pub(crate) async fn log_out(app: App, request: HttpRequest) -> Answer {
         if !is_same_origin(&request) {
             return Err(cross_origin());
         }
-        app.store.delete_web_session(hash_hex(cookie.value())).await?;
+        app.store.delete_web_session(key_hash(cookie.value())).await?;
     }
     let gone = cookie(&request, &app, String::new(), CookieDuration::ZERO);
     Ok(HttpResponse::Ok().cookie(gone).json(LogoutAnswer { logged_out: true }))

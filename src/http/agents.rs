@@ -8,9 +8,7 @@ use gatewarden_actors::direct::messages::{DeleteAgent, Heartbeat, TokensUsed};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::RosterReader;
-use gatewarden_actors::store::records::{
-    AgentChange, AgentFilter, AgentHeartbeat, AgentRecord, AgentSource, AgentStatus, NewAgent,
-};
+use gatewarden_actors::store::records::{AgentChange, AgentFilter, AgentHeartbeat, AgentRecord, AgentStatus, NewAgent};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::agents::{
     Agent, AgentAnswer, AgentDeleted, AgentFields, AgentList, HeartbeatAnswer, HeartbeatBody, ListAgentsQuery,
@@ -69,9 +67,10 @@ pub(crate) async fn list_agents(_by: Authorized<GatewayViewer>, app: App, reques
 pub(crate) async fn create_agent(by: Authorized<GatewayOperator>, app: App, body: JsonBody) -> Answer {
     let new: NewAgentBody = body.read()?;
     let blank = NewAgent::manual(new.name);
+    let asked = new.status.as_deref().and_then(AgentStatus::from_name);
     let created = app.agents.create(NewAgent {
         role: new.role,
-        status: new.status.as_deref().and_then(AgentStatus::from_name).unwrap_or(blank.status),
+        status: asked.unwrap_or(blank.status),
         gateway_id: new.gateway_id.map(GatewayId),
         config: new.config.map_or_else(|| blank.config.clone(), Value::Object),
         ..blank
@@ -80,7 +79,7 @@ pub(crate) async fn create_agent(by: Authorized<GatewayOperator>, app: App, body
     by.acts_on(created.id);
     log(&by.caller, "created", &created);
     let location = format!("/api/agents/{}", created.id);
-    Ok(HttpResponse::Created().insert_header(("Location", location)).json(answer(&app, created)))
+    Ok(HttpResponse::Created().insert_header(("Location", location)).json(answer(&app, created, asked)))
 }
 
 /// Read one agent
@@ -132,9 +131,10 @@ pub(crate) async fn update_agent(
     if change.is_empty() {
         return Err(invalid("There is nothing to change: the body names no field of an agent that can be written"));
     }
+    let asked = change.status;
     let changed = app.agents.change(&key, change).await?;
     log(&by.caller, "changed", &changed);
-    Ok(HttpResponse::Ok().json(answer(&app, changed)))
+    Ok(HttpResponse::Ok().json(answer(&app, changed, asked)))
 }
 
 /// Delete an agent
@@ -255,10 +255,13 @@ fn path_key(request: &HttpRequest) -> Result<AgentKey, ApiError> {
         .ok_or_else(|| invalid("The path must name an agent: by its id, a positive integer, or by its name"))
 }
 
-/// The answer to a change, with a warning where work could not go where the agent wants it.
-fn answer(app: &AppContext, agent: AgentRecord) -> AgentAnswer {
-    let warning = unregistered_preference(app, &agent);
-    AgentAnswer { agent: shown(agent, &app.roster), warning }
+/// The answer to a change, with a warning where work could not go where the agent wants it, or it is not what it was said to be.
+fn answer(app: &AppContext, agent: AgentRecord, asked: Option<AgentStatus>) -> AgentAnswer {
+    let overruled = asked.is_some_and(|asked| asked != agent.status);
+    let overruled =
+        overruled.then(|| "The agent's gateway gives no answer: the agent is offline until it does".to_owned());
+    let warnings: Vec<String> = overruled.into_iter().chain(unregistered_preference(app, &agent)).collect();
+    AgentAnswer { agent: shown(agent, &app.roster), warning: (!warnings.is_empty()).then(|| warnings.join(". ")) }
 }
 
 /// A preferred gateway that is not registered (yet) is allowed: agents and gateways may be set up in any order.
@@ -277,8 +280,7 @@ fn unregistered_preference(app: &AppContext, agent: &AgentRecord) -> Option<Stri
 
 /// An agent that its gateway tells of, and that is not offline, lives in that gateway: a sign of life of the one is one of the other.
 fn shown(record: AgentRecord, roster: &RosterReader) -> Agent {
-    let lives_there =
-        matches!(record.source, AgentSource::Gateway | AgentSource::Sync) && record.status != AgentStatus::Offline;
+    let lives_there = record.is_told_of() && record.status != AgentStatus::Offline;
     let gateway = record.gateway_id.filter(|_| lives_there).and_then(|id| roster.get(id));
     let gateway_seen = gateway.and_then(|view| view.report.last_seen_ms).map(|at_ms| at_ms.div_euclid(1_000));
     Agent {

@@ -45,6 +45,7 @@ const ACTIONS: &[(&str, &str, &str, &str, &[&str])] = &[
     ("DELETE", "/api/gateways", "gateway.delete", "gateway", ID),
     ("DELETE", "/api/gateways/{id}", "gateway.delete", "gateway", ID),
     ("POST", "/api/gateways/check", "gateway.check", "address", &[]),
+    ("POST", "/api/gateways/discover", "gateway.discover!", "network", &[]),
     ("POST", "/api/gateways/health", "gateway.check_health!", "gateway", &["gateway_id"]),
     ("POST", "/api/gateways/connect", "gateway.connect", "gateway", ID),
     ("POST", "/api/gateways/{id}/reconnect", "gateway.reconnect", "gateway", &[]),

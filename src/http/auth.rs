@@ -17,7 +17,7 @@ use gatewarden_actors::store::records::{Role, WebSession};
 use super::audit::context::{AuditContext, concerns};
 use super::context::{App, AppContext};
 use super::error::ApiError;
-use super::keyring::{KeyHolder, hash_hex};
+use super::keyring::{KeyHolder, key_hash};
 use super::peer;
 
 /// The cookie of a browser session.
@@ -262,7 +262,7 @@ async fn check_session(
     if (!reads(request) || is_stream) && !is_same_origin(request) {
         return Err(cross_origin());
     }
-    let session = app.store.find_web_session(hash_hex(token)).await?;
+    let session = app.store.find_web_session(key_hash(token)).await?;
     let now_s = app.now_s();
     session
         .filter(|session| is_in_its_time(session, now_s))

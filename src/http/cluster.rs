@@ -1,6 +1,7 @@
 //! `/api/cluster`: the nodes that share the database, and which of them acts.
 
 use actix_web::{HttpResponse, get};
+use gatewarden_actors::store::member::Member;
 use gatewarden_api::cluster::{Cluster, ClusterNode};
 
 use super::auth::{Authorized, Viewer};
@@ -8,13 +9,13 @@ use super::context::App;
 
 /// List the nodes that share the database
 ///
-/// As this node saw them at its last beat. With a database in a file there is this one alone.
+/// As this node saw them at its last beat. With a database in a file there is this one alone. A node that stands by answers it without a
+/// key, and on its own machine only.
 #[utoipa::path(tag = "Daemon", responses((status = 200, description = "All that live, by name", body = Cluster)))]
 #[get("/api/cluster")]
 pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpResponse {
     let node = &app.node;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let now_ms = app.clock.uptime_ms();
     let Some(member) = &node.member else {
         let since = app.now_s() - i64::try_from(app.uptime_s()).unwrap_or(0);
         let alone = ClusterNode {
@@ -34,9 +35,14 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
             nodes: vec![alone],
         });
     };
+    HttpResponse::Ok().json(seen_by(member, app.clock.uptime_ms()))
+}
+
+/// All nodes as a node saw them at its last beat.
+pub(super) fn seen_by(member: &Member, now_ms: i64) -> Cluster {
     let seen = member.view().borrow().clone();
     let age_ms = now_ms.saturating_sub(seen.seen_ms);
-    let acting = node.right.holds(now_ms);
+    let acting = member.right().holds(now_ms);
     let nodes = seen.nodes.iter().map(|other| ClusterNode {
         name: other.name.clone(),
         url: other.url.clone(),
@@ -51,11 +57,11 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
         beat_age_ms: other.beat_age_ms.saturating_add(age_ms).max(0),
         since: other.joined_ms.div_euclid(1000),
     });
-    HttpResponse::Ok().json(Cluster {
+    Cluster {
         clustered: true,
         acting,
         epoch: seen.epoch,
         acting_since: seen.since_ms.div_euclid(1000),
         nodes: nodes.collect(),
-    })
+    }
 }

@@ -28,7 +28,7 @@ use gatewarden_listener::Connections;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
 
-use super::gateway_view::ListBody;
+use super::gateways::record::ListBody;
 use super::headers::RequestIds;
 use super::keyring::Keyring;
 use super::limits::{BodyBudget, Limits, Refusals};
@@ -39,7 +39,7 @@ use super::senders::{BoundedSender, DirectSender, RegistrySender};
 use super::settings::HttpSettings;
 use super::vitals::Vitals;
 
-/// Checks of gateways under way at one time.
+/// Checks of gateways and searches for them under way at one time.
 const CHECKS: usize = 4;
 /// How long a reader of the health log waits for the newest points to be written.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -92,7 +92,7 @@ pub(crate) struct AppContext {
     pub(crate) links: LoginLinks,
     /// What followers of `gateway.vitals` know.
     pub(crate) vitals: Vitals,
-    /// Places of checks of gateways before they are registered.
+    /// Places of checks of gateways before they are registered, and of searches for them.
     pub(crate) checks: Arc<Semaphore>,
     pub(crate) connections: Connections,
     pub(crate) bodies: BodyBudget,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, get};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::Status;
-use gatewarden_actors::metrics::ConnectionFigures;
+use gatewarden_actors::metrics::{ConnectionFigures, Metrics};
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::daemon::{
@@ -16,21 +16,27 @@ use gatewarden_api::daemon::{
 };
 
 use super::auth::{Authorized, Viewer, authenticate_by_key};
-use super::context::{App, AppContext};
+use super::context::App;
 use super::error::Answer;
 use super::peer::is_direct_loopback;
 use super::settings::MetricsAccess;
 
-fn health_now(app: &AppContext) -> HttpResponse {
+/// It lives, since so many seconds.
+pub(crate) fn lives(uptime: u64) -> HttpResponse {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    HttpResponse::Ok().json(Health { status: "ok".to_owned(), version, uptime: app.uptime_s() })
+    HttpResponse::Ok().json(Health { status: "ok".to_owned(), version, uptime })
+}
+
+/// All metrics, as Prometheus reads them.
+pub(crate) fn metrics_of(metrics: &Metrics) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(metrics.render())
 }
 
 /// Is the daemon alive?
 #[utoipa::path(tag = "Daemon", responses((status = 200, description = "It is", body = Health)), security(()))]
 #[get("/health")]
 pub(crate) async fn health(app: App) -> HttpResponse {
-    health_now(&app)
+    lives(app.uptime_s())
 }
 
 /// Is the daemon alive? (The same under /api.)
@@ -44,7 +50,7 @@ pub(crate) async fn health(app: App) -> HttpResponse {
 )]
 #[get("/api/health")]
 pub(crate) async fn api_health(app: App) -> HttpResponse {
-    health_now(&app)
+    lives(app.uptime_s())
 }
 
 /// Is the daemon ready?
@@ -171,5 +177,5 @@ pub(crate) async fn read_metrics(app: App, request: HttpRequest) -> Answer {
         refused: connections.refused.to_vec(),
         ended: connections.ended.to_vec(),
     });
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(app.metrics.render()))
+    Ok(metrics_of(&app.metrics))
 }

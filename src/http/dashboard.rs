@@ -1,7 +1,6 @@
 //! The dashboard: pages for people. One document for all of them, which loads the modules in `web/` and asks the API like any
 //! other client; and the login, which works without scripts.
 
-mod assets;
 mod login;
 
 use std::sync::LazyLock;
@@ -11,18 +10,15 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gatewarden_actors::error::{ErrorCode, Failure};
-use sha2::{Digest as _, Sha256};
+use gatewarden_assets::{DASHBOARD, Document};
 
-use self::assets::Assets;
 use super::context::App;
 use super::error::{Answer, ApiError};
 use super::openapi::as_the_client_takes_it;
 
 /// The pages: `web/app.js` has the same list. None is below `/api`.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     r"/gateways/{id:\d+}",
     "/sessions",
@@ -33,20 +29,23 @@ const PAGES: [&str; 12] = [
     "/audit",
     "/devices",
     "/keys",
+    "/nodes",
     "/status",
     "/help",
 ];
 
-static ASSETS: LazyLock<Assets> = LazyLock::new(Assets::new);
-static SHELL: LazyLock<Shell> = LazyLock::new(|| Shell::of(&ASSETS));
+static SHELL: LazyLock<Shell> = LazyLock::new(Shell::new);
 
 /// The pages, what they load, and the login.
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     for path in PAGES {
-        // Whoever doesn't ask for a page is answered as at any path without a route.
+        // Whoever doesn't ask for a page is answered as at any path without a route; at the start, whoever takes anything is
+        // given it.
         let for_people = guard::All(guard::Get()).and(guard::fn_guard(|context| {
             let accepted = context.head().headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-            accepted.is_some_and(|accepted| accepted.contains("text/html"))
+            let is_start = context.head().uri.path() == "/";
+            let takes = |accepted: &str| accepted.contains("text/html") || (is_start && accepted.contains("*/*"));
+            accepted.map_or(is_start, takes)
         }));
         config.service(web::resource(path).guard(for_people).to(show_page));
     }
@@ -83,12 +82,11 @@ fn page(mut answer: HttpResponse) -> HttpResponse {
 
 async fn send_asset(app: App, request: HttpRequest) -> Answer {
     let (version, path) = (request.match_info().get("version"), request.match_info().get("path"));
-    if version != Some(ASSETS.version()) {
-        // Of another release: what is loaded there would not fit together with this one.
+    if !version.is_some_and(|version| DASHBOARD.is_of(version)) {
         let failure = Failure::new(ErrorCode::NotFound, "This file belongs to another release of the daemon");
         return Err(ApiError(failure.with_help("Reload the page.")));
     }
-    let Some(asset) = path.and_then(|path| ASSETS.get(path)) else {
+    let Some(asset) = version.zip(path).and_then(|(version, path)| DASHBOARD.get(version, path)) else {
         return Ok(app.routes.not_routed(&request));
     };
     Ok(HttpResponse::Ok()
@@ -99,44 +97,27 @@ async fn send_asset(app: App, request: HttpRequest) -> Answer {
         .body(asset.compressed.clone()))
 }
 
+const WITHOUT_SCRIPTS: &str = "<p class=\"notice\">The dashboard needs JavaScript. Without it, use the command line \
+(<code>gatewarden status</code>) or the <a href=\"/docs/\">REST API</a>.</p>";
+
 /// The document of all pages.
 struct Shell {
+    document: Document,
     html: String,
     policy: HeaderValue,
 }
 
 impl Shell {
-    fn of(assets: &Assets) -> Self {
-        let map = assets.import_map();
-        let hash = STANDARD.encode(Sha256::digest(map.as_bytes()));
-        let policy = format!(
-            "default-src 'none'; script-src 'self' 'sha256-{hash}'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-             base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
-             trusted-types 'none'"
-        );
-        let preloads: String =
-            assets.first().iter().map(|url| format!("<link rel=\"modulepreload\" href=\"{url}\">\n")).collect();
-        let head = head("gatewarden", assets);
-        let main = assets.url("main.js");
-        let html = format!(
-            "{head}<script type=\"importmap\">{map}</script>\n{preloads}<script type=\"module\" src=\"{main}\"></script>\n\
-             </head>\n<body>\n<div id=\"app\"><p class=\"loading\">Loading…</p></div>\n\
-             <noscript><p class=\"notice\">The dashboard needs JavaScript. Without it, use the command line (<code>gatewarden \
-             status</code>) or the <a href=\"/docs/\">REST API</a>.</p></noscript>\n</body>\n</html>\n"
-        );
+    fn new() -> Self {
+        let document = Document::of(&DASHBOARD, "");
+        let html = document.html("gatewarden", WITHOUT_SCRIPTS);
         // A hash in base64 is always a header value.
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { html, policy }
+        let policy = HeaderValue::try_from(&document.policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        Self { document, html, policy }
     }
 }
 
 /// The beginning of a document, up to what it loads of its own.
-fn head(title: &str, assets: &Assets) -> String {
-    let (icon, style) = (assets.url("icon.svg"), assets.url("app.css"));
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <link rel=\"icon\" href=\"{icon}\" type=\"image/svg+xml\">\n<link rel=\"stylesheet\" href=\"{style}\">\n"
-    )
+fn head(title: &str) -> String {
+    SHELL.document.head(title)
 }

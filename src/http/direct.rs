@@ -9,14 +9,14 @@ use gatewarden_api::agents::{
     AgentCosts, ConnectAnswer, ConnectBody, Connection, ConnectionList, CostStats, DisconnectBody, DisconnectQuery,
     Disconnected, ListConnectionsQuery, TokenAnswer, TokenBody, TokenReport, TokensAnswer, TokensQuery,
 };
-use gatewarden_api::pages::{Part, PartQuery};
+use gatewarden_api::pages::{PageQuery, Part, PartQuery};
 use gatewarden_api::request::Request as _;
 use serde_json::Value;
 
 use super::auth::{Authorized, GatewayOperator, GatewayViewer};
 use super::context::App;
-use super::error::{Answer, ApiError, invalid};
-use super::input::{JsonBody, OptionalJsonBody, read_query};
+use super::error::{Answer, ApiError};
+use super::input::{JsonBody, OptionalJsonBody, one_of, read_query};
 
 const HOUR_MS: i64 = 3_600_000;
 const TIMEFRAMES: [(&str, i64); 4] =
@@ -98,13 +98,7 @@ pub(crate) async fn disconnect_tool(
     body: OptionalJsonBody,
 ) -> Answer {
     let from_query = read_query::<DisconnectQuery>(&request)?.connection_id;
-    let id = body.read::<DisconnectBody>()?.connection_id.or(from_query).ok_or_else(|| {
-        invalid(if body.is_empty() {
-            "The request body is empty: say which connection with {\"connection_id\": ...}"
-        } else {
-            "connection_id is missing"
-        })
-    })?;
+    let id = one_of(body.read::<DisconnectBody>()?.connection_id, from_query, "connection_id")?;
     let closed = app.ask(&app.direct.close, CloseConnection(id)).await?;
     tracing::info!(
         caller.key = by.key().name,
@@ -140,12 +134,12 @@ fn shown(app: &App, record: ConnectionRecord) -> Connection {
 /// List token usage, or sum it up by agent
 #[utoipa::path(
     tag = "Tokens",
-    params(TokensQuery),
+    params(TokensQuery, PageQuery),
     responses((status = 200, description = "Reports, newest first, or sums by agent", body = TokensAnswer)),
 )]
 #[get("/api/tokens")]
 pub(crate) async fn read_tokens(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
-    let asked: TokensQuery = read_query(&request)?;
+    let (asked, page): (TokensQuery, PageQuery) = read_query(&request)?;
     let sums = asked.action.as_deref() == Some("agent-costs");
     let timeframe = asked.timeframe.unwrap_or_else(|| if sums { "day" } else { "all" }.to_owned());
     let span = TIMEFRAMES.iter().find(|(name, _)| *name == timeframe).map(|(_, span)| *span);
@@ -162,11 +156,14 @@ pub(crate) async fn read_tokens(_by: Authorized<GatewayViewer>, app: App, reques
             };
             (agent, AgentCosts { stats })
         });
-        TokensAnswer { usage: None, agents: Some(costs.collect()), timeframe }
+        TokensAnswer { agents: Some(costs.collect()), timeframe, ..TokensAnswer::default() }
     } else {
-        let records = app.store.list_tokens(asked.limit.unwrap_or(50), since_ms).await?;
+        let page = page.page();
+        let records = app.store.list_tokens(page.offset, page.limit, since_ms).await?;
         let usage = records.into_iter().map(|TokenRecord { usage, .. }| report(usage)).collect();
-        TokensAnswer { usage: Some(usage), agents: None, timeframe }
+        let total = Some(app.store.count_tokens(since_ms).await?);
+        let (limit, offset) = (Some(page.limit), Some(page.offset));
+        TokensAnswer { usage: Some(usage), agents: None, timeframe, total, limit, offset }
     };
     Ok(HttpResponse::Ok().json(answer))
 }

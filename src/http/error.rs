@@ -113,6 +113,13 @@ pub(crate) fn invalid(sentence: impl Into<String>) -> ApiError {
     ApiError(Failure::new(ErrorCode::InvalidRequest, sentence))
 }
 
+/// A 400 for one field; the sentence is the field's name and `what`.
+pub(crate) fn invalid_field(field: &str, what: impl std::fmt::Display) -> ApiError {
+    let mut problems = Problems::default();
+    problems.add(field, format!("{field} {what}"));
+    problems.into()
+}
+
 /// The body of a failure.
 fn body_of(failure: &Failure) -> ErrorBody {
     ErrorBody {

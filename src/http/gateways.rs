@@ -1,6 +1,7 @@
 //! `/api/gateways`: register, list, change, steer and delete gateways.
 
 pub(crate) mod check;
+pub(crate) mod discover;
 pub(crate) mod health;
 pub(crate) mod latency;
 pub(crate) mod logs;
@@ -30,8 +31,7 @@ use super::auth::{Authorized, Caller, GatewayAdmin, GatewayOperator, GatewayView
 use super::context::{App, AppContext};
 use super::error::{Answer, ApiError, invalid};
 use super::fleet::knows;
-use super::gateway_view::{self, rendered};
-use super::input::{GatewayPath, JsonBody, OptionalJsonBody, path_id, read_query};
+use super::input::{GatewayPath, JsonBody, OptionalJsonBody, one_of, path_id, read_query};
 use super::peer::is_https;
 use super::process_view::{self, diagnosis};
 
@@ -59,7 +59,7 @@ pub(crate) async fn list_gateways(_by: Authorized<GatewayViewer>, app: App, requ
     }
     let body = match page {
         None => app.list.complete(&app.roster),
-        Some(page) => gateway_view::part(&app.roster, page),
+        Some(page) => record::part(&app.roster, page),
     };
     Ok(HttpResponse::Ok().insert_header(ETag(tag)).content_type(ContentType::json()).body(body))
 }
@@ -126,13 +126,7 @@ pub(crate) async fn delete_gateway(
     body: OptionalJsonBody,
 ) -> Answer {
     let from_query = read_query::<GatewayChoiceQuery>(&request)?.id;
-    let id = body.read::<GatewayChoiceBody>()?.id.or(from_query).ok_or_else(|| {
-        invalid(if body.is_empty() {
-            "The request body is empty: say which gateway with {\"id\": ...}"
-        } else {
-            "id is missing: say which gateway"
-        })
-    })?;
+    let id = one_of(body.read::<GatewayChoiceBody>()?.id, from_query, "id")?;
     delete(&by.caller, &app, GatewayId(id)).await
 }
 
@@ -165,9 +159,7 @@ pub(crate) async fn update_gateway_by_path(
     body: JsonBody,
 ) -> Answer {
     let id = gateway_id(&request)?;
-    if body.read::<GatewayChoiceBody>()?.id.is_some_and(|other| other != id.0) {
-        return Err(invalid("id must be that of the path or be left out: the id of a gateway does not change"));
-    }
+    one_of(body.read::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
     update(&by.caller, &app, id, &body).await
 }
 
@@ -178,8 +170,15 @@ pub(crate) async fn update_gateway_by_path(
     responses((status = 200, description = "Whether there was one", body = Deleted)),
 )]
 #[delete("/api/gateways/{id}")]
-pub(crate) async fn delete_gateway_by_path(by: Authorized<GatewayAdmin>, app: App, request: HttpRequest) -> Answer {
-    delete(&by.caller, &app, gateway_id(&request)?).await
+pub(crate) async fn delete_gateway_by_path(
+    by: Authorized<GatewayAdmin>,
+    app: App,
+    request: HttpRequest,
+    body: OptionalJsonBody,
+) -> Answer {
+    let id = gateway_id(&request)?;
+    one_of(body.read::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
+    delete(&by.caller, &app, id).await
 }
 
 /// Drop the connection and dial now
@@ -327,7 +326,7 @@ async fn set_drained(caller: &Caller, app: &AppContext, id: GatewayId, drains: b
 }
 
 async fn delete(caller: &Caller, app: &AppContext, id: GatewayId) -> Answer {
-    let deleted = app.ask(&app.registry.delete, DeleteGateway(id)).await?;
+    let deleted = app.agents.deleting(id, app.ask(&app.registry.delete, DeleteGateway(id))).await?;
     if deleted {
         tracing::info!(caller.key = caller.key.name, gateway.id = id.0, "gateway deleted");
     }
@@ -371,7 +370,7 @@ pub(crate) fn same_address_warning(committed: &GatewayCommitted) -> Option<Strin
 
 /// `{"gateway":{...}`, without the closing brace.
 fn gateway_field(view: &GatewayView) -> Vec<u8> {
-    let object = rendered(view);
+    let object = record::rendered(view);
     let mut body = Vec::with_capacity(object.len().saturating_add(64));
     body.extend_from_slice(b"{\"gateway\":");
     body.extend_from_slice(object);

@@ -17,13 +17,13 @@ use gatewarden_api::rules::kind_of;
 use gatewarden_listener::announced_length;
 use gatewarden_protocol::strict_json::{StrictJson, repeated_key};
 use serde::de::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::IntoParams;
 
 use super::audit::context::AuditContext;
 use super::auth::was_admitted;
 use super::context::App;
-use super::error::{ApiError, invalid};
+use super::error::{ApiError, invalid, invalid_field};
 use super::limits::BodyPermit;
 
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
@@ -74,16 +74,19 @@ impl OptionalJsonBody {
     pub(crate) fn read<T: Request>(&self) -> Result<T, ApiError> {
         Ok(request::read(self.0.as_ref().unwrap_or(&Map::new()))?)
     }
-
-    /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
 }
 
 /// Reads a query; one 400 names everything that is wrong.
 pub(crate) fn read_query<T: Request>(request: &HttpRequest) -> Result<T, ApiError> {
     Ok(Query::read(request.query_string())?)
+}
+
+/// What a request may name in its body and elsewhere: at least once, and the same everywhere.
+pub(crate) fn one_of<T: PartialEq>(in_body: Option<T>, elsewhere: Option<T>, field: &str) -> Result<T, ApiError> {
+    if in_body.is_some() && elsewhere.is_some() && in_body != elsewhere {
+        return Err(invalid_field(field, "of the body must be that of the path or the query, or be left out"));
+    }
+    in_body.or(elsewhere).ok_or_else(|| invalid_field(field, "is missing"))
 }
 
 /// The id in the path of a gateway or of what else is named: a positive integer.
@@ -270,7 +273,11 @@ fn parse_object(bytes: &Bytes) -> Result<Map<String, Value>, ApiError> {
         .map_err(|fault| malformed(&fault))?;
     match strict.0 {
         Value::Object(map) => Ok(map),
-        other => Err(invalid(format!("The request body must be a JSON object, not {}", kind_of(&other)))),
+        other => {
+            let kind = kind_of(&other);
+            let failure = invalid(format!("The request body must be a JSON object, not {kind}")).0;
+            Err(failure.with_details(json!({"body": kind})).into())
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::handle::StoreHandle;
+pub(crate) use gatewarden_actors::store::records::key_hash;
 use gatewarden_actors::store::records::{ApiKey, NewApiKey, Role};
 use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
@@ -42,7 +43,7 @@ impl KeyHolder {
 
     /// The hash as stored, 64 hex digits: what a browser session is bound to.
     pub(crate) fn sha256_hex(&self) -> String {
-        hex(&self.sha256)
+        hex::encode(self.sha256)
     }
 
     fn is_good(&self, now_s: i64) -> bool {
@@ -271,9 +272,9 @@ pub(crate) fn new_key(name: &str, role: Role, expires_at: Option<i64>) -> Result
     if getrandom::fill(&mut prefix).is_err() || getrandom::fill(&mut secret).is_err() {
         return Err(Failure::new(ErrorCode::Internal, "The operating system gave no randomness for a new key"));
     }
-    let prefix = format!("gw_{}", hex(&prefix));
+    let prefix = format!("gw_{}", hex::encode(prefix));
     let text = format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(secret));
-    let new = NewApiKey { name: name.to_owned(), role, sha256: hash_hex(&text), prefix, expires_at };
+    let new = NewApiKey { name: name.to_owned(), role, sha256: key_hash(&text), prefix, expires_at };
     Ok((Secret::new(text), new))
 }
 
@@ -285,11 +286,6 @@ pub(crate) fn new_token() -> Result<String, Failure> {
     Ok(URL_SAFE_NO_PAD.encode(token))
 }
 
-/// SHA-256 of a key or of a session's token, 64 lowercase hex digits.
-pub(crate) fn hash_hex(text: &str) -> String {
-    hex(&hash(text))
-}
-
 fn hash(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
@@ -299,19 +295,9 @@ fn prefix_of(key: &str) -> &str {
     key.get(..11).filter(|prefix| prefix.starts_with("gw_")).unwrap_or_default()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn from_hex(text: &str) -> Option<Hash> {
     let mut hash = Hash::default();
-    if text.len() != 64 {
-        return None;
-    }
-    for (place, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *place = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(hash)
+    hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)
 }
 
 #[cfg(test)]
@@ -408,8 +394,8 @@ mod tests {
         assert!(ring.holder_of_session(Some(7), &sha256, 10).is_some());
         assert!(ring.holder_of_session(Some(7), &sha256, 50).is_none());
         assert!(ring.holder_of_session(Some(8), &sha256, 10).is_none());
-        assert!(ring.holder_of_session(None, &hash_hex("old"), 10).is_some());
-        assert!(ring.holder_of_session(None, &hash_hex("older"), 10).is_none());
+        assert!(ring.holder_of_session(None, &key_hash("old"), 10).is_some());
+        assert!(ring.holder_of_session(None, &key_hash("older"), 10).is_none());
         ring.remove(7);
         assert!(ring.holder_of_session(Some(7), &sha256, 10).is_none());
         assert!(ring.verify(text.expose(), 10).is_none());

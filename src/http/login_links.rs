@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gatewarden_actors::error::Failure;
 use gatewarden_protocol::Secret;
 
-use super::keyring::{KeyHolder, hash_hex, new_token};
+use super::keyring::{KeyHolder, key_hash, new_token};
 
 /// Links at one time; the oldest goes first.
 const MOST: usize = 32;
@@ -27,7 +27,7 @@ impl LoginLinks {
     /// Draws the secret of a link that logs in as this key's holder within this time.
     pub(crate) fn make(&self, key: &Arc<KeyHolder>, now: Instant, valid: Duration) -> Result<Secret, Failure> {
         let secret = Secret::new(new_token()?);
-        let link = Link { sha256: hash_hex(secret.expose()), key: key.clone(), until: now + valid };
+        let link = Link { sha256: key_hash(secret.expose()), key: key.clone(), until: now + valid };
         self.with(|links| {
             links.retain(|link| now < link.until);
             links.truncate(MOST - 1);
@@ -38,7 +38,7 @@ impl LoginLinks {
 
     /// Whose link this is the secret of. It is worthless from then on.
     pub(crate) fn take(&self, secret: &str, now: Instant) -> Option<Arc<KeyHolder>> {
-        let sha256 = hash_hex(secret);
+        let sha256 = key_hash(secret);
         self.with(|links| {
             let at = links.iter().position(|link| link.sha256 == sha256)?;
             links.remove(at).filter(|link| now < link.until).map(|link| link.key)

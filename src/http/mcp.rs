@@ -76,7 +76,9 @@ pub(crate) async fn answer_assistant(
 ) -> Answer {
     let body = match body {
         Err(ApiError(failure)) if failure.code == ErrorCode::InvalidRequest => {
-            return Ok(no_message(RpcCode::PARSE_ERROR, &failure.message));
+            // Only a body that is JSON, but no object, has details.
+            let code = failure.details.as_ref().map_or(RpcCode::PARSE_ERROR, |_| RpcCode::INVALID_REQUEST);
+            return Ok(no_message(code, &failure.message));
         }
         body => body?,
     };

@@ -19,9 +19,8 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::{BreakerState, Phase, Status};
 use gatewarden_actors::machines::notification::Condition;
 use gatewarden_actors::machines::routing::RouteReason;
-use gatewarden_actors::machines::spawn_state::SpawnState;
 use gatewarden_actors::processes::view::ProcessState;
-use gatewarden_actors::spawn::SpawnKind;
+use gatewarden_actors::spawn::{SpawnKind, SpawnState};
 use gatewarden_actors::store::records::{AgentSource, AgentStatus, AuditResult, EndReason, Role};
 use gatewarden_api::responses::{BodyErrors, KeyErrors};
 use gatewarden_api::{ErrorBody, names};
@@ -262,7 +261,9 @@ fn add_headers(status: &str, is_for_anyone: bool, response: &mut Response) {
         "429" | "503" => &[RETRY_AFTER],
         _ => &[],
     };
-    let limits: &[&str] = if is_for_anyone { &[] } else { &RATE_LIMITS };
+    // Wrong keys are counted at a login, too.
+    let is_counted = !is_for_anyone || matches!(status, "401" | "429");
+    let limits: &[&str] = if is_counted { &RATE_LIMITS } else { &[] };
     for name in [REQUEST_ID].iter().chain(by_status).chain(limits) {
         let reference = Ref::new(format!("#/components/headers/{name}"));
         response.headers.insert((*name).to_owned(), RefOr::Ref(reference));

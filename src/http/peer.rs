@@ -6,8 +6,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HOST, HeaderMap};
 use gatewarden_listener::Connection;
+use gatewarden_protocol::GatewayAddress;
 use gatewarden_protocol::forwarded::{client_behind, is_trusted};
 
 use super::keyring::KeyHolder;
@@ -30,12 +31,18 @@ pub(crate) fn is_https(request: &HttpRequest, trusted: &[Network]) -> bool {
     is_trusted(peer.ip(), trusted) && last.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
 }
 
-/// Whether the peer is this machine and no proxy stands between.
+/// Whether the peer is this machine and no proxy stands between: many a proxy says so in no header, but passes on the name by
+/// which it was asked.
 pub(crate) fn is_direct_loopback(request: &HttpRequest) -> bool {
     const FORWARDING: [&str; 6] =
         ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
     request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
         && !FORWARDING.iter().any(|name| request.headers().contains_key(*name))
+        && request.headers().get_all(HOST).all(|host| {
+            let named =
+                host.to_str().ok().and_then(|host| GatewayAddress::parse(&format!("http://{host}"), Some(80)).ok());
+            named.is_some_and(|named| named.address.is_loopback())
+        })
 }
 
 fn text_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
@@ -102,6 +109,20 @@ mod tests {
         for name in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
             let forwarded = TestRequest::default().peer_addr(peer).insert_header((name, "1.2.3.4"));
             assert!(!is_direct_loopback(&forwarded.to_http_request()), "{name}");
+        }
+    }
+
+    #[test]
+    fn another_name_than_this_machines_own_makes_loopback_not_direct() {
+        let is_direct = |host: &str| {
+            let request = TestRequest::default().peer_addr("127.0.0.1:5000".parse().unwrap());
+            is_direct_loopback(&request.insert_header(("host", host)).to_http_request())
+        };
+        for host in ["localhost", "localhost:3000", "127.0.0.1:3000", "[::1]:3000"] {
+            assert!(is_direct(host), "{host}");
+        }
+        for host in ["warden.example", "warden.example:3000", "192.0.2.7:3000", "localhost@warden.example", "", "a b"] {
+            assert!(!is_direct(host), "{host}");
         }
     }
 }

@@ -100,18 +100,23 @@ async fn answer<B: MessageBody + 'static>(
     let response = match headers::check_host(request.path(), request.headers(), &app.settings.allowed_hosts) {
         Err(failure) => {
             let refusal = HttpResponse::from_error(ApiError(failure));
-            request.into_response(refusal).map_into_right_body()
+            refused(request, refusal)
         }
         Ok(()) if is_cross_origin && headers::is_preflight(&request) => {
             request.into_response(headers::preflight()).map_into_right_body()
         }
         Ok(()) if app.routes.refuses(request.path(), request.method()) => {
             let refusal = app.routes.not_routed(request.request());
-            request.into_response(refusal).map_into_right_body()
+            refused(request, refusal)
         }
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };
     Ok(if has_detail(response.request().path()) { add_detail(response) } else { response })
+}
+
+/// `into_response` would lose the error, out of which the organization API makes its `detail`.
+fn refused<B>(request: ServiceRequest, refusal: HttpResponse) -> ServiceResponse<EitherBody<B>> {
+    ServiceResponse::new(request.into_parts().0, refusal).map_into_right_body()
 }
 
 /// The same with its entry in the audit log, to the end of both, whoever waits. An answer in its place comes with what is known

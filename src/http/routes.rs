@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::context::App;
 use super::events::socket;
-use super::gateways::{check, health, latency, logs};
+use super::gateways::{check, discover, health, latency, logs};
 use super::organization::{gateways as organization, sessions as organization_sessions, status, templates};
 use super::route_table::Routes;
 use super::{
@@ -23,6 +23,7 @@ pub(crate) fn api(routes: &mut impl Routes) {
         .service(gateways::update_gateway)                  // PUT    /api/gateways
         .service(gateways::delete_gateway)                  // DELETE /api/gateways
         .service(check::check_way)                          // POST   /api/gateways/check
+        .service(discover::discover_gateways)               // POST   /api/gateways/discover
         .service(health::check_gateways)                    // POST   /api/gateways/health
         .service(health::read_health_history)               // GET    /api/gateways/health/history
         .service(latency::read_latencies)                   // GET    /api/gateways/latency

@@ -9,11 +9,11 @@ use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ControlSessionAt;
 use gatewarden_actors::run::{SessionAction, spawn_of_session};
 use gatewarden_api::pages::PageQuery;
-use gatewarden_api::request::{Query, Request as _};
+use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::{GatewayErrors, NoGateway, SessionErrors};
 use gatewarden_api::sessions::{
-    ChangeBody, ControlBody, DeleteBody, GatewayAge, ListSessionsQuery, MessageBody, MessageTaken, Session,
-    SessionDeleted, SessionDone, SessionHistory, SessionHistoryQuery, SessionList, session_key_problem,
+    ChangeBody, ChangeQuery, ControlBody, DeleteBody, GatewayAge, ListSessionsQuery, MessageBody, MessageTaken,
+    Session, SessionDeleted, SessionDone, SessionHistory, SessionHistoryQuery, SessionList, session_key_problem,
 };
 use gatewarden_protocol::sessions::SessionStatus;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use self::known::{Found, KnownSessions, Source, Wanted};
 use super::auth::{Authorized, Caller, GatewayOperator, GatewayViewer, Operator};
 use super::context::{App, AppContext};
-use super::error::{Answer, ApiError, invalid};
+use super::error::{Answer, ApiError, invalid, invalid_field};
 use super::gateway_calls::{NamedGateway, hide_tokens};
 use super::input::{JsonBody, SessionPath, read_query};
 use super::spawn;
@@ -91,7 +91,7 @@ pub(crate) fn shown(found: &Found<'_>) -> Session {
 /// Change a setting of a session
 #[utoipa::path(
     tag = "Sessions",
-    params(("action" = String, Query, description = "set-thinking, set-verbose or set-label")),
+    params(ChangeQuery),
     request_body = ChangeBody,
     responses((status = 200, description = "The gateway did it", body = SessionDone), SessionErrors, GatewayErrors),
 )]
@@ -102,18 +102,14 @@ pub(crate) async fn change_session(
     request: HttpRequest,
     body: JsonBody,
 ) -> Answer {
-    let query = Query::parse(request.query_string());
-    let query = query.fields();
-    let action = query.value("action").and_then(Value::as_str).unwrap_or_default().to_owned();
-    query.finish()?;
+    let ChangeQuery { action } = read_query(&request)?;
     let mut fields = body.fields();
     let ChangeBody { session_key: key, level, label, gateway_id } = ChangeBody::read(&mut fields);
     let (field, value) = match action.as_str() {
         // A thinking level may be a word of the gateway's own.
         "set-thinking" => ("thinkingLevel", level.filter(|text| THINKING.contains(&&**text) || is_level_word(text))),
         "set-verbose" => ("verboseLevel", level.filter(|text| VERBOSE.contains(&&**text))),
-        "set-label" => ("label", None),
-        _ => return Err(invalid("Invalid action: ?action= must be set-thinking, set-verbose or set-label")),
+        _ => ("label", None),
     };
     match (field, &value) {
         ("label", _) if label.is_none() && !fields.has("label") => {
@@ -130,12 +126,16 @@ pub(crate) async fn change_session(
     fields.finish()?;
     let gateway = holder(&app, &key, gateway_id.map(GatewayId), by_number).await.map_err(|failure| match &value {
         // Only the gateway that holds the session could have known it.
-        Some(level) if field == "thinkingLevel" && !THINKING.contains(&&**level) => {
+        Some(level)
+            if failure.code == ErrorCode::SessionNotFound
+                && field == "thinkingLevel"
+                && !THINKING.contains(&&**level) =>
+        {
             let levels = THINKING.join(", ");
-            invalid(format!(
-                "level must be a thinking level: one of {levels}, or one that the session's gateway lists. {}",
-                failure.message
-            ))
+            invalid_field(
+                "level",
+                format_args!("must be a thinking level: one of {levels}, or one that the session's gateway lists"),
+            )
         }
         _ => failure.into(),
     })?;
@@ -167,7 +167,7 @@ async fn check_thinking(app: &AppContext, gateway: &NamedGateway, level: &str) -
     }
     let beyond: Vec<&str> = listed.iter().map(String::as_str).filter(|known| !THINKING.contains(known)).collect();
     let known = THINKING.into_iter().chain(beyond).collect::<Vec<_>>().join(", ");
-    Err(invalid(format!("level must be a thinking level: one of {known}")))
+    Err(invalid_field("level", format_args!("must be a thinking level: one of {known}")))
 }
 
 /// The thinking levels that a list of agents names.

@@ -8,12 +8,11 @@ use actix_web::{HttpRequest, HttpResponse, get, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::machines::routing::RouteWish;
-use gatewarden_actors::machines::spawn_state::SpawnState;
+use gatewarden_actors::machines::routing::RouteRequest;
 use gatewarden_actors::registry::messages::{SpawnRequest, SpawnWork};
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::run::Work;
-use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnSpec};
+use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnSpec, SpawnState};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;
@@ -42,7 +41,10 @@ const SUMMARY: usize = 200;
     request_body = SpawnBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters, kept for 24 h per API key: the same key with the same body is answered from the record")),
     responses(
-        (status = 202, description = "A gateway took it", body = SpawnAccepted),
+        (
+            status = 202, description = "A gateway took it", body = SpawnAccepted,
+            headers(("Location" = String, description = "Path of the spawn: `/api/spawn/{spawnId}`")),
+        ),
         (status = 404, description = "No gateway has this gateway_id", body = ErrorBody),
         (status = 409, description = "The Idempotency-Key was used for another request", body = ErrorBody),
         GatewayErrors,
@@ -58,10 +60,17 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
     if let Some(agent) = &message.spec.agent
         && let Some(agent) = app.store.find_agent_by_name(agent.clone()).await?
     {
-        message.wish.preferred = agent.preferred_gateway();
+        let route = &mut message.request.route;
+        route.preferred = agent.preferred_gateway();
+        // Only its own gateway knows it, and by this id.
+        if let (Some((gateway, id)), Work::Task { agent, .. }) = (agent.other_name(), &mut message.request.work)
+            && *route.requested.get_or_insert(gateway) == gateway
+        {
+            *agent = Some(id.to_owned());
+        }
     }
-    let deadline = message.timeout * ATTEMPTS + SLACK;
-    let answer = app.registry.spawn.send(SpawnWork(message), deadline).await?;
+    let deadline = message.request.timeout * ATTEMPTS + SLACK;
+    let answer = app.registry.spawn.send(message, deadline).await?;
     let record = answer.record;
     by.acts_on(&record.spawn_id);
     if let Some(audit) = by.audit() {
@@ -76,7 +85,8 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         replayed = answer.replayed,
         "spawn"
     );
-    Ok(HttpResponse::Accepted().json(SpawnAccepted {
+    let location = format!("/api/spawn/{}", record.spawn_id);
+    Ok(HttpResponse::Accepted().insert_header(("Location", location)).json(SpawnAccepted {
         success: true,
         status: record.state.as_str().to_owned(),
         gateway: gateway_name(&record.spec),
@@ -144,7 +154,7 @@ fn work(
     idempotency_key: Option<String>,
     key_id: i64,
     timeout: Duration,
-) -> Result<SpawnRequest, ApiError> {
+) -> Result<SpawnWork, ApiError> {
     let asked: SpawnBody = body.read()?;
     let (agent, label) = (asked.agent.clone(), asked.label.clone());
     // A program is given none.
@@ -165,16 +175,13 @@ fn work(
         }
     };
     let text = body.text();
-    let idempotency = idempotency_key.map(|key| Idempotency {
-        key_id,
-        key,
-        body_hash: Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
-    });
+    let idempotency =
+        idempotency_key.map(|key| Idempotency { key_id, key, body_hash: hex::encode(Sha256::digest(text.as_bytes())) });
     let requested = asked.gateway_id.map(GatewayId);
     let selector = asked.selector.unwrap_or_default();
-    Ok(SpawnRequest {
-        wish: RouteWish { preferred: None, requested, selector, excluded: Vec::new() },
-        work,
+    let route = RouteRequest { preferred: None, requested, selector, excluded: Vec::new() };
+    Ok(SpawnWork {
+        request: SpawnRequest { route, work, timeout },
         spec: SpawnSpec {
             kind,
             summary,
@@ -186,7 +193,6 @@ fn work(
         },
         text: Secret::new(text),
         idempotency,
-        timeout,
     })
 }
 
@@ -250,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    fn read(body: Value) -> Result<SpawnRequest, ApiError> {
+    fn read(body: Value) -> Result<SpawnWork, ApiError> {
         work(&body.into(), Some("k".into()), 7, Duration::from_secs(1))
     }
 
@@ -302,9 +308,9 @@ mod tests {
     fn a_task_may_have_several_lines_and_is_shown_in_one() {
         let work = read(json!({"task": "first\nsecond", "agent": "researcher", "gateway_id": 2})).unwrap();
         assert_eq!(work.spec.summary, "first second");
-        assert_eq!(work.wish.requested, Some(GatewayId(2)));
+        assert_eq!(work.request.route.requested, Some(GatewayId(2)));
         assert!(
-            matches!(work.work, Work::Task { task, agent: Some(agent), .. } if task == "first\nsecond" && agent == "researcher")
+            matches!(work.request.work, Work::Task { task, agent: Some(agent), .. } if task == "first\nsecond" && agent == "researcher")
         );
     }
 

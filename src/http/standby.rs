@@ -15,10 +15,11 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::member::Member;
-use gatewarden_api::daemon::Health;
 use gatewarden_listener::{AnswerBody, Connections};
 use serde_json::json;
 
+use super::cluster;
+use super::daemon::{lives, metrics_of};
 use super::dashboard::standby_page;
 use super::error::{ApiError, detailed, has_detail};
 use super::headers;
@@ -82,15 +83,12 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpRespon
     match request.path() {
         "/health" | "/api/health" if is_read => {
             let up_ms = standby.clock.uptime_ms().saturating_sub(standby.started_ms);
-            let uptime = u64::try_from(up_ms / 1000).unwrap_or(0);
-            HttpResponse::Ok().json(Health {
-                status: "ok".to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                uptime,
-            })
+            lives(u64::try_from(up_ms / 1000).unwrap_or(0))
         }
-        "/metrics" if is_read && gives_metrics(&standby, &request) => {
-            HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(standby.metrics.render())
+        "/metrics" if is_read && gives_metrics(&standby, &request) => metrics_of(&standby.metrics),
+        // Keys are the acting node's to check; whoever has a shell here may know who acts.
+        "/api/cluster" if is_read && is_direct_loopback(&request) => {
+            HttpResponse::Ok().json(cluster::seen_by(&standby.member, standby.clock.uptime_ms()))
         }
         path => {
             let (failure, url) = refusal(&standby.member);
@@ -126,7 +124,7 @@ fn refusal(member: &Member) -> (Failure, Option<String>) {
         None => (format!("Node {name} stands by, and no node acts at the moment"), serde_json::Value::Null),
     };
     let failure = Failure::new(ErrorCode::Standby, sentence)
-        .with_help("Nothing was begun: send it to the node that acts, or again in a second.")
+        .with_help("Nothing was begun: send it to the node that acts. This node takes over when that one is gone.")
         .with_details(json!({ "node": name, "acting": acting }))
         .with_retry_after(Duration::from_secs(1));
     (failure, view.acting().map(|acting| acting.url.clone()))

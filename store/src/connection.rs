@@ -1,6 +1,10 @@
 //! The connection that queries are written for: SQLite or PostgreSQL. A query is built once and put into words for the database
 //! that is there.
 
+use diesel::prelude::*;
+
+use crate::postgres::Number;
+
 pub(crate) use self::either::{EitherConnection as Connection, MultiBackend as Backend};
 
 #[expect(unreachable_pub, reason = "the derive writes it")]
@@ -30,6 +34,12 @@ macro_rules! on_either {
 }
 
 pub(crate) use on_either;
+
+/// What a query calls `number`.
+pub(crate) fn number(connection: &mut Connection, query: &str) -> QueryResult<i64> {
+    let found: Number = diesel::sql_query(query).get_result(connection)?;
+    Ok(found.number)
+}
 
 /// What a connection, a thread or a queue is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

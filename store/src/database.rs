@@ -50,6 +50,14 @@ impl Database {
         }
     }
 
+    /// The error in words that name this database.
+    pub(crate) fn said_of(&self, error: StoreError) -> StoreError {
+        match self {
+            Self::File(path) => error.of(path),
+            Self::Server(address) => postgres::in_words(error, address),
+        }
+    }
+
     /// Opens an existing database for its use. `patience`: how long a lock, and a server's answer, is waited for.
     pub(crate) fn open(&self, patience: Duration, pool: Pool) -> Result<Connection, StoreError> {
         match self {

@@ -83,7 +83,9 @@ impl Trouble {
         match self {
             Self::ReadOnly => Fault::ServerReadOnly,
             Self::InUse(_) => Fault::InUse,
-            Self::Unreachable(_) | Self::Starting(_) | Self::Crowded(_) | Self::Other(_) => Fault::Unreachable,
+            Self::Unreachable(_) | Self::Silent(_) | Self::Starting(_) | Self::Crowded(_) | Self::Other(_) => {
+                Fault::Unreachable
+            }
             _ => Fault::Refused,
         }
     }
@@ -108,8 +110,9 @@ pub enum StoreError {
     Panicked(String),
     /// The sealing key is not the one that the database was sealed with.
     #[error(
-        "The encryption key does not open the database {}: it was sealed with another key. Put back the key that belongs \
-         to it ({}), or restore a backup that was made together with the present key.",
+        "The encryption key does not open the database {}: it was sealed with another key than {}. Let the key that belongs to it \
+         take its place (with several nodes, that of the node that acts), or restore a backup that was made together with the \
+         present key.",
         path.display(), key_source
     )]
     WrongKey { path: PathBuf, key_source: String },
@@ -146,8 +149,8 @@ pub enum StoreError {
     KeyUnreadable { path: PathBuf, source: io::Error },
     /// A key file isn't a key.
     #[error(
-        "The encryption key {} is malformed: it must hold 32 bytes, raw, as 64 hex digits or as base64. Put the right file \
-         back from a backup.",
+        "The encryption key {} is malformed: it must hold 32 bytes, raw, as 64 hex digits or as base64. `head -c 32 /dev/urandom` \
+         makes a new one; one that was in use is put back from a backup.",
         path.display()
     )]
     KeyMalformed { path: PathBuf },
@@ -171,6 +174,23 @@ pub enum StoreError {
     /// There is no database.
     #[error("There is no database at {}. Name the state directory with --state-dir, or the configuration with --config.", path.display())]
     NoDatabase { path: PathBuf },
+    /// A server's database that must be empty has tables.
+    #[error(
+        "The database {} is not empty, and nothing was changed. Make an empty one (createdb), or drop its tables if nothing of \
+         them is needed any more.",
+        place.display()
+    )]
+    NotEmpty { place: PathBuf },
+    /// The database is of an older release.
+    #[error(
+        "The database {} was written by an older release and has not been upgraded. Start the daemon of this release on it once, \
+         stop it, and try again. Nothing was changed.",
+        place.display()
+    )]
+    Outdated { place: PathBuf },
+    /// A copy isn't the same as what was copied.
+    #[error("The copy of table {table} in {} differs from the original, so nothing was kept of it. Please report it.", place.display())]
+    Differs { table: &'static str, place: PathBuf },
     /// The file to write is there already.
     #[error("{} is there already and is not overwritten. Name a file that does not exist, or a directory.", path.display())]
     Exists { path: PathBuf },
@@ -201,7 +221,7 @@ pub enum StoreError {
     /// It is done to files, and the database is a server's.
     #[error(
         "The database {} is not a file, and this works on files. A PostgreSQL is backed up and restored with its own tools \
-         (pg_dump, pg_restore); keep a copy of the encryption key apart from the dump. Its key can't be changed yet.",
+         (pg_dump, pg_restore); keep a copy of the encryption key apart from the dump.",
         place.display()
     )]
     NoFile { place: PathBuf },
@@ -225,7 +245,10 @@ impl From<Failure> for StoreError {
 impl StoreError {
     /// A file that can't be written, read, and so on.
     pub(crate) fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::File { path: path.to_path_buf(), what, source }
+        move |source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Self::Exists { path: path.to_path_buf() },
+            _ => Self::File { path: path.to_path_buf(), what, source },
+        }
     }
 
     pub(crate) fn corrupt(path: &Path, detail: &str) -> Self {
@@ -270,10 +293,11 @@ impl StoreError {
             | Self::KeyMalformed { .. }
             | Self::KeyTooOpen { .. }
             | Self::NoKey { .. }
+            | Self::Outdated { .. }
             | Self::NodeNameTaken { .. }
             | Self::UnknownSealed { .. } => 78,
             Self::Server { trouble, .. } => trouble.exit_code(),
-            Self::NoFile { .. } => 2,
+            Self::NoFile { .. } => 64,
             _ => 1,
         }
     }

@@ -51,24 +51,11 @@ pub(crate) fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Keeps a file under a second name, so that its first name can be taken over without a moment in which neither is there.
 pub(crate) fn keep_as(path: &Path, kept: &Path) -> io::Result<()> {
-    // Some file systems know no second names. A run that was broken off a moment ago may have kept the same file.
-    if !is_same(path, kept)? {
-        fs::hard_link(path, kept).or_else(|_| copy_private(path, kept))?;
-    }
+    // Some file systems know no second names.
+    fs::hard_link(path, kept).or_else(|_| copy_private(path, kept))?;
     fs::set_permissions(kept, Permissions::from_mode(0o600))?;
     give_to_owner_of_place(kept);
     Ok(())
-}
-
-/// Whether the second file is there and is the first one, or a copy of it that is whole.
-fn is_same(path: &Path, kept: &Path) -> io::Result<bool> {
-    match (fs::metadata(path)?, fs::metadata(kept)) {
-        (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        (_, Err(error)) => Err(error),
-        (one, Ok(other)) if (one.dev(), one.ino()) == (other.dev(), other.ino()) => Ok(true),
-        // Only keys are small enough to be looked into.
-        (one, Ok(other)) => Ok(one.len() == other.len() && one.len() < 4096 && fs::read(path)? == fs::read(kept)?),
-    }
 }
 
 /// Removes a file that may not be there.
@@ -102,6 +89,20 @@ impl Unfinished {
         fs::rename(&self.path, place)?;
         self.finished = true;
         sync_directory(directory_of(place))
+    }
+
+    /// Gives it a name that nothing has; of two at the same instant one fails.
+    pub(crate) fn finish_new(self, place: &Path) -> io::Result<()> {
+        match fs::hard_link(&self.path, place) {
+            Ok(()) => sync_directory(directory_of(place)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // Some file systems know no second names.
+            Err(_) => {
+                make_private(place)?;
+                // An empty file would look like one that was finished.
+                self.finish(place).inspect_err(|_| drop(fs::remove_file(place)))
+            }
+        }
     }
 
     /// Somebody else takes it from here.

@@ -23,6 +23,7 @@ pub mod member;
 pub mod mission_control;
 pub mod postgres;
 mod queue;
+mod rows;
 mod schema;
 mod sealing;
 mod sqlite;
@@ -44,6 +45,7 @@ pub mod records {
         SyncedAgent,
     };
     pub use crate::tables::audit_log::{AuditActor, AuditEntry, AuditRecord, AuditResult};
+    pub use crate::tables::credentials::KnownAdminKey;
     pub use crate::tables::direct_connections::{
         AgentHeard, AgentHeartbeat, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewConnection, Opened,
     };
@@ -53,6 +55,7 @@ pub mod records {
     pub use crate::tables::notifications::{
         EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord,
     };
+    pub use crate::tables::spawns::key_hash;
     pub use crate::tables::token_usage::{TokenRecord, TokenStats, TokenUsage};
 }
 

@@ -19,6 +19,7 @@ use crate::postgres::address::{Fence, ServerAddress};
 use crate::postgres::cluster::{self, ClusterNode, Look, NodeFacts};
 use crate::postgres::{PostgresConnection, start};
 use crate::queue::StoreOptions;
+use crate::tables::credentials::KnownAdminKey;
 
 /// How long an answer to a beat is waited for: a second one has its turn before the first has run out.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -74,11 +75,12 @@ pub struct Member {
     admin_key: Option<Secret>,
 }
 
-/// What a thread answers once it has joined: what it sees, and the admin key that the nodes share.
+/// What a thread answers once it has joined: what it sees, and the admin key that counts.
 type Joined = Result<(watch::Receiver<View>, Option<Secret>), StoreError>;
 
 impl Member {
-    /// Checks and migrates the database as a daemon's start does, and enters this node; answers when that is done.
+    /// Checks and migrates the database as a daemon's start does, settles which admin key counts unless the configuration has one, and
+    /// enters this node; answers when that is done.
     ///
     /// # Errors
     /// The database can't be used, or a living node has this name.
@@ -87,6 +89,7 @@ impl Member {
         address: &ServerAddress,
         key: SealingKey,
         facts: NodeFacts,
+        admin: Option<KnownAdminKey>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let facts = Arc::new(facts);
@@ -107,7 +110,7 @@ impl Member {
         };
         std::thread::Builder::new()
             .name("cluster".to_owned())
-            .spawn(move || member.run(key, joined, &left))
+            .spawn(move || member.run(key, admin, joined, &left))
             .map_err(StoreError::file(&options.database.place(), "joined"))?;
         let (view, admin_key) = answer.await.unwrap_or(Err(StoreError::BrokenOff))?;
         Ok(Self { facts, right, view, proof_ms, leaving, admin_key })
@@ -118,7 +121,7 @@ impl Member {
         &self.facts
     }
 
-    /// The admin key of the node that acts, as a new node takes it over.
+    /// The admin key that counts for this node, as of its start.
     pub fn admin_key(&self) -> Option<&Secret> {
         self.admin_key.as_ref()
     }
@@ -162,8 +165,15 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, key: SealingKey, joined: oneshot::Sender<Joined>, left: &Receiver<oneshot::Sender<()>>) {
-        let prepared = start::prepare_node(&self.options, &self.address, key);
+    fn run(
+        mut self,
+        key: SealingKey,
+        admin: Option<KnownAdminKey>,
+        joined: oneshot::Sender<Joined>,
+        left: &Receiver<oneshot::Sender<()>>,
+    ) {
+        let prepared =
+            start::prepare_node(&self.options, &self.address, key, admin, &self.facts.name, self.clock.wall_ms());
         let admin_key = match prepared.and_then(|admin_key| self.join(left).map(|()| admin_key)) {
             Ok(admin_key) => admin_key,
             Err(error) => {

@@ -14,6 +14,7 @@ pub(crate) mod start;
 mod tls;
 pub mod trouble;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use crate::error::{Fault, StoreError};
 
 /// What the lock is called among those of other programs; the second half of its name is the schema.
 const LOCK: i32 = 0x6777;
+const NO_ANSWER: &str = "the server gave no answer within";
 
 /// A session on a server.
 pub(crate) struct PostgresConnection {
@@ -70,11 +72,20 @@ impl Trouble {
     fn of_query(error: &DieselError) -> Self {
         let words = error.to_string();
         match fault_of(error, &words) {
+            Some(Fault::Unreachable) if words.contains(NO_ANSWER) => Self::Silent(words),
             Some(Fault::Unreachable) => Self::Unreachable(words),
             Some(Fault::ServerReadOnly) => Self::ReadOnly,
             _ if words.contains("permission denied") || words.contains("must be owner") => Self::NoRights(words),
             _ => Self::Other(words),
         }
+    }
+}
+
+/// An error in words that name the server.
+pub(crate) fn in_words(error: StoreError, address: &ServerAddress) -> StoreError {
+    match error {
+        StoreError::Database { error, .. } => Trouble::of_query(&error).at(address),
+        other => other,
     }
 }
 
@@ -117,9 +128,9 @@ pub(crate) fn connect(address: &ServerAddress, patience: Duration) -> Result<Pos
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let connecting = async {
         // The time limit of the library covers less than all of it.
-        match tokio::time::timeout(patience, address.connect()).await {
+        match tokio::time::timeout(patience, address.connect(patience.mul_f32(0.8))).await {
             Ok(connected) => connected,
-            Err(_) => Err(Trouble::Unreachable(format!("no answer within {patience:?}"))),
+            Err(_) => Err(Trouble::Silent(format!("no answer within {patience:?}"))),
         }
     };
     let inner = runtime.block_on(connecting).map_err(|trouble| trouble.at(address))?;
@@ -171,10 +182,11 @@ struct Line {
     line: String,
 }
 
+/// A row with one number, which the query calls `number`.
 #[derive(QueryableByName)]
-struct Number {
+pub(crate) struct Number {
     #[diesel(sql_type = BigInt)]
-    number: i64,
+    pub(crate) number: i64,
 }
 
 pub(crate) fn lines(session: &mut PostgresConnection, query: &str) -> QueryResult<Vec<String>> {
@@ -198,6 +210,11 @@ pub(crate) fn write_trial(session: &mut PostgresConnection) -> QueryResult<()> {
         "INSERT INTO meta (name, value) VALUES ('write_trial', clock_timestamp()::text) \
          ON CONFLICT (name) DO UPDATE SET value = excluded.value",
     )
+}
+
+/// Writes tables anew, so that nothing is left in their free space.
+pub(crate) fn scrub(session: &mut PostgresConnection, tables: &BTreeSet<&str>) -> QueryResult<()> {
+    tables.iter().try_for_each(|table| session.batch_execute(&format!("VACUUM FULL {table}")))
 }
 
 /// What kind of trouble the server is in, by its words where diesel keeps the code to itself.
@@ -264,8 +281,7 @@ impl PostgresConnection {
         let (inner, patience) = (&mut self.inner, self.patience);
         let answered = self.runtime.block_on(async { tokio::time::timeout(patience, call(inner)).await });
         self.silent = answered.is_err();
-        let outcome =
-            answered.unwrap_or_else(|_| Err(unanswered(&format!("the server gave no answer within {patience:?}"))));
+        let outcome = answered.unwrap_or_else(|_| Err(unanswered(&format!("{NO_ANSWER} {patience:?}"))));
         self.lost =
             outcome.as_ref().is_err_and(|error| fault_of(error, &error.to_string()) == Some(Fault::Unreachable));
         outcome

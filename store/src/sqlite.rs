@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use diesel::connection::{Connection as _, SimpleConnection as _};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Text};
 
-use crate::connection::{Connection, Pool};
+use crate::connection::{Connection, Pool, number};
 use crate::error::{Fault, StoreError};
 use crate::files::{beside, directory_of, make_private, sync_directory, sync_file};
 
@@ -31,6 +31,13 @@ pub(crate) fn open_plain(path: &Path, busy_timeout: Duration) -> Result<Connecti
 pub(crate) fn open(path: &Path, busy_timeout: Duration, pool: Pool) -> Result<Connection, StoreError> {
     let mut connection = open_plain(path, busy_timeout)?;
     configure(&mut connection, pool)?;
+    Ok(connection)
+}
+
+/// The same for work that nobody else may be at: they can't even read meanwhile.
+pub(crate) fn open_alone(path: &Path, busy_timeout: Duration) -> Result<Connection, StoreError> {
+    let mut connection = open_plain(path, busy_timeout)?;
+    connection.batch_execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT")?;
     Ok(connection)
 }
 
@@ -116,20 +123,9 @@ struct Line {
     line: String,
 }
 
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
-}
-
 fn lines(connection: &mut Connection, query: &str) -> QueryResult<Vec<String>> {
     let lines: Vec<Line> = diesel::sql_query(query).load(connection)?;
     Ok(lines.into_iter().map(|line| line.line).collect())
-}
-
-fn number(connection: &mut Connection, query: &str) -> QueryResult<i64> {
-    let found: Number = diesel::sql_query(query).get_result(connection)?;
-    Ok(found.number)
 }
 
 /// The names of all tables.
@@ -239,74 +235,6 @@ pub(crate) fn give_back(connection: &mut Connection) -> QueryResult<usize> {
 pub(crate) fn free_bytes(connection: &mut Connection) -> QueryResult<u64> {
     let query = "SELECT f.freelist_count * p.page_size AS number FROM pragma_freelist_count f, pragma_page_size p";
     number(connection, query).map(|bytes| u64::try_from(bytes).unwrap_or(0))
-}
-
-/// A value of a column of text, with its row.
-#[derive(QueryableByName)]
-pub(crate) struct StoredText {
-    #[diesel(sql_type = BigInt)]
-    pub(crate) rowid: i64,
-    /// What names the row for people and seals.
-    #[diesel(sql_type = Text)]
-    pub(crate) name: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    pub(crate) text: Option<String>,
-}
-
-/// A column of text, for what goes over all rows of a table whose name is not known to the compiler.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TextColumn<'a> {
-    pub(crate) table: &'a str,
-    pub(crate) column: &'a str,
-}
-
-impl TextColumn<'_> {
-    pub(crate) fn exists(&self, connection: &mut Connection) -> QueryResult<bool> {
-        let Self { table, column } = self;
-        let query = format!("SELECT name AS line FROM pragma_table_info('{table}') WHERE name = '{column}'");
-        Ok(!lines(connection, &query)?.is_empty())
-    }
-
-    /// Some values behind the row `after`, each with the value of `name`, of the rows for which `only` holds (both SQL).
-    pub(crate) fn values(
-        &self,
-        connection: &mut Connection,
-        (name, only): (&str, &str),
-        after: i64,
-        most: i64,
-    ) -> QueryResult<Vec<StoredText>> {
-        let Self { table, column } = self;
-        diesel::sql_query(format!(
-            "SELECT rowid AS rowid, {name} AS name, {column} AS text FROM {table} \
-             WHERE rowid > ? AND {column} IS NOT NULL AND {only} ORDER BY rowid LIMIT {most}"
-        ))
-        .bind::<BigInt, _>(after)
-        .load(connection)
-    }
-
-    pub(crate) fn set(&self, connection: &mut Connection, row: i64, text: &str) -> QueryResult<()> {
-        let query = format!("UPDATE {} SET {} = ? WHERE rowid = ?", self.table, self.column);
-        diesel::sql_query(query).bind::<Text, _>(text).bind::<BigInt, _>(row).execute(connection).map(drop)
-    }
-}
-
-/// How many texts that begin so are in each column that has any, as `table.column`. The beginning is no pattern.
-pub(crate) fn columns_with(connection: &mut Connection, beginning: &str) -> QueryResult<Vec<(String, usize)>> {
-    let columns = lines(
-        connection,
-        "SELECT t.name || '.' || c.name AS line FROM sqlite_master t JOIN pragma_table_info(t.name) c \
-         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND c.type = 'TEXT'",
-    )?;
-    let mut found = Vec::new();
-    for place in columns {
-        let Some((table, column)) = place.split_once('.') else { continue };
-        let query = format!("SELECT COUNT(*) AS number FROM \"{table}\" WHERE \"{column}\" GLOB '{beginning}*'");
-        let count = usize::try_from(number(connection, &query)?).unwrap_or(0);
-        if count > 0 {
-            found.push((place, count));
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -427,3 +427,25 @@ fn doctor_finds_what_is_wrong_and_says_a_cure() {
     let found = look(&setup);
     assert!(found.iter().all(|one| one.0 != "problem"), "{found:#?}");
 }
+
+#[test]
+fn backups_of_one_instant_dont_take_names_or_keys_from_each_other() {
+    let setup = Setup::new();
+    setup.start().stop();
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let (dir, file) = (elsewhere.path().to_str().expect("text"), elsewhere.path().join("pk.db"));
+    let at_once = |to: &str| -> Vec<Ended> {
+        std::thread::scope(|scope| {
+            let one = || command(&setup, &["backup", "--with-key", "--to", to]);
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+            all.into_iter().map(|one| one.join().expect("it ended")).collect()
+        })
+    };
+    let ended = at_once(file.to_str().expect("text"));
+    assert_eq!(ended.iter().filter(|ended| ended.code == Some(0)).count(), 1);
+    ended.iter().filter(|ended| ended.code != Some(0)).for_each(|ended| says(ended, 1, &["is not overwritten"]));
+    assert!(elsewhere.path().join("pk.db.key").exists());
+    at_once(dir).into_iter().for_each(|ended| drop(ok(ended)));
+    let names: Vec<PathBuf> = files(elsewhere.path()).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(names.len(), 10, "each with its key: {names:?}");
+}

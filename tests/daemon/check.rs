@@ -142,6 +142,16 @@ fn a_web_server_is_told_from_a_gateway_and_gets_no_token() {
 }
 
 #[test]
+fn what_has_a_health_document_and_no_sessions_is_doubted_as_the_daemon_takes_it() {
+    let daemon = Daemon::start();
+    let ended = check(&local(daemon.address().port()), &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(ended.stdout.contains("404 to GET /sessions: it has a health document and no more"), "{}", ended.stdout);
+    let other = Daemon::start();
+    other.until_status(other.register("web", daemon.address().port(), "right"), "online");
+}
+
+#[test]
 fn a_protocol_that_is_too_old_is_named() {
     for form in [Form::Protocol3, Form::Release219] {
         let gateway = ScriptedGateway::start(Behaviour::of(form, "right").refuses(Case::ProtocolMismatch));

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use super::support::client::run;
+use super::support::client::{fine, run};
 use super::support::daemon::{ADMIN_KEY, Daemon, Setup};
 use super::support::ports::free_port;
 use super::support::tls_front::TlsFront;
@@ -71,6 +71,10 @@ fn daemons_have_names_and_one_of_them_is_in_use() {
     assert_eq!(run(&["context", "use", "second"]).code, Some(0));
     assert!(shown(&["status"]).contains(&url(&second)));
     assert_eq!(shown(&["context", "ls", "--quiet"]), "first\nsecond\n");
+    assert_eq!(shown(&["context", "ls", "-o", "jsonl"]).lines().count(), 2);
+    let offered = setup.clone().only_args(&["--", "gatewarden", "context", "use", "s"]);
+    let offered = offered.env("_GATEWARDEN_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "3").run();
+    assert_eq!(offered.stdout, "second");
     for file in ["contexts.toml", "second.key"] {
         let file = home.path().join("gatewarden").join(file);
         assert_eq!(std::fs::metadata(&file).expect("the file").permissions().mode() & 0o777, 0o600);
@@ -212,6 +216,40 @@ fn completions_and_manual_pages_know_the_commands_and_the_gateways() {
     for section in [".SH \"EXAMPLES\"", ".SH \"EXIT STATUS\"", ".SH \"ENVIRONMENT\""] {
         assert!(page.contains(section), "{section} is not in {page}");
     }
+}
+
+#[test]
+fn bash_completes_words_with_colons_equals_signs_and_blanks() {
+    let daemon = Daemon::start();
+    for name in ["my lab", "b:c:d"] {
+        fine(&daemon, &["gateways", "add", name, "127.0.0.1:9"]);
+    }
+    fine(&daemon, &["keys", "create", "of-ci", "--role", "viewer"]);
+    // What bash hands over: the line, split at blanks, : and =.
+    let offered = |line: &str, words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let script = format!(
+            "source <(\"$0\" completions bash); gatewarden() {{ \"$BINARY\" \"$@\"; }}; COMP_LINE='{line}' COMP_POINT=${{#COMP_LINE}} \
+             COMP_WORDS=({}) COMP_TYPE=9; COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _gatewarden; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.join(" ")
+        );
+        let mut bash = Setup::client_of(&daemon, &[]).env("BINARY", env!("CARGO_BIN_EXE_gatewarden")).prepared();
+        let environment: Vec<_> =
+            bash.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        bash = std::process::Command::new("bash");
+        bash.args(["--norc", "-c", &script, env!("CARGO_BIN_EXE_gatewarden")]);
+        bash.envs(environment.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let said = bash.output().expect("bash runs");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).expect("text").trim().to_owned()
+    };
+    let show = "gatewarden gateways show";
+    assert_eq!(offered(&format!("{show} b:c:"), &["gatewarden", "gateways", "show", "b", ":", "c", ":"]), "d");
+    assert_eq!(offered(&format!("{show} my"), &["gatewarden", "gateways", "show", "my"]), "my\\ lab");
+    let spawn = ["gatewarden", "spawn", "x", "--gateway", "=", "se"];
+    assert_eq!(offered("gatewarden spawn x --gateway=se", &spawn), "seeded");
+    let keys = offered("gatewarden keys revoke ", &["gatewarden", "keys", "revoke", ""]);
+    assert_eq!(keys.lines().next(), Some("of-ci"), "{keys}");
 }
 
 #[test]

@@ -122,6 +122,26 @@ fn what_is_wrong_with_a_gateway_is_said_with_its_cure_and_an_exit_code() {
 }
 
 #[test]
+fn the_outcome_of_a_change_is_that_of_the_change_and_not_what_was_before() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let daemon = Daemon::start();
+    let id = daemon.register("lab", gateway.port(), "right");
+    daemon.until_status(id, "online");
+    let changed = daemon.update(&json!({"id": id, "token": "wrong"})).expect(200).json();
+    assert_eq!(changed["gateway"]["status"], "unknown", "nothing is known of the new token: {changed}");
+    daemon.until_code(id, "token_mismatch");
+    let (_dir, right) = secret("right");
+    assert_eq!(run(&daemon, &["gateways", "update", "lab", "--token-file", &right, "--wait"]).code, Some(0));
+    let again = daemon.post(&format!("/api/gateways/{id}/reconnect"), &json!({})).expect(200).json();
+    assert_ne!(again["gateway"]["phase"], "ready", "{again}");
+    daemon.until_status(id, "online");
+    let (_dir, wrong) = secret("wrong");
+    let waited = run(&daemon, &["gateways", "update", "lab", "--token-file", &wrong, "--wait"]);
+    assert_eq!(waited.code, Some(1), "{} {}", waited.stdout, waited.stderr);
+    assert!(!waited.stderr.contains("online"), "{}", waited.stderr);
+}
+
+#[test]
 fn a_list_fits_a_narrow_terminal_and_shows_what_is_wrong_first() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let daemon = Daemon::start();
@@ -159,7 +179,7 @@ fn whoever_sits_at_a_terminal_is_asked_before_a_gateway_is_removed() {
     };
     let left = || fine(&daemon, &["gateways", "ls", "-q"]).contains("spare");
     let screen = remove(&[]);
-    screen.until("it asks", |picture| picture.contains("Remove the gateway spare? [y/N]"));
+    screen.until("it asks", |picture| picture.contains("Remove the gateway spare (id ") && picture.contains("[y/N]"));
     screen.types("n");
     screen.until("it does nothing", |picture| picture.contains("Nothing was done"));
     assert!(left());
@@ -240,4 +260,21 @@ fn on_a_small_terminal_those_that_need_attention_are_seen() {
     let picture = screen.until("the rest is counted", |picture| picture.contains("more"));
     assert!(picture.contains("zz-away") && picture.contains("seeded"), "{picture}");
     assert!(picture.lines().count() <= 8, "{picture}");
+}
+
+#[test]
+fn what_is_the_id_of_one_gateway_and_the_name_of_another_removes_neither() {
+    let daemon = Daemon::start();
+    let id = |name: &str| {
+        let gateways = daemon.gateways();
+        gateways.iter().find(|gateway| gateway["name"] == name).expect("it is there")["id"].to_string()
+    };
+    let number = id("seeded");
+    let added = run(&daemon, &["gateways", "add", &number, "127.0.0.1:9"]);
+    assert!(added.code == Some(0) && added.stderr.contains("looks like an id"), "{}", added.stderr);
+    let refused = run(&daemon, &["gateways", "rm", &number, "--yes"]);
+    let both = format!("{number} is the id of seeded and the name of gateway {}", id(&number));
+    assert!(refused.code == Some(1) && refused.stderr.contains(&both), "{}", refused.stderr);
+    assert_eq!(daemon.gateways().len(), 2);
+    assert_eq!(fine(&daemon, &["gateways", "rm", &id(&number)]), format!("removed {number}\n"));
 }

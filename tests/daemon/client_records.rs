@@ -237,6 +237,10 @@ fn mission_controls_database_is_read_and_stays_as_it_is() {
     assert_eq!(changed.code, Some(1), "{}", changed.stderr);
     assert_eq!(settings(&daemon, "prod")["is_primary"], true);
     assert_eq!(settings(&daemon, "seeded")["host"], "192.0.2.9");
+    let again = run(&daemon, &["import", &file, "--update", "--dry-run"]).stdout;
+    let row = |name: &str| again.lines().find(|line| line.starts_with(name)).expect("a row");
+    assert!(row("seeded").contains("nothing differs"), "{again}");
+    assert!(row("prod").contains("would update") && !row("prod").contains("--primary"), "it is the primary: {again}");
 }
 
 #[test]

@@ -68,7 +68,10 @@ fn the_identity_moves_to_another_installation_and_is_the_daemons_own() {
     let moved = Setup::new().only_args(&["identity", "--state-dir", &other]).run();
     assert!(moved.stdout.contains(&device_id), "{}", moved.stdout);
 
-    let reset = Setup::new().only_args(&["identity", "reset", "--state-dir", &other]).run();
+    let unasked = Setup::new().only_args(&["identity", "reset", "--state-dir", &other]).run();
+    assert_eq!(unasked.code, Some(64), "there is nobody to ask: {}", unasked.stdout);
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    let reset = Setup::new().only_args(&["identity", "reset", "--yes", "--state-dir", &other]).run();
     assert_eq!(reset.code, Some(0), "{}", reset.stderr);
     let (new, former) = reset.stdout.split_once("\nnew: ").expect("both");
     assert!(former.contains(&device_id) && !new.contains(&device_id), "{}", reset.stdout);
@@ -78,7 +81,7 @@ fn the_identity_moves_to_another_installation_and_is_the_daemons_own() {
 
     for words in [
         &["identity", "--state-dir", &state, "--import", &pem] as &[&str],
-        &["identity", "reset", "--state-dir", &state],
+        &["identity", "reset", "--yes", "--state-dir", &state],
     ] {
         let refused = Setup::new().only_args(words).run();
         assert_eq!(refused.code, Some(1), "not under a running daemon");

@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use serde_json::{Value, json};
 
+use crate::spawns_under_fire::FINAL;
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::http::{self, Answer};
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
@@ -148,6 +149,8 @@ fn example(method: &str, route: &str, subjects: &Subjects, name: &str) -> Option
         ("DELETE", "/api/gateways") => (route.to_owned(), Some(json!({"id": 2}))),
         ("POST", "/api/gateways/health") => (route.to_owned(), Some(json!({"gateway_id": gateway}))),
         ("POST", "/api/gateways/check") => (route.to_owned(), Some(nowhere)),
+        // It changes nothing, and is refused before it sends anything into the network.
+        ("POST", "/api/gateways/discover") => (route.to_owned(), Some(json!({"timeout_ms": 1}))),
         ("POST", "/api/gateways/connect") => (route.to_owned(), Some(json!({"id": gateway}))),
         ("POST", "/api/gateways/{id}/reconnect" | "/api/gateways/{id}/drain" | "/api/gateways/{id}/undrain") => {
             (route.replace("{id}", &gateway.to_string()), None)
@@ -306,8 +309,7 @@ fn whatever_route_and_moment_a_request_is_cut_off_at_memory_database_and_audit_l
     wait::until_ok("what is shown is what is stored", PATIENCE, || gateways_agree(&daemon, &mut database));
     wait::until_ok("every spawn that was recorded was sent and has ended", PATIENCE, || {
         let page = daemon.get("/api/spawn?limit=200").expect(200).json();
-        let open =
-            |one: &&Value| !["completed", "failed", "killed", "lost"].contains(&one["status"].as_str().unwrap_or(""));
+        let open = |one: &&Value| !FINAL.contains(&one["status"].as_str().unwrap_or(""));
         match page["history"].as_array().into_iter().flatten().find(open) {
             None => Ok(()),
             Some(open) => Err(open.to_string()),

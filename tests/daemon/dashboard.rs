@@ -37,6 +37,10 @@ fn pages_are_for_who_asks_for_pages_and_others_are_answered_as_before() {
     for path in ["/gateways/x", "/nowhere", "/api", "/api/nothing"] {
         get(&daemon, path, &[PAGE]).expect(404);
     }
+    for headers in [&[("Accept", "*/*")][..], &[]] {
+        get(&daemon, "/", headers).expect(200);
+        get(&daemon, "/sessions", headers).expect(404);
+    }
     let posted = http::request(daemon.address(), "POST", "/", &[PAGE], None).unwrap();
     assert_eq!(posted.expect(404).json()["code"], "not_found");
     assert_eq!(get(&daemon, "/api/gateways", &[PAGE]).expect(401).json()["code"], "unauthorized");

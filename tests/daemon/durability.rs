@@ -1,138 +1,15 @@
 //! What was acknowledged survives `kill -9`, and so do the device identity and device tokens.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::http;
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
-
-/// Rounds of writing and killing; the reliability goal of 100 is reached by running the test five times.
-const ROUNDS: u64 = 20;
-/// Concurrent writers.
-const WRITERS: usize = 4;
-
-#[derive(QueryableByName)]
-struct Integrity {
-    #[diesel(sql_type = Text)]
-    integrity_check: String,
-}
-
-fn integrity(setup: &Setup) -> String {
-    let mut connection = SqliteConnection::establish(&setup.database().to_string_lossy()).expect("the database opens");
-    let rows: Vec<Integrity> = diesel::sql_query("PRAGMA integrity_check").load(&mut connection).expect("it answers");
-    rows.into_iter().map(|row| row.integrity_check).collect()
-}
-
-/// What one writer knows of its own gateways: name to priority, as acknowledged.
-#[derive(Debug, Default)]
-struct Acknowledged {
-    rows: BTreeMap<String, i64>,
-    ids: BTreeMap<String, i64>,
-    /// The operation that was under way when the daemon died: its gateway may or may not show it.
-    uncertain: Option<String>,
-}
-
-fn write_until_death(
-    address: std::net::SocketAddr,
-    writer: usize,
-    round: u64,
-    known: &mut Acknowledged,
-    started: &AtomicBool,
-) {
-    let key = [("X-API-Key", crate::support::daemon::ADMIN_KEY), ("Content-Type", "application/json")];
-    let send = |method: &str, body: Value| {
-        http::request(address, method, "/api/gateways", &key, Some(body.to_string().as_bytes()))
-    };
-    for step in 0.. {
-        let name = format!("w{writer}-r{round}-s{step}");
-        known.uncertain = Some(name.clone());
-        let Ok(answer) = send("POST", json!({"name": name, "host": "127.0.0.1", "port": 1, "token": "tok"})) else {
-            return;
-        };
-        let id = answer.expect(201).json()["gateway"]["id"].as_i64().expect("an id");
-        known.rows.insert(name.clone(), 0);
-        known.ids.insert(name.clone(), id);
-        started.store(true, Ordering::SeqCst);
-        let Ok(answer) = send("PUT", json!({"id": id, "priority": step + 1})) else { return };
-        answer.expect(200);
-        known.rows.insert(name, step + 1);
-        // the fleet stays small: each writer removes its older ones
-        if known.rows.len() > 6 {
-            let oldest = known.ids.iter().min_by_key(|(_, id)| **id).map(|(name, id)| (name.clone(), *id));
-            let (oldest, id) = oldest.expect("there is one");
-            known.uncertain = Some(oldest.clone());
-            let Ok(answer) = send("DELETE", json!({"id": id})) else { return };
-            assert_eq!(answer.expect(200).json()["deleted"], true);
-            known.rows.remove(&oldest);
-            known.ids.remove(&oldest);
-        }
-        known.uncertain = None;
-    }
-}
-
-#[test]
-fn nothing_acknowledged_is_lost_when_the_daemon_is_killed_under_concurrent_writers() {
-    let setup = Setup::new().env("GATEWARDEN_GATEWAY__BACKOFF", "60s").env("GATEWARDEN_LOG__LEVEL", "warn");
-    let mut daemon = setup.start();
-    let identity = daemon.get("/api/identity").expect(200).json();
-    let mut known: Vec<Acknowledged> = (0..WRITERS).map(|_| Acknowledged::default()).collect();
-    for round in 0..ROUNDS {
-        let address = daemon.address();
-        std::thread::scope(|scope| {
-            let started: Vec<Arc<AtomicBool>> = (0..WRITERS).map(|_| Arc::default()).collect();
-            for (writer, known) in known.iter_mut().enumerate() {
-                let started = Arc::clone(&started[writer]);
-                scope.spawn(move || write_until_death(address, writer, round, known, &started));
-            }
-            wait::until("every writer has an acknowledgement", PATIENCE, || {
-                started.iter().all(|one| one.load(Ordering::SeqCst))
-            });
-            // different moments in the life of the writes: 0 to 95 ms after the first acknowledgements
-            wait::holds_for("a moment of writing", Duration::from_millis(round * 37 % 96), || true);
-            daemon.kill();
-        });
-        assert_eq!(integrity(&setup), "ok", "round {round}");
-        daemon = setup.start();
-        let listed: BTreeMap<String, (i64, i64)> = daemon
-            .gateways()
-            .iter()
-            .map(|one| {
-                let number = |field: &str| one[field].as_i64().expect("a number");
-                (one["name"].as_str().expect("a name").to_owned(), (number("priority"), number("id")))
-            })
-            .collect();
-        for (writer, known) in known.iter_mut().enumerate() {
-            let uncertain = known.uncertain.take();
-            for (name, priority) in &known.rows {
-                if uncertain.as_ref() == Some(name) {
-                    continue;
-                }
-                assert_eq!(listed.get(name).map(|row| row.0), Some(*priority), "round {round}: {name} of {writer}");
-            }
-            // from here on the daemon's word counts for what was uncertain
-            let own = format!("w{writer}-");
-            known.rows = listed
-                .iter()
-                .filter(|(name, _)| name.starts_with(&own))
-                .map(|(name, row)| (name.clone(), row.0))
-                .collect();
-            known.ids = listed
-                .iter()
-                .filter(|(name, _)| name.starts_with(&own))
-                .map(|(name, row)| (name.clone(), row.1))
-                .collect();
-        }
-        assert_eq!(daemon.get("/api/identity").expect(200).json(), identity, "round {round}");
-    }
-}
 
 #[test]
 fn a_gateway_and_the_identity_are_kept_when_the_daemon_dies_right_after_the_answer() {

@@ -121,6 +121,23 @@ fn devices_are_managed_over_the_gateways_own_certificate() {
 }
 
 #[test]
+fn doctor_says_of_each_channel_what_is_wrong_and_what_helps() {
+    let accounts = "accounts: {one: {botToken: '1:abc'}, two: {botToken: '1:abc'}}, apiRoot: 'http://127.0.0.1:1'";
+    let config = format!("{{channels: {{telegram: {{{accounts}}}}}, gatewarden: {{metrics: {{enabled: false}}}}}}");
+    let home = GatewayHome::with("openclaw.json", &config);
+    let said = home.run(&["doctor"]).expect(1).stdout;
+    assert!(said.contains("Telegram one and Telegram two have the same token"), "{said}");
+    assert!(said.contains("Telegram two: the service isn't reached"), "{said}");
+    assert!(said.contains("cure: Check the network, name resolution") && !said.contains("1:abc"), "{said}");
+    let _gateway = home.start(&[]);
+    wait::until("the gateway has tried", PATIENCE, || {
+        home.run(&["status"]).stdout.matches("the service isn't reached").count() == 2
+    });
+    let said = home.run(&["doctor"]).expect(1).stdout;
+    assert_eq!(said.matches("the service isn't reached").count(), 2, "nothing is said twice: {said}");
+}
+
+#[test]
 fn a_second_gateway_on_the_same_state_is_refused_and_told_who_has_it() {
     let home = GatewayHome::quiet();
     let mut gateway = home.start(&[]);
@@ -226,6 +243,26 @@ fn validate_says_every_mistake_with_its_place_and_no_secret() {
 }
 
 #[test]
+fn a_file_that_a_variable_names_counts_wherever_it_is_looked_at_from() {
+    let home = GatewayHome::quiet();
+    let file = home
+        .command(&[])
+        .get_envs()
+        .find(|(name, _)| *name == "OPENCLAW_CONFIG")
+        .and_then(|(_, value)| value)
+        .expect("it is named")
+        .to_owned();
+    let file = std::path::PathBuf::from(file);
+    let mut start = home.command(&["start", "--port", "0"]);
+    start.current_dir(file.parent().expect("a directory")).env("OPENCLAW_CONFIG", file.file_name().expect("a name"));
+    let started = start.output().expect("it runs");
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    let validated = home.command(&["config", "validate"]).env("OPENCLAW_CONFIG", "nofile").output().expect("it runs");
+    home.run(&["stop"]).expect(0);
+    assert_eq!(validated.status.code(), Some(78), "another one runs, but this one was named");
+}
+
+#[test]
 fn document_002s_file_is_run_with_a_certificate_of_its_own_and_an_audit_log() {
     let home = GatewayHome::with(
         "openclaw-gateway.yml",
@@ -253,6 +290,32 @@ fn doctor_finds_what_is_wrong_and_says_what_helps() {
     for words in ["problem  credential", "chmod 600", "broken.jsonl: line 1 is no JSON", "cure: "] {
         assert!(said.contains(words), "{words} is not in {said}");
     }
+}
+
+#[test]
+fn what_a_killed_gateway_left_running_is_named_and_ends_when_the_next_one_stops() {
+    let config = "{agents: {entries: {main: {command: 'slow'}}}, gatewarden: {metrics: {enabled: false},
+                   commands: {slow: {program: '/bin/sleep', args: ['600']}}}}";
+    let home = GatewayHome::with("openclaw.json", config);
+    let mut gateway = home.start(&[]);
+    let bearer = format!("Bearer {}", home.token());
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let body = json!({"agent": "main", "task": "sleep"}).to_string();
+    let answer = http::request(gateway.address, "POST", "/spawn", &headers, Some(body.as_bytes()));
+    assert_eq!(answer.expect("an answer").expect(200).json()["status"], "running");
+    gateway.signal("KILL");
+    gateway.wait();
+    let named = |said: &str| said.contains("(sleep) of run") && said.contains("kill -TERM -- -");
+    let (doctor, status) = (home.run(&["doctor"]).expect(1).stdout, home.run(&["status"]).expect(1).stdout);
+    assert!(named(&doctor) && named(&status), "{doctor}{status}");
+    let next = home.start(&[]);
+    let (doctor, status) = (home.run(&["doctor"]).expect(1).stdout, home.run(&["status"]).expect(0).stdout);
+    assert!(named(&doctor) && named(&status), "{doctor}{status}");
+    home.run(&["stop"]).expect(0);
+    drop(next);
+    // Another program may have the port that a gateway takes by default: that is told, too.
+    let doctor = home.run(&["doctor"]).stdout;
+    assert!(!named(&doctor), "{doctor}");
 }
 
 #[test]

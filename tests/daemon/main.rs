@@ -7,6 +7,7 @@ mod support {
     pub(crate) mod chaos_proxy;
     pub(crate) mod client;
     pub(crate) mod daemon;
+    pub(crate) mod dice;
     pub(crate) mod event_socket;
     pub(crate) mod event_stream;
     pub(crate) mod fake_systemd_bus;
@@ -14,6 +15,7 @@ mod support {
     pub(crate) mod local_command;
     pub(crate) mod notify_socket;
     pub(crate) mod own_gateway;
+    pub(crate) mod own_network;
     pub(crate) mod page_device;
     pub(crate) mod ports;
     pub(crate) mod postgres_server;
@@ -56,17 +58,23 @@ mod database_trouble;
 #[cfg(test)]
 mod direct_connections;
 #[cfg(test)]
+mod discovery;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod embedded_gateway_commands;
 #[cfg(test)]
 mod embedded_gateway_configuration;
 #[cfg(test)]
+mod embedded_gateway_cron;
+#[cfg(test)]
 mod embedded_gateway_dialects;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
 mod health_checks;
+#[cfg(test)]
+mod kills_under_load;
 #[cfg(test)]
 mod liveness;
 #[cfg(test)]
@@ -92,6 +100,10 @@ mod organization;
 mod passwords;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod postgres_chaos;
+#[cfg(test)]
+mod postgres_moves;
 #[cfg(test)]
 mod postgres_nodes;
 #[cfg(test)]

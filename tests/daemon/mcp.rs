@@ -225,9 +225,13 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
     let headers = [("X-API-Key", ADMIN_KEY), ("Content-Type", "application/json")];
     let garbage = http::request(daemon.address(), "POST", "/mcp", &headers, Some(b"no json")).unwrap().expect(400);
     assert_eq!(garbage.json()["error"]["code"], -32700, "{}", garbage.text);
-    let unknown = as_admin.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/burn"})).expect(200);
-    assert_eq!(unknown.json()["error"]["code"], -32601, "{}", unknown.text);
-    assert!(unknown.text.contains("There is no method tools/burn; there are"), "{}", unknown.text);
+    let batch = as_admin.post(&json!([])).expect(400);
+    assert_eq!(batch.json()["error"]["code"], -32600, "{}", batch.text);
+    for method in ["tools/burn", "prompts/list"] {
+        let unknown = as_admin.post(&json!({"jsonrpc": "2.0", "id": 1, "method": method})).expect(200);
+        assert_eq!(unknown.json()["error"]["code"], -32601, "{}", unknown.text);
+        assert!(unknown.text.contains(&format!("There is no method {method}; there are")), "{}", unknown.text);
+    }
     for (method, status) in [("GET", 405), ("DELETE", 405)] {
         daemon.call(method, "/mcp", None).expect(status);
     }

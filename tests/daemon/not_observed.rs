@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, PATIENCE};
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
+use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait;
 
@@ -55,6 +56,41 @@ fn a_frozen_daemon_blames_no_gateway_and_says_that_it_saw_nothing() {
     assert_eq!(told["gateways"][0]["buckets"][0]["misses"], 0, "{told}");
     let shown = daemon.gateway(id);
     assert!(shown["latency"].as_i64().is_some_and(|latency| latency < 3_000), "{shown}");
+}
+
+#[test]
+fn gateways_that_drop_a_frozen_daemon_had_no_outage_and_the_primary_stays() {
+    let gateways = ["one", "two"].map(|name| (name, ScriptedGateway::of(Form::Protocol4, "right")));
+    let daemon = Daemon::start();
+    let ids = gateways.each_ref().map(|(name, gateway)| daemon.register(name, gateway.port(), "right"));
+    daemon.update(&json!({"id": ids[0], "is_primary": true})).expect(200);
+    ids.iter().for_each(|id| drop(daemon.until_status(*id, "online")));
+    let acts = || daemon.gateway(ids[0])["acting_primary"] == true;
+    wait::until("the primary acts", PATIENCE, acts);
+    let path = "/api/events?types=gateway.status,gateway.primary";
+    let mut events = EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)]);
+    for round in 1..=2 {
+        daemon.signal("STOP");
+        wait::holds_for("the daemon is frozen", LONG_ENOUGH, || gateways.iter().all(|(_, gateway)| gateway.is_alive()));
+        gateways.iter().for_each(|(_, gateway)| gateway.reset());
+        wait::until("both have dropped it", PATIENCE, || gateways.iter().all(|(_, it)| it.record().open == 0));
+        daemon.signal("CONT");
+        wait::until("both are connected anew", PATIENCE, || gateways.iter().all(|(_, it)| it.record().open == 1));
+        for id in ids {
+            daemon.until(id, "connected", PATIENCE, |it| it["status"] == "online" && it["phase"] == "ready");
+            let told = latency(&daemon, id);
+            assert_eq!(told["gateways"][0]["outages"], json!([]), "{round}: {told}");
+        }
+        assert!(acts());
+    }
+    // A change that must be told: nothing of the kind was told before.
+    gateways[1].1.kill();
+    let told = events.event();
+    assert_eq!(
+        (&told.data["data"]["gateway"], &told.data["data"]["to"]),
+        (&json!("two"), &json!("offline")),
+        "{told:?}"
+    );
 }
 
 #[test]

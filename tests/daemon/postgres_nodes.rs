@@ -85,6 +85,11 @@ fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice
     let shown = fine(&a, &["cluster"]);
     assert!(shown.contains("standby") && shown.contains("a acts since"), "{shown}");
 
+    let shown = fine(&b, &["cluster"]);
+    assert!(shown.contains("a acts since") && shown.contains("0.") && shown.contains("standby"), "{shown}");
+    let proxied = http::request(b.address(), "GET", "/api/cluster", &[("X-Forwarded-For", "192.0.2.1")], None);
+    assert_eq!(proxied.expect("an answer").status, 503);
+
     // It is killed as soon as a second spawn reached the gateway, perhaps before it knows of that.
     let address = a.address();
     std::thread::scope(|scope| {
@@ -228,4 +233,60 @@ fn a_new_node_lets_in_the_same_admin_key_and_tells_the_service_manager_that_it_s
     a.stop();
     until_ready(&b);
     assert_eq!(b.try_call(Some(key.trim()), "GET", "/api/gateways", None).expect("an answer").status, 200);
+}
+
+#[test]
+fn an_admin_key_that_is_retired_at_one_node_comes_back_with_none() {
+    let Some(server) = Server::start() else { return };
+    let mut a = node(&server, "a").without("API_KEY").start();
+    let file = |daemon: &Daemon| daemon.setup().state().join("admin.key");
+    let first = fs::read_to_string(file(&a)).expect("a key");
+    // It never acted when the key is retired.
+    let mut b = next_to(&a, node(&server, "b").without("API_KEY")).start();
+    assert_eq!(fs::read_to_string(file(&b)).expect("the same key"), first);
+    let body = json!({"name": "mine", "role": "admin"});
+    let made = a.try_call(Some(first.trim()), "POST", "/api/keys", Some(&body)).expect("an answer").expect(201).json();
+    let mine = made["api_key"].as_str().expect("a key").to_owned();
+    let lets_in = |daemon: &Daemon, key: &str| {
+        daemon.try_call(Some(key.trim()), "GET", "/api/gateways", None).expect("an answer").status
+    };
+
+    fs::remove_file(file(&a)).expect("it was there");
+    a.stop();
+    until_ready(&b);
+    assert_eq!(lets_in(&b, &first), 200, "as of its start");
+    let mut a = a.setup().start();
+    b.stop();
+    until_ready(&a);
+    assert_eq!((lets_in(&a, &first), lets_in(&a, &mine)), (401, 200));
+    let said = a.everything_said();
+    assert_eq!(said.matches("the admin key is being retired on all nodes").count(), 1, "{said}");
+    let b = b.setup().start();
+    assert!(!file(&b).exists());
+    let audit = a.try_call(Some(&mine), "GET", "/api/audit", None).expect("an answer").expect(200).json();
+    let retired =
+        audit["audit"].as_array().expect("entries").iter().find(|entry| entry["action"] == "admin_key.retire");
+    let retired = retired.unwrap_or_else(|| panic!("{audit}"));
+    assert_eq!(
+        (&retired["actor"]["name"], &retired["target"], &retired["details"]),
+        (&json!("system"), &json!("key admin.key"), &json!({"node": "a", "replaced": false}))
+    );
+    a.stop();
+    until_ready(&b);
+    assert_eq!((lets_in(&b, &first), lets_in(&b, &mine)), (401, 200));
+
+    // Another key in the file of one takes the place of none, at all of them.
+    let mut a = a.setup().start();
+    fs::write(file(&a), "adm-other-0123456789abcdef\n").expect("a file");
+    a.stop();
+    let a = a.setup().start();
+    let mut b = b;
+    b.stop();
+    until_ready(&a);
+    assert_eq!(lets_in(&a, "adm-other-0123456789abcdef"), 200);
+    let b = b.setup().start();
+    assert_eq!(fs::read_to_string(file(&b)).expect("the new key"), "adm-other-0123456789abcdef\n");
+    for daemon in [&a, &b] {
+        assert!(!daemon.everything_said().contains("adm-other"));
+    }
 }

@@ -8,6 +8,9 @@ use self::campaign::{Campaign, Plan};
 use crate::support::daemon::Setup;
 use crate::support::scripted_gateway::{Form, Memory};
 
+/// States that nothing follows.
+pub(crate) const FINAL: [&str; 4] = ["completed", "failed", "killed", "lost"];
+
 /// Short timings: nothing here waits for people.
 fn setup() -> Setup {
     Setup::new()

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::embedded::Cli;
 use crate::peer::NEWEST;
+use crate::scene::RUN_MOVES_WITHIN;
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
 use crate::support::wait;
@@ -64,7 +65,7 @@ impl Scene {
     }
 
     fn until_ended(&self, path: &str) -> Value {
-        wait::until_ok(&format!("{path} has ended"), PATIENCE, || {
+        wait::until_ok(&format!("{path} has ended"), RUN_MOVES_WITHIN, || {
             let spawn = self.daemon.get(path).expect(200).json();
             let status = spawn["status"].as_str().unwrap_or_default();
             if matches!(status, "completed" | "failed" | "killed" | "lost") {
@@ -179,7 +180,7 @@ fn the_bridge_of_a_real_release_takes_a_thinking_level_and_goes_on_with_its_conv
         let log = scene.home.log();
         let process = log.rsplit("runs as process ").next().and_then(|rest| rest.split('"').next());
         let process = PathBuf::from("/proc").join(process.expect("a process"));
-        wait::until("its process ends when it rests", PATIENCE, || !process.exists());
+        wait::until("its process ends when it rests", RUN_MOVES_WITHIN, || !process.exists());
     }
     assert!(!scene.home.log().contains("begins a new one"), "{}", scene.home.log());
 }

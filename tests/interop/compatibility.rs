@@ -2,33 +2,24 @@
 //! and makes the table of `docs/compatibility.md` of the answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::mock_model::{MockModel, QUICK_ANSWER, SLOW_TASK, Stream};
-use crate::peer::Peer;
-use crate::support::daemon::Daemon;
+use crate::mock_model::{QUICK_ANSWER, SLOW_TASK, Stream};
+use crate::scene::{RUN_MOVES_WITHIN, Scene};
 use crate::support::wait;
 
-/// The first run of a fresh gateway prepares its workspace.
-const WITHIN: Duration = Duration::from_secs(90);
+/// What is asked of every release.
+struct Asked(Scene);
 
-/// The release under test, its model, and the daemon.
-struct Scene {
-    model: MockModel,
-    peer: Peer,
-    daemon: Daemon,
-    gateway: i64,
-}
-
-impl Scene {
+impl Asked {
     fn record(&self) -> Value {
-        self.daemon.get(&format!("/api/gateways/{}", self.gateway)).expect(200).json()["gateway"].clone()
+        let Scene { daemon, gateway, .. } = &self.0;
+        daemon.get(&format!("/api/gateways/{gateway}")).expect(200).json()["gateway"].clone()
     }
 
     fn until_status(&self, wanted: &str) {
-        wait::until_ok(&format!("the gateway is {wanted}"), WITHIN, || {
+        wait::until_ok(&format!("the gateway is {wanted}"), RUN_MOVES_WITHIN, || {
             let record = self.record();
             if record["status"] == wanted { Ok(()) } else { Err(record.to_string()) }
         });
@@ -39,55 +30,45 @@ impl Scene {
         "yes".to_owned()
     }
 
-    fn spawn(&self, task: &str) -> Value {
-        self.daemon.post("/api/spawn", &json!({ "task": task, "gateway_id": self.gateway })).expect(202).json()
-    }
-
     fn until_ended(&self, spawn: &Value) -> Value {
-        let path = format!("/api/spawn/{}", spawn["spawnId"].as_str().expect("a spawn has an id"));
-        wait::until_ok("the spawn has ended", WITHIN, || {
-            let spawn = self.daemon.get(&path).expect(200).json();
-            if spawn["completedAt"].is_null() { Err(spawn.to_string()) } else { Ok(spawn) }
-        })
+        self.0.spawn_until(spawn, "the spawn has ended", |spawn| !spawn["completedAt"].is_null())
     }
 
     fn health(&self) -> String {
-        let sight = || self.record()["last_seen"].as_f64();
-        let before = sight().expect("it was seen");
-        wait::until("it was seen again", WITHIN, || sight().is_some_and(|now| now > before));
-        assert!(self.record()["latency"].is_number(), "{}", self.record());
-        "yes".to_owned()
+        let before = self.record()["last_seen"].as_f64().expect("it was seen");
+        wait::until_ok("it was seen again, with a latency", RUN_MOVES_WITHIN, || {
+            let record = self.record();
+            let is_seen = record["last_seen"].as_f64().is_some_and(|now| now > before) && record["latency"].is_number();
+            if is_seen { Ok("yes".to_owned()) } else { Err(record.to_string()) }
+        })
     }
 
     fn agents(&self) -> String {
-        let synced = self.daemon.post("/api/agents/sync", &json!({"gateway_id": self.gateway})).expect(200).json();
+        let synced = self.0.daemon.post("/api/agents/sync", &json!({"gateway_id": self.0.gateway})).expect(200).json();
         assert_eq!(synced["synced"], 1, "{synced}");
         "yes".to_owned()
     }
 
     /// Its own word, and the session in which it ran.
     fn task(&self) -> (String, String) {
-        let spawn = self.until_ended(&self.spawn("say hello"));
+        let spawn = self.until_ended(&self.0.spawn("say hello"));
         assert_eq!(spawn["status"], "completed", "{spawn}");
         assert!(spawn["result"].to_string().contains(QUICK_ANSWER), "{spawn}");
         ("yes".to_owned(), spawn["sessionKey"].as_str().expect("its session is known").to_owned())
     }
 
     fn session(&self, key: &str) -> String {
-        wait::until_ok("the session is listed", WITHIN, || {
-            let listed = self.daemon.get("/api/sessions?limit=200").expect(200).json();
-            let is_there = listed["sessions"].as_array().is_some_and(|all| all.iter().any(|row| row["key"] == key));
-            if is_there { Ok("yes".to_owned()) } else { Err(listed.to_string()) }
-        })
+        wait::until("the session is listed", RUN_MOVES_WITHIN, || self.0.session(key).is_some());
+        "yes".to_owned()
     }
 
     fn kill(&self) -> String {
-        let slow = self.spawn(SLOW_TASK);
+        let slow = self.0.spawn(SLOW_TASK);
         let key = slow["sessionInfo"].as_str().expect("its session is known");
-        let is = |wanted: Stream| self.model.slow_streams().contains(&wanted);
-        wait::until("the model is asked", WITHIN, || is(Stream::Flowing));
-        self.daemon.post(&format!("/api/sessions/{key}/control"), &json!({ "action": "kill" })).expect(200);
-        wait::until("the model's stream is cancelled", WITHIN, || is(Stream::Cancelled));
+        let is = |wanted: Stream| self.0.model.slow_streams().contains(&wanted);
+        wait::until("the model is asked", RUN_MOVES_WITHIN, || is(Stream::Flowing));
+        self.0.control(key, "kill").expect(200);
+        wait::until("the model's stream is cancelled", RUN_MOVES_WITHIN, || is(Stream::Cancelled));
         let ended = self.until_ended(&slow);
         assert_eq!(ended["status"], "killed", "{ended}");
         "yes".to_owned()
@@ -95,15 +76,15 @@ impl Scene {
 
     /// SIGKILL, a start, and work again, without anybody's hand.
     fn restart(&self) -> String {
-        self.peer.kill();
+        self.0.peer.kill();
         self.until_status("offline");
-        self.peer.start_again();
+        self.0.peer.start_again();
         self.until_status("online");
         self.task().0
     }
 }
 
-/// What the step gave, or why it failed: its first line.
+/// What the step gave, or "no"; why is printed.
 fn tried<T>(what: &str, step: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
@@ -121,11 +102,7 @@ fn word(outcome: Result<String, String>) -> String {
 #[ignore = "of one release, named by GATEWARDEN_RELEASE: tests/peers/compatibility asks it of all"]
 fn one_release_connects_lists_runs_kills_and_comes_back() {
     let release: &str = std::env::var("GATEWARDEN_RELEASE").expect("GATEWARDEN_RELEASE names it").leak();
-    let model = MockModel::start();
-    let peer = Peer::start_with_model(release, &model);
-    let daemon = Daemon::start();
-    let gateway = daemon.register("real", peer.port, &peer.token);
-    let scene = Scene { model, peer, daemon, gateway };
+    let scene = Asked(Scene::begin(release));
     let connect = word(tried("connect", || scene.connect()));
     let record = scene.record();
     let health = word(tried("health", || scene.health()));

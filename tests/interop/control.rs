@@ -4,71 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::mock_model::{MockModel, QUICK_ANSWER, SLOW_TASK, Stream};
+use crate::mock_model::{QUICK_ANSWER, SLOW_TASK, Stream};
 use crate::other_operator::OtherOperator;
-use crate::peer::{NEWEST, OLDER, Peer};
-use crate::support::daemon::{Daemon, PATIENCE};
+use crate::peer::{NEWEST, OLDER};
+use crate::scene::Scene;
+use crate::support::daemon::PATIENCE;
 use crate::support::wait::{self, Stopwatch};
 
-/// The first run of a fresh gateway prepares its workspace; a busy machine has been seen to take fifteen seconds.
-const RUN_MOVES_WITHIN: Duration = Duration::from_secs(90);
 /// Sessions are listed within this.
 const LISTED_WITHIN: Duration = Duration::from_secs(1);
-
-/// A daemon with one real gateway whose agents have a model.
-struct Scene {
-    model: MockModel,
-    peer: Peer,
-    daemon: Daemon,
-    gateway: i64,
-}
-
-impl Scene {
-    fn set(version: &'static str) -> Self {
-        let model = MockModel::start();
-        let peer = Peer::start_with_model(version, &model);
-        let daemon = Daemon::start();
-        let gateway = daemon.register("real", peer.port, &peer.token);
-        daemon.until_status(gateway, "online");
-        Self { model, peer, daemon, gateway }
-    }
-
-    fn spawn(&self, task: &str) -> Value {
-        self.daemon.post("/api/spawn", &json!({ "task": task, "gateway_id": self.gateway })).expect(202).json()
-    }
-
-    fn spawn_until(&self, spawn: &Value, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let path = format!("/api/spawn/{}", spawn["spawnId"].as_str().expect("a spawn has an id"));
-        wait::until_ok(what, RUN_MOVES_WITHIN, || {
-            let spawn = self.daemon.get(&path).expect(200).json();
-            if wanted(&spawn) { Ok(spawn) } else { Err(spawn.to_string()) }
-        })
-    }
-
-    fn session(&self, key: &str) -> Option<Value> {
-        let listed = self.daemon.get("/api/sessions?limit=200").expect(200).json();
-        let rows = listed["sessions"].as_array().cloned().expect("a list");
-        rows.into_iter().find(|row| row["key"] == key)
-    }
-
-    fn until_session_is(&self, key: &str, status: &str) {
-        wait::until_ok(&format!("{key} is {status}"), PATIENCE, || match self.session(key) {
-            Some(row) if row["status"] == status => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-    }
-
-    fn until_slow_streams(&self, wanted: &[Stream]) {
-        wait::until_ok("the model's streams are as wanted", RUN_MOVES_WITHIN, || {
-            let streams = self.model.slow_streams();
-            if streams == wanted { Ok(()) } else { Err(format!("{streams:?}")) }
-        });
-    }
-
-    fn control(&self, key: &str, action: &str) -> crate::support::http::Answer {
-        self.daemon.post(&format!("/api/sessions/{key}/control"), &json!({ "action": action }))
-    }
-}
 
 /// What holds on every release.
 fn a_task_is_seen_killed_and_another_one_completes(scene: &Scene, other: &mut OtherOperator) {

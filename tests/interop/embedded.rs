@@ -15,7 +15,7 @@ use crate::support::{page_device, wait};
 /// Its own limit of 10 s runs while it still loads itself, which is too short on a busy machine.
 const PATIENT: [&str; 2] = ["--timeout", "60000"];
 
-fn home() -> GatewayHome {
+pub(crate) fn home() -> GatewayHome {
     let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
     GatewayHome::with(
         "openclaw.json",
@@ -41,7 +41,7 @@ pub(crate) struct Cli<'a> {
 impl Cli<'_> {
     /// Runs it, told of the gateway on its command line; what it prints when it succeeds.
     #[track_caller]
-    fn run(&self, words: &[&str]) -> String {
+    pub(crate) fn run(&self, words: &[&str]) -> String {
         self.run_plain(&[words, &["--url", &self.gateway.url, "--token", &self.home.token()], &PATIENT].concat())
     }
 
@@ -65,7 +65,7 @@ impl Cli<'_> {
 
     /// What it says where it fails.
     #[track_caller]
-    fn refusal(&self, words: &[&str]) -> String {
+    pub(crate) fn refusal(&self, words: &[&str]) -> String {
         let where_to = ["--url", &self.gateway.url, "--token", &self.home.token()];
         let output = self.output(&[words, &where_to, &PATIENT].concat(), &[]);
         assert!(!output.status.success(), "openclaw {words:?} succeeded");
@@ -100,7 +100,7 @@ impl Cli<'_> {
 }
 
 /// What it prints may begin with lines for people.
-fn json_in(said: &str) -> Option<Value> {
+pub(crate) fn json_in(said: &str) -> Option<Value> {
     said.match_indices('{').find_map(|(at, _)| serde_json::from_str(said.get(at..)?.trim()).ok())
 }
 

@@ -15,6 +15,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod notify_socket;
     pub(crate) mod own_gateway;
+    pub(crate) mod own_network;
     pub(crate) mod page_device;
     pub(crate) mod ports;
     pub(crate) mod rpc_client;
@@ -30,6 +31,10 @@ mod agents;
 mod compatibility;
 #[cfg(test)]
 mod control;
+#[cfg(test)]
+mod cron;
+#[cfg(test)]
+mod discovery;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
@@ -50,5 +55,9 @@ mod peer;
 mod proxy;
 #[cfg(test)]
 mod runs;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod telegram;
 #[cfg(test)]
 mod templates;

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { h } from "preact";
 import { Unanswered, wordsOf } from "../api.js";
-import { capitalized, duration, shapeOf, visible } from "../format.js";
+import { capitalized, counted, duration, shapeOf, visible } from "../format.js";
 import { clockTime, fullTime, now } from "../time.js";
 
 /** A status as shape, word and color. @param {{status: string}} props */
@@ -87,6 +87,43 @@ export function Facts({ rows }) {
     rows.map(([name, value]) =>
       h("div", { key: typeof name === "string" ? name : undefined }, h("dt", null, name), h("dd", null, value)),
     ),
+  );
+}
+
+/** Seconds without an answer, after which the link is in doubt. */
+const DOUBT_S = 5;
+
+/**
+ * How the connection to the server of these pages is, always in sight.
+ * @param {object} props
+ * @param {string} props.of Its server: daemon or gateway.
+ * @param {{state: string, asOf: number | null, nextTry: number | null, roundTrip: number | null, reconnects: number, why: string}} props.link
+ * @param {number} props.silentFor Seconds for which the oldest question has had no answer.
+ * @param {(() => void) | null} props.hurry Tries again now.
+ */
+export function LinkState({ of, link: { state, asOf, nextTry, roundTrip, reconnects, why }, silentFor, hurry }) {
+  const isDoubtful = state === "live" && silentFor > DOUBT_S;
+  const wait = nextTry ? Math.max(0, Math.ceil((nextTry - now.value) / 1000)) : 0;
+  const text = isDoubtful
+    ? `No answer for ${silentFor} s`
+    : state === "live"
+      ? "Connected"
+      : state === "lost"
+        ? `Disconnected${wait > 0 ? `, next try in ${wait} s` : ""}`
+        : asOf === null
+          ? "Connecting…"
+          : "Reconnecting…";
+  return h(
+    "div",
+    {
+      class: `link ${isDoubtful ? "doubtful" : state}`,
+      title: state === "live" ? `Round trip to the ${of}, and how often this page had to reconnect` : why,
+    },
+    h("span", { "aria-hidden": "true", class: "shape" }, isDoubtful ? "▲" : state === "live" ? "●" : "■"),
+    h("span", { role: "status" }, text),
+    state === "lost" && hurry && h("button", { type: "button", class: "plain", onClick: hurry }, "Try now"),
+    state === "live" && !isDoubtful && roundTrip !== null && h("span", { class: "quiet" }, ` ${roundTrip} ms`),
+    reconnects > 0 && h("span", { class: "quiet" }, ` · ${counted(reconnects, "reconnect")}`),
   );
 }
 

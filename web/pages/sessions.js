@@ -19,7 +19,7 @@ import {
   randomKey,
   State,
 } from "../components/list.js";
-import { capitalized, counted, visible } from "../format.js";
+import { capitalized, counted, makerOf, visible } from "../format.js";
 import { fleet, isStale, may } from "../live.js";
 import { ask, asked, queryWith, visit } from "../place.js";
 import { useRead } from "../read.js";
@@ -38,11 +38,17 @@ function linkTo({ key, gateway_id: of }) {
   return queryWith({ session: key, of });
 }
 
+/** @param {{key: string, label?: string | null}} session */
+function nameOf({ key, label }) {
+  return label || makerOf(key) || key;
+}
+
 /** @param {{session: any}} props */
 function Name({ session }) {
   return [
-    h("a", { key: "a", href: linkTo(session), class: "strong" }, h("bdi", null, visible(session.label || session.key))),
-    session.label && h("div", { key: "k", class: "quiet mono" }, h("bdi", null, visible(session.key))),
+    h("a", { key: "a", href: linkTo(session), class: "strong" }, h("bdi", null, visible(nameOf(session)))),
+    nameOf(session) !== session.key &&
+      h("div", { key: "k", class: "quiet mono" }, h("bdi", null, visible(session.key))),
   ];
 }
 
@@ -199,7 +205,7 @@ function Session({ sessionKey, of }) {
     "div",
     { class: isStale.value ? "stale" : "" },
     h("p", null, h("a", { href: queryWith({ session: "", of: "" }) }, "← Sessions")),
-    h("h1", { tabIndex: -1 }, h("bdi", null, visible(session?.label || sessionKey))),
+    h("h1", { tabIndex: -1 }, h("bdi", null, visible(nameOf({ key: sessionKey, label: session?.label })))),
     holders || mayHold
       ? h(WhichGateway, { sessionKey, holders, mayHold })
       : [

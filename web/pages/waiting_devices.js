@@ -20,13 +20,13 @@ export function nameOf(device) {
 export function Device({ device }) {
   return [
     h("strong", { key: "n" }, h("bdi", null, visible(nameOf(device)))),
-    h("div", { key: "p", class: "quiet" }, [device.clientId, device.platform].filter(Boolean).join(" · ")),
+    h("div", { key: "p", class: "quiet" }, visible([device.clientId, device.platform].filter(Boolean).join(" · "))),
   ];
 }
 
 /** @param {any} device */
 export function scopesOf(device) {
-  return (device.scopes ?? device.approvedScopes ?? []).join(", ") || "–";
+  return visible((device.scopes ?? device.approvedScopes ?? []).join(", ")) || "–";
 }
 
 /** Milliseconds of the gateway's clock. @param {{ms: unknown}} props */

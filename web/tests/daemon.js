@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
-const binary = process.env.GATEWARDEN ?? "../target/debug/gatewarden";
+export const binary = process.env.GATEWARDEN ?? "../target/debug/gatewarden";
 const browserPath = process.env.CHROMIUM ?? "/usr/lib/chromium/chromium";
 /** Where pictures of pages are left, if anywhere. */
 const pictures = process.env.PICTURES;

@@ -154,7 +154,7 @@ test("gateways are found, added, changed, probed, drained, made primary and dele
   await person.press(page.locator("details.who summary"));
   await person.choose("Time zone", "UTC");
   await person.choose("Colors", "Dark");
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+  await page.waitForFunction(() => document.documentElement.dataset.theme === "dark");
   await person.to(person.button("Log out"));
   await page.keyboard.press("Enter");
   await page.waitForURL(/\/login/);

@@ -279,58 +279,6 @@ test("rows in sight have a line of their latency, which is read for them alone",
   await context.close();
 });
 
-test("a gateway's page has its latency at once, of the time that is chosen, and says when nothing was observed", async () => {
-  const { page, context, faults } = await openPage(browser);
-  const now = Math.floor(Date.now() / 1000);
-  const gap = { from: now - 1_500, to: now - 900, reason: "stopped" };
-  await page.route(/\/api\/gateways\/(1\/latency|health\/history)/, async (route) => {
-    const response = await route.fetch();
-    const body = await response.json();
-    // As a daemon answers that has just begun, and was not running for a while.
-    for (const gateway of body.gateways ?? []) gateway.buckets = [];
-    return route.fulfill({ response, json: { ...body, not_observed: [gap] } });
-  });
-  await logIn(page, daemon, "/gateways/1");
-  await page.getByRole("img", { name: "Latency of the last hour; the same as a table below" }).waitFor();
-  await page.getByText("Not observed 1 time, 10 min in all.").waitFor();
-  await page.getByText("The daemon was not running, for 10 min").waitFor();
-  await page.getByRole("button", { name: "As a table" }).click();
-  const table = page.getByRole("region", { name: "Latency as a table" });
-  await table.getByText("Not observed", { exact: true }).waitFor();
-  assert.match(await table.innerText(), /\d ms/);
-  assert.deepEqual(await violations(page), []);
-  await picture(page, "gateway-not-observed");
-  await page.getByLabel("Time of the latency").selectOption("168");
-  await page.getByRole("img", { name: /Latency of the last 7 days/ }).waitFor();
-  assert.deepEqual(faults, []);
-  // What is still being answered has nobody who wants it.
-  await page.unrouteAll({ behavior: "ignoreErrors" });
-  await context.close();
-});
-
-test("a device that waits on a gateway is approved on the gateway's page", async () => {
-  const { page, context } = await openPage(browser);
-  let pending = [{ requestId: "r1", deviceId: "ab".repeat(32), displayName: "phone\u202e", scopes: ["operator.read"] }];
-  /** @type {any[]} */
-  const asked = [];
-  await page.route("**/api/nodes*", (route) => {
-    if (route.request().method() === "GET")
-      return route.fulfill({ json: { available: true, gateway_id: 1, pending, devices: [] } });
-    asked.push(route.request().postDataJSON());
-    pending = [];
-    return route.fulfill({ json: { success: true, action: "approve", gateway_id: 1, result: {} } });
-  });
-  await logIn(page, daemon, "/gateways/1");
-  await page.getByRole("heading", { name: "Devices" }).waitFor();
-  await page.getByText("phone⟨U+202E⟩").waitFor();
-  assert.deepEqual(await violations(page), []);
-  await picture(page, "gateway-device-waits");
-  await page.getByRole("button", { name: /^Approve phone/ }).click();
-  await page.getByRole("heading", { name: "Devices" }).waitFor({ state: "detached" });
-  assert.deepEqual(asked, [{ action: "approve", requestId: "r1", gateway_id: 1 }]);
-  await context.close();
-});
-
 test("how much a session thinks and tells is set, and where its gateway can't, that is said", async () => {
   await daemon.call("POST", "/api/spawn", { task: "count to 1", agent: "sample", sessionKey: "agent:sample:levels" });
   const { page, context } = await openPage(browser);
@@ -375,51 +323,5 @@ test("what can't be seen in a name is shown in messages, titles and choices, and
   await entry.getByRole("link", { name: "a⟨U+202E⟩b" }).waitFor();
   assert.match(await entry.innerText(), new RegExp(`gateway ${gateway.id}`));
   await daemon.call("DELETE", `/api/gateways/${gateway.id}`);
-  await context.close();
-});
-
-test("a gateway that is held down is marked, and a problem is whole in its row", async () => {
-  const { page, context } = await openPage(browser);
-  const now = Math.floor(Date.now() / 1000);
-  const message =
-    'Gateway "flaps" (192.0.2.7:18789) is not listening at its address (connection refused): the connection was refused.';
-  const one = {
-    id: 2,
-    name: "flaps",
-    host: "192.0.2.7",
-    port: 18789,
-    status: "offline",
-    since: now - 60,
-    phase: "backoff",
-    as_of: now,
-    version: "2026.9.6",
-    held_down_until: now + 300,
-    last_error: { code: "connection_refused", message, help: "Check host and port." },
-  };
-  await page.route("**/api/fleet", (route) =>
-    route.fulfill({ json: { last_event: 1, acting_primary: null, self_doubt: null, gateways: [one] } }),
-  );
-  await page.route("**/api/gateways/latency?*", (route) => route.fulfill({ json: { gateways: [] } }));
-  await logIn(page, daemon);
-  const shown = row(page, "flaps");
-  await shown.getByText("HELD DOWN").waitFor();
-  const cut = await shown
-    .locator("[role=cell] > *, [role=cell]")
-    .evaluateAll((cells) =>
-      cells
-        .filter((cell) => cell.scrollWidth > cell.clientWidth + 1 || cell.scrollHeight > cell.clientHeight + 2)
-        .map((cell) => cell.textContent),
-    );
-  assert.deepEqual(cut, []);
-  const heads = await page
-    .getByRole("columnheader")
-    .evaluateAll((cells) =>
-      cells.filter((cell) => cell.scrollWidth > cell.clientWidth + 1).map((cell) => cell.textContent),
-    );
-  assert.deepEqual(
-    heads,
-    ["Actions"].filter((name) => heads.includes(name)),
-  );
-  await picture(page, "held-down");
   await context.close();
 });

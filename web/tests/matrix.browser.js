@@ -32,7 +32,8 @@ before(async () => {
   await daemon.call("POST", "/api/connect", { agent_name: "codex-1", tool_name: "codex", tool_version: "2.1.0" });
   paths = [
     ...["/", "/gateways/1", "/gateways/2", "/sessions", "/sessions?session=agent:sample:matrix&of=1", "/spawns"],
-    ...[`/spawns?spawn=${spawnId}`, "/agents", "/connections", "/events", "/audit", "/devices", "/keys", "/status"],
+    ...[`/spawns?spawn=${spawnId}`, "/agents", "/connections", "/events", "/audit", "/devices", "/keys", "/nodes"],
+    "/status",
     "/help",
   ];
 });

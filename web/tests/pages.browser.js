@@ -13,7 +13,10 @@ forAllTests((theDaemon, theBrowser) => {
   browser = theBrowser;
 });
 
-const PATHS = ["/sessions", "/spawns", "/agents", "/connections", "/events", "/audit", "/devices", "/keys", "/status"];
+const PATHS = [
+  ...["/sessions", "/spawns", "/agents", "/connections", "/events", "/audit", "/devices", "/keys", "/nodes"],
+  "/status",
+];
 const MARKUP = "<img src=x onerror=alert(1)>";
 const RTL = "بوابة الإنتاج";
 
@@ -345,6 +348,45 @@ test("the status names the primary and why it acts, and says when the daemon dou
   await context.close();
 });
 
+test("the nodes that share a database are listed with who acts, and doubt about that is said", async () => {
+  const { page, context } = await open("/nodes");
+  await page.getByText("The database is a file: this daemon is alone.").waitFor();
+  const at = Math.floor(Date.now() / 1000) - 90;
+  const node = (/** @type {string} */ name, /** @type {string} */ role, /** @type {number} */ age) => ({
+    ...{ name, role, url: `https://${name}.example:3000`, version: "0.1.0", this: name === "warden-a" },
+    ...{ beat_age_ms: age, since: at },
+  });
+  let nodes = [node("warden-a", "acting", 400), node(MARKUP, "standby", 7_200)];
+  let acting = true;
+  await page.route("**/api/cluster", (route) =>
+    route.fulfill({ json: { clustered: true, acting, epoch: 7, acting_since: at, nodes } }),
+  );
+  const row = (/** @type {string} */ name) => page.getByRole("row").filter({ hasText: name });
+  await row("warden-a").locator(".state", { hasText: "Acts" }).waitFor();
+  await row(MARKUP).getByText("Stands by").waitFor();
+  await row(MARKUP).locator(".problem").getByText("7.2 s ago").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.getByText("7 times").waitFor();
+  const url = `https://${MARKUP}.example:3000`;
+  assert.equal(await row(MARKUP).getByRole("link").textContent(), url);
+  await picture(page, "page-nodes-several");
+  // The node of this page has died.
+  await page.unroute("**/api/cluster");
+  await page.route("**/api/cluster", (route) => route.abort());
+  await page.locator(".notice", { hasText: "Another one may act by now" }).getByRole("link").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.unroute("**/api/cluster");
+  await page.route("**/api/cluster", (route) =>
+    route.fulfill({ json: { clustered: true, acting, epoch: 7, acting_since: at, nodes } }),
+  );
+  [acting, nodes] = [false, [node("warden-a", "unconfirmed", 5_000)]];
+  await page.getByText("The database does not confirm that this node acts.").waitFor();
+  await page.getByText("No other node stands by").waitFor();
+  await row("warden-a").getByText("Not confirmed").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await context.close();
+});
+
 test("a page that can't be read says so, and recovers by itself", async () => {
   const { page, context } = await open("/status");
   const body = JSON.stringify({
@@ -353,7 +395,7 @@ test("a page that can't be read says so, and recovers by itself", async () => {
     help: "Free some space.",
   });
   const isData = (/** @type {URL} */ url) =>
-    /^\/api\/(sessions|spawn|agents|connect|audit|nodes|keys|status)$/.test(url.pathname);
+    /^\/api\/(sessions|spawn|agents|connect|audit|nodes|keys|cluster|status)$/.test(url.pathname);
   for (const path of PATHS.filter((one) => one !== "/events")) {
     await page.route(isData, (route) => route.fulfill({ status: 503, contentType: "application/json", body }));
     await page.locator(`nav a[href="${path}"]`).click();
@@ -383,6 +425,7 @@ test("a viewer is offered nothing that would be refused, and is told which role 
     ["/agents", "Changing agents needs a key with the role operator"],
     ["/connections", "Disconnecting one needs a key with the role operator"],
     ["/devices", "Deciding on devices needs a key with the role admin"],
+    ["/nodes", "The database is a file: this daemon is alone."],
     ["/status", "the configured primary is usable"],
   ]) {
     await page.locator(`nav a[href="${path}"]`).click();

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { enter, startGateway } from "./control.js";
 import { logIn, openPage, startBrowser, startDaemon, until } from "./daemon.js";
 
 const folder = process.env.PICTURES ?? "../docs/pictures";
@@ -81,10 +82,32 @@ try {
     await page.screenshot({ path: join(folder, `${name}.png`) });
     await context.close();
   }
+  await talkTo(await startGateway());
 } finally {
   await browser.close();
   for (const gateway of gateways) gateway.kill("SIGTERM");
   mute.close();
   await daemon.stop();
   rmSync(home, { recursive: true, force: true });
+}
+
+/** The picture of the Control UI. @param {Awaited<ReturnType<typeof startGateway>>} gateway */
+async function talkTo(gateway) {
+  const { page, context } = await openPage(browser);
+  await page.setViewportSize({ width: 1280, height: 600 });
+  await enter(page, gateway);
+  const write = async (/** @type {string} */ text, /** @type {string} */ answer) => {
+    await page.getByLabel("Message to Sample").fill(text);
+    await page.keyboard.press("Enter");
+    await page.getByRole("region", { name: "Conversation" }).getByText(answer).waitFor();
+  };
+  await write("Good morning. Is the release ready?", "You said: Good morning. Is the release ready?");
+  await page.getByText("count_words").click();
+  await page.getByRole("button", { name: "New session" }).first().click();
+  await write("Read the weekly report", "You said: Read the weekly report");
+  await page.getByRole("button", { name: /^main/ }).click();
+  await write("count to 30", "1 2 3 4 5");
+  await page.screenshot({ path: join(folder, "control-ui.png") });
+  await context.close();
+  await gateway.stop();
 }

@@ -4,6 +4,7 @@ import {
   addressOf,
   duration,
   isConnected,
+  makerOf,
   milliseconds,
   neverSeen,
   newWorkOf,
@@ -167,7 +168,10 @@ test("a gateway gets new work, and counts as connected, only while it answers", 
 
 test("what turns or hides the words around a name is visible", () => {
   assert.equal(visible("a\u202eb\u0007"), "a⟨U+202E⟩b⟨U+0007⟩");
-  assert.equal(visible("بوابة"), "بوابة");
+  for (const hidden of ["061C", "180E", "00AD", "3164", "200B", "200C", "200D", "2028", "FEFF", "E0041", "E0100"])
+    assert.equal(visible(`ad${String.fromCodePoint(Number.parseInt(hidden, 16))}min`), `ad⟨U+${hidden}⟩min`);
+  for (const seen of ["بوابة", "می\u200cخواهم", "क्\u200dष", "❤\ufe0f", "👩\u200d💻", "👩🏽\u200d💻", "❤\ufe0f\u200d🔥"])
+    assert.equal(visible(seen), seen);
 });
 
 test("a view and its query say the same", () => {
@@ -183,6 +187,24 @@ test("ten thousand rows are chosen and ordered quickly", () => {
   const began = performance.now();
   assert.equal(selected(rows.values(), viewOf("?q=gateway")).length, 10_000);
   console.log(`10,000 rows: ${Math.round(performance.now() - began)} ms`);
+});
+
+test("a session that a job or a channel made has their name", () => {
+  for (const [key, name] of [
+    ["agent:a:cron:0123456789", "Job 01234567"],
+    ["agent:a:telegram:default:user77", "Telegram, person 77"],
+    ["agent:a:telegram:work:direct:77", "Telegram (work), person 77"],
+    ["agent:a:telegram:direct:77", "Telegram, person 77"],
+    ["agent:a:telegram:group:-100:topic:42", "Telegram, group -100, topic 42"],
+    ["agent:a:direct:77", "Person 77"],
+    ["agent:a:webchat:0123", ""],
+    ["agent:a:main", ""],
+  ])
+    assert.equal(makerOf(key ?? ""), name, key);
+  assert.equal(
+    makerOf("agent:a:cron:7", () => "Brief"),
+    "Job Brief",
+  );
 });
 
 test("addresses, times and spans read as people write them", () => {

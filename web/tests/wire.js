@@ -107,7 +107,8 @@ export async function startWire(daemon) {
     const { hostname, port } = new URL(daemon.url);
     const { method, url: path, headers } = asked;
     const isLost = wire.losesEvery > 0 && ++count % wire.losesEvery === 0;
-    const passed = request({ hostname, port, method, path, headers }, (told) => {
+    // A connection of its own: one that is kept may be closed by the daemon while this is under way.
+    const passed = request({ hostname, port, method, path, headers, agent: false }, (told) => {
       if (isLost) return asked.socket.destroy();
       answer.writeHead(told.statusCode ?? 502, told.headers);
       pass(told, answer);

@@ -13,12 +13,15 @@ use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
 use crate::gateway_record::GatewaySpec;
 use crate::gateway_report::{GatewayReport, Phase};
+use crate::machines::connection::AgentNews;
 use crate::machines::event_places::Holder;
 use crate::metrics::Metrics;
 use crate::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use crate::store::StoreOptions;
 use crate::store::key_file::SealingKey;
-use crate::store::records::{AgentChange, AgentFilter, AgentRecord, AgentSource, AgentStatus, NewAgent, SyncStats};
+use crate::store::records::{
+    AgentChange, AgentFilter, AgentRecord, AgentSource, AgentStatus, DeleteOutcome, NewAgent, SyncStats,
+};
 
 type Replies = Arc<Mutex<HashMap<(GatewayId, &'static str), Result<Value, Failure>>>>;
 
@@ -212,6 +215,60 @@ async fn by_itself_it_reads_every_usable_gateway_again_and_again_and_a_failing_o
         }
     };
     tokio::time::timeout(Duration::from_secs(60), patience).await.unwrap();
+}
+
+#[actix::test]
+async fn a_gateway_means_by_an_id_the_agent_that_has_another_name_here() {
+    let house = House::open(None).await;
+    let id = house.gateway("prod", &[("agents.list", list(&["sample"]))]).await;
+    let other = house.gateway("other", &[("agents.list", list(&["sample"]))]).await;
+    house.sync(Some(other)).await.unwrap();
+    let config = json!({"id": "sample"});
+    let renamed =
+        NewAgent { gateway_id: Some(id), config, source: AgentSource::Gateway, ..NewAgent::manual("sample-2") };
+    house.store.create_agent(renamed).await.unwrap();
+    house.sync(Some(id)).await.unwrap();
+    assert_eq!(house.agent("sample-2").await.unwrap().status, AgentStatus::Online);
+    let news = AgentNews { name: "sample".to_owned(), status: "busy".to_owned(), last_seen: None, last_activity: None };
+    house.book.note_said(id, vec![news]).await.unwrap();
+    assert_eq!(house.agent("sample-2").await.unwrap().status, AgentStatus::Busy);
+    assert_eq!(house.agent("sample").await.unwrap().status, AgentStatus::Online);
+}
+
+#[actix::test]
+async fn while_its_gateway_is_lost_an_agent_is_offline_whatever_it_is_said_to_be() {
+    let house = House::open(None).await;
+    let id = house.gateway("prod", &[]).await;
+    house.book.note_lost(id).await.unwrap();
+    let new = NewAgent { status: AgentStatus::Online, gateway_id: Some(id), ..NewAgent::manual("a") };
+    assert_eq!(house.book.create(new).await.unwrap().status, AgentStatus::Offline);
+    let busy = AgentChange { status: Some(AgentStatus::Busy), ..AgentChange::default() };
+    let key = AgentKey::Name("a".to_owned());
+    assert_eq!(house.book.change(&key, busy.clone()).await.unwrap().status, AgentStatus::Offline);
+    house.book.note_present(id, &[], 7).await.unwrap();
+    assert_eq!(house.book.change(&key, busy).await.unwrap().status, AgentStatus::Busy);
+}
+
+#[actix::test]
+async fn agents_that_end_with_their_gateway_are_told_of() {
+    let mut house = House::open(None).await;
+    let id = house.gateway("prod", &[]).await;
+    for (name, status, is_gateway_main) in [
+        ("main", AgentStatus::Online, true),
+        ("worker", AgentStatus::Busy, false),
+        ("away", AgentStatus::Offline, false),
+    ] {
+        let new = NewAgent { status, is_gateway_main, gateway_id: Some(id), ..NewAgent::manual(name) };
+        house.store.create_agent(new).await.unwrap();
+    }
+    let store = house.store.clone();
+    let deletion = async { store.delete_gateway(id).await.map(|outcome| outcome == DeleteOutcome::Deleted) };
+    assert!(house.book.deleting(id, deletion).await.unwrap());
+    for (name, from) in [("main", "online"), ("worker", "busy")] {
+        let event = house.event().await;
+        assert_eq!((&event["agent"], &event["from"], &event["to"]), (&json!(name), &json!(from), &json!("offline")));
+    }
+    assert_eq!(house.agent("worker").await.unwrap().status, AgentStatus::Offline);
 }
 
 #[actix::test]

@@ -54,7 +54,7 @@ impl House {
 
     async fn left(&self) -> usize {
         self.store.forget_old(&RetentionSettings::default()).await.unwrap();
-        self.store.list_tokens(9, None).await.unwrap().len()
+        self.store.list_tokens(0, 9, None).await.unwrap().len()
     }
 
     async fn jumps(&self) -> Vec<Value> {

@@ -127,7 +127,7 @@ fn parse_pins(pins: &[String]) -> Result<Vec<String>, DialFailure> {
 
 /// SHA-256 of a certificate's DER in lowercase hex.
 pub(super) fn sha256_hex(certificate: &CertificateDer<'_>) -> String {
-    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(certificate))
 }
 
 #[derive(Debug)]

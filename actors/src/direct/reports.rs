@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::messages::{CloseConnection, DeleteAgent, Heard, Heartbeat, OpenConnection, TokensUsed};
-use super::{DirectConnectionsActor, MOST_WATCHED, Work, reports_by_itself};
+use super::{DirectConnectionsActor, MAX_WATCHED, Work, reports_by_itself};
 use crate::agent_book::AgentKey;
 use crate::error::{ErrorCode, Failure};
 use crate::machines::silence::{Overdue, Watched};
@@ -25,9 +25,9 @@ impl Handler<OpenConnection> for DirectConnectionsActor {
 
     fn handle(&mut self, OpenConnection(new): OpenConnection, _: &mut Self::Context) -> Self::Result {
         // An agent that has one already replaces it, but whether it has one is known only afterwards.
-        if self.watch.len() >= MOST_WATCHED {
+        if self.watch.len() >= MAX_WATCHED {
             let failure = Failure::unavailable("supervision of direct connections")
-                .with_help(format!("{MOST_WATCHED} tools are connected, which is the most that are watched."));
+                .with_help(format!("{MAX_WATCHED} tools are connected, which is the most that are watched."));
             return Box::pin(async move { Err(failure) }.into_actor(self));
         }
         let work = self.work.clone();
@@ -112,7 +112,7 @@ impl Work {
         match self.store.close_connection(connection_id.clone()).await? {
             Closed::Now(closed) => {
                 self.announce_ended(&closed, EndReason::Closed.as_str());
-                self.announce_status(closed.agent_id, was).await;
+                self.note_left(closed.agent_id, was).await;
                 Ok(closed)
             }
             Closed::Before(closed) => Ok(closed),
@@ -275,7 +275,7 @@ impl Work {
                 ended.agent_name
             );
             self.announce_ended(&ended, EndReason::Silent.as_str());
-            self.announce_status(ended.agent_id, Some(before.agent_status)).await;
+            self.note_left(ended.agent_id, Some(before.agent_status)).await;
             return Ok(Fate::Ended);
         }
         let now = self.store.find_connection(connection_id.to_owned()).await?;

@@ -14,12 +14,13 @@ use crate::event::EventFilter;
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::{Delivery, Subscription};
+use crate::gateway_record::GatewaySpec;
 use crate::machines::event_places::Holder;
 use crate::machines::silence::Overdue;
 use crate::metrics::Metrics;
 use crate::store::StoreOptions;
 use crate::store::key_file::SealingKey;
-use crate::store::records::{AgentHeartbeat, ConnectionStatus, NewAgent, NewConnection, Opened};
+use crate::store::records::{AgentHeartbeat, AgentSource, ConnectionStatus, NewAgent, NewConnection, Opened};
 
 const SHORT: Duration = Duration::from_millis(300);
 const NEVER: Duration = Duration::from_secs(86_400);
@@ -168,6 +169,22 @@ async fn a_goodbye_is_final_and_may_be_said_twice() {
     assert_eq!(house.close("conn-unknown").await.unwrap_err().code, ErrorCode::ConnectionNotFound);
     assert_eq!(house.beat("a", Some("conn-unknown")).await.unwrap_err().code, ErrorCode::ConnectionNotFound);
     assert_eq!(house.beat("nobody", None).await.unwrap_err().code, ErrorCode::AgentNotFound);
+}
+
+#[actix::test]
+async fn an_agent_that_its_gateway_names_stays_online_without_its_tool() {
+    let house = House::open(NEVER).await;
+    let gateway = house.store.create_gateway(GatewaySpec::at("prod", "127.0.0.1", 1)).await.unwrap().record.id;
+    let new = NewAgent { gateway_id: Some(gateway), source: AgentSource::Sync, ..NewAgent::manual("a") };
+    house.store.create_agent(new).await.unwrap();
+    house.agents.note_present(gateway, &["a".to_owned()], 7).await.unwrap();
+    let opened = house.connect("a", None).await;
+    house.close(&opened.connection.connection_id).await.unwrap();
+    assert_eq!(house.status("a").await, AgentStatus::Online);
+    let opened = house.connect("a", None).await;
+    house.agents.note_lost(gateway).await.unwrap();
+    house.close(&opened.connection.connection_id).await.unwrap();
+    assert_eq!(house.status("a").await, AgentStatus::Offline);
 }
 
 #[actix::test]

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::GatewayActor;
-use super::messages::Reply;
+use super::{GatewayActor, Reply};
 use crate::error::Failure;
-use crate::log_watch::{LogBegin, LogDelivery, LogFeed, LogSubscription, LogWish, pair};
-use crate::machines::connection::{Input, LogNews};
+use crate::log_watch::{LogBegin, LogDelivery, LogFeed, LogRequest, LogSubscription, pair};
+use crate::machines::connection::LogNews;
 use crate::machines::log_tail::{Begin, POLL_LIMIT, WatchToken};
 use crate::metrics::Metrics;
 
@@ -17,28 +16,28 @@ use crate::metrics::Metrics;
 #[derive(Default)]
 pub(super) struct Followers {
     feeds: HashMap<WatchToken, LogFeed>,
-    joining: HashMap<WatchToken, (LogWish, Reply<Result<LogSubscription, Failure>>)>,
+    joining: HashMap<WatchToken, (LogRequest, Reply<Result<LogSubscription, Failure>>)>,
 }
 
 impl GatewayActor {
     /// It follows once the first entries are there.
     pub(super) fn let_follower_in(
         &mut self,
-        wish: LogWish,
+        request: LogRequest,
         reply: Reply<Result<LogSubscription, Failure>>,
         ctx: &mut Context<Self>,
     ) {
         let watch = WatchToken(self.next_token());
         self.drop_gone_followers();
-        self.followers.joining.insert(watch, (wish, reply));
-        let begin = match (wish.begin, wish.level) {
+        self.followers.joining.insert(watch, (request, reply));
+        let begin = match (request.begin, request.level) {
             (LogBegin::Now, _) => Begin::Now,
             (LogBegin::After(cursor), _) => Begin::After(cursor),
             (LogBegin::Newest(newest), None) => Begin::Newest(newest),
             // The gateway counts lines of all levels, so a filtered read asks for more.
             (LogBegin::Newest(_), Some(_)) => Begin::Newest(POLL_LIMIT),
         };
-        self.feed(ctx, Input::WatchLogs(watch, begin));
+        self.feed(ctx, |connection, moment| connection.watch_logs(moment, watch, begin));
     }
 
     /// Before anything is asked on behalf of followers: are they still there?
@@ -48,7 +47,7 @@ impl GatewayActor {
         let mut gone: Vec<WatchToken> = gone.collect();
         gone.extend(joining.extract_if(|_, (_, answer)| answer.is_closed()).map(|(watch, _)| watch));
         for watch in gone {
-            self.tell_connection(Input::UnwatchLogs(watch));
+            self.tell_connection(|connection, _| connection.unwatch_logs(watch));
         }
     }
 }
@@ -57,8 +56,8 @@ impl Followers {
     pub(super) fn tell(&mut self, news: LogNews, metrics: &Arc<Metrics>) {
         match news {
             LogNews::Welcome { watch, entries, cursor, gap } => {
-                let Some((wish, answer)) = self.joining.remove(&watch) else { return };
-                let (feed, subscription) = pair(wish, metrics, &entries, cursor, gap);
+                let Some((request, answer)) = self.joining.remove(&watch) else { return };
+                let (feed, subscription) = pair(request, metrics, &entries, cursor, gap);
                 self.feeds.insert(watch, feed);
                 // Whoever didn't wait for it drops it, and is found to be gone at the next look.
                 let _ = answer.send(Ok(subscription));

@@ -17,9 +17,7 @@ use crate::dialing::unconnected_probe::{Findings, NoGreeting, probe_unconnected}
 use crate::dialing::{
     DialFailure, DialRequest, DialStep, Dialed, FrameCap, HealthFailure, Incoming, Outgoing, SocketError,
 };
-use crate::machines::connection::{
-    CallToken, Connection, Epoch, HttpAnswer, HttpOperation, Input, ProbeFinding, SocketInput,
-};
+use crate::machines::connection::{CallToken, Connection, Epoch, HttpAnswer, HttpOperation, ProbeFinding};
 
 /// What is open, or being opened.
 #[derive(Default)]
@@ -54,7 +52,9 @@ impl GatewayActor {
         let dialing = self.dialer.dial(request, &self.memory).into_actor(self).map(move |outcome, actor, ctx| {
             actor.network.dialing.take_if(|(waiting, _)| *waiting == epoch);
             match outcome {
-                Err(failure) => actor.feed(ctx, Input::Socket(epoch, SocketInput::DialFailed(&failure))),
+                Err(failure) => {
+                    actor.feed(ctx, |connection, moment| connection.on_dial_failed(moment, epoch, &failure))
+                }
                 Ok(dialed) if actor.connection.is_dialing(epoch) => actor.open(epoch, dialed, ctx),
                 Ok(_) => {}
             }
@@ -69,7 +69,7 @@ impl GatewayActor {
             .chain(stream::once(async move { Heard { epoch, item: None } }));
         let reader = ctx.add_stream(heard);
         self.network.socket = Some(OpenSocket { epoch, outgoing, frame_cap, reader });
-        self.feed(ctx, Input::Socket(epoch, SocketInput::Dialed));
+        self.feed(ctx, |connection, moment| connection.on_dialed(moment, epoch));
     }
 
     /// Queues something; a queue that takes nothing more means that the socket is of no use. A frame that isn't queued has
@@ -87,9 +87,9 @@ impl GatewayActor {
         };
         if let Err(error) = queued {
             if let Some(call) = starts {
-                self.tell_connection(Input::RunUnsent(call));
+                self.tell_connection(|connection, moment| connection.on_run_unsent(moment, call));
             }
-            self.tell_connection(Input::Socket(epoch, SocketInput::Failed(&error)));
+            self.tell_connection(|connection, moment| connection.on_socket_failed(moment, epoch, &error));
         }
     }
 
@@ -101,8 +101,7 @@ impl GatewayActor {
         ctx: &mut Context<Self>,
     ) {
         self.feed_decoding(ctx, permit, |connection, moment, meter| {
-            let input = SocketInput::Message(content.as_ref(), meter);
-            connection.on(moment, Input::Socket(epoch, input));
+            connection.on_message(moment, epoch, content.as_ref(), meter);
             drop(content);
             meter.keep_values();
         });
@@ -166,7 +165,7 @@ impl GatewayActor {
         let key = (epoch, id);
         self.network.http_requests.remove(&key);
         self.feed_decoding(ctx, None, |connection, moment, meter| {
-            connection.on(moment, Input::Socket(epoch, SocketInput::Http(&key.1, answer, meter)));
+            connection.on_http(moment, epoch, &key.1, answer, meter);
         });
     }
 
@@ -175,33 +174,38 @@ impl GatewayActor {
         let Some(address) = self.connection.address().cloned() else {
             let refusal = Refusal::new(RefusalCode::AddressForbidden, "");
             let finding = ProbeFinding { latency: None, failure: Some(("resolve", refusal)) };
-            return self.tell_connection(Input::ProbeFinding(round, finding));
+            return self.tell_connection(|connection, moment| connection.on_probe_finding(moment, round, finding));
         };
         let (tls, transport) = (self.connection.record().tls.clone(), self.connection.record().transport);
         let dialer = Arc::clone(&self.dialer);
         let probing = async move { probe_unconnected(&*dialer, &address, &tls, transport, timeout).await };
         ctx.spawn(probing.into_actor(self).map(move |findings, actor, ctx| {
             let finding = read_findings(&actor.connection, &findings);
-            actor.feed(ctx, Input::ProbeFinding(round, finding));
+            actor.feed(ctx, |connection, moment| connection.on_probe_finding(moment, round, finding));
         }));
     }
 }
 
 impl StreamHandler<Heard> for GatewayActor {
     fn handle(&mut self, Heard { epoch, item }: Heard, ctx: &mut Self::Context) {
-        let item = match item {
-            Some(Ok(Incoming::Text(text, permit))) => return self.message(epoch, text, permit, ctx),
-            Some(Ok(Incoming::Binary(bytes, permit))) => return self.message(epoch, bytes, permit, ctx),
-            other => other,
-        };
-        let input = match &item {
-            None | Some(Ok(Incoming::Text(..) | Incoming::Binary(..))) => SocketInput::Closed(None, ""),
-            Some(Ok(Incoming::Ping(payload))) => SocketInput::Ping(payload.clone()),
-            Some(Ok(Incoming::Pong(payload))) => SocketInput::Pong(payload),
-            Some(Ok(Incoming::Close { code, reason })) => SocketInput::Closed(code.or(Some(1005)), reason),
-            Some(Err(error)) => SocketInput::Failed(error),
-        };
-        self.feed(ctx, Input::Socket(epoch, input));
+        match item {
+            Some(Ok(Incoming::Text(text, permit))) => self.message(epoch, text, permit, ctx),
+            Some(Ok(Incoming::Binary(bytes, permit))) => self.message(epoch, bytes, permit, ctx),
+            Some(Ok(Incoming::Ping(payload))) => {
+                self.feed(ctx, |connection, moment| connection.on_ping(moment, epoch, payload));
+            }
+            Some(Ok(Incoming::Pong(payload))) => {
+                self.feed(ctx, |connection, moment| connection.on_pong(moment, epoch, &payload));
+            }
+            Some(Ok(Incoming::Close { code, reason })) => {
+                let code = code.or(Some(1005));
+                self.feed(ctx, |connection, moment| connection.on_closed(moment, epoch, code, &reason));
+            }
+            Some(Err(error)) => {
+                self.feed(ctx, |connection, moment| connection.on_socket_failed(moment, epoch, &error));
+            }
+            None => self.feed(ctx, |connection, moment| connection.on_closed(moment, epoch, None, "")),
+        }
     }
 
     /// The end of one socket is not the end of the actor.

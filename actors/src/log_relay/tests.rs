@@ -30,7 +30,7 @@ impl Handler<WatchGatewayLogs> for Registry {
     type Result = Result<LogSubscription, Failure>;
 
     fn handle(&mut self, watch: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
-        let (feed, subscription) = pair(watch.wish, &Arc::new(Metrics::new()), &[], None, None);
+        let (feed, subscription) = pair(watch.request, &Arc::new(Metrics::new()), &[], None, None);
         self.feeds.borrow_mut().push((watch.gateway, feed));
         Ok(subscription)
     }

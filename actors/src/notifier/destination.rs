@@ -10,7 +10,7 @@ use crate::gateway_record::{GatewayRecord, TlsTrust};
 use crate::machines::notification::{Condition, WatchSettings};
 
 /// Destinations at most: each has a metric of its own and looks at the whole roster each second.
-pub const MOST_DESTINATIONS: usize = 16;
+pub const MAX_DESTINATIONS: usize = 16;
 
 /// Where notifications go, which, and when.
 #[derive(Debug, Clone)]

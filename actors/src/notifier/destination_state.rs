@@ -14,7 +14,7 @@ use super::rendering::{Story, render, widen};
 use super::webhook::NotTaken;
 use crate::clock::Clock;
 use crate::machines::notification::{Change, Condition, Episode, StandIn, Step, Subject, Topic, Watch};
-use crate::machines::notification_outbox::{Blame, MOST_WAITING, Next, Outbox, Queued};
+use crate::machines::notification_outbox::{Blame, MAX_WAITING, Next, Outbox, Queued};
 use crate::metrics::{Attempt, Metrics};
 use crate::store::records::{EpisodeMove, EpisodeRecord, NewNotification, NotificationMove, OutboxRecord};
 
@@ -89,7 +89,7 @@ impl DestinationState {
 
     /// How many announcements and reminders may still be made.
     pub(super) fn room(&self) -> usize {
-        MOST_WAITING.saturating_sub(self.outbox.len())
+        MAX_WAITING.saturating_sub(self.outbox.len())
     }
 
     /// A step as it is stored, and what is told by it: of itself, of many, or nothing.

@@ -19,7 +19,7 @@ const DOWN: &str = "is down";
 const NO_ANSWER: &str = "does not answer";
 
 /// So many gateways are named where one notification is about many.
-const MOST_NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// Where a notification comes from, and what it is about.
 pub(super) struct Story<'a> {
@@ -99,7 +99,7 @@ pub(super) fn widen(body: &mut Notification, steps: &[&Step], stories: &[Story<'
     let Some(first) = steps.first() else { return };
     let mut named = Vec::new();
     let mut names = Vec::new();
-    for (step, story) in steps.iter().zip(stories).take(MOST_NAMED) {
+    for (step, story) in steps.iter().zip(stories).take(MAX_NAMED) {
         let Subject::Gateway(id) = step.topic.subject else { continue };
         let (view, name) = (find(id, story), name_of(id, story));
         named.push(DigestGateway {

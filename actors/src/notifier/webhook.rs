@@ -40,8 +40,7 @@ pub(super) fn signature(secret: &Secret, timestamp_s: i64, body: &[u8]) -> Strin
     mac.update(timestamp_s.to_string().as_bytes());
     mac.update(b".");
     mac.update(body);
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v1={hex}")
+    format!("v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 /// Sends a notification once.

@@ -49,7 +49,7 @@ pub struct ProcessAnswer {
     pub diagnosis: Option<Diagnosis>,
 }
 
-/// From the registry, first of all: where notices and wishes to dial at once go.
+/// From the registry, first of all: where notices and requests to dial at once go.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub(crate) struct JoinRegistry {

@@ -8,7 +8,7 @@ pub const UNIT_TEMPLATE: &str = "gatewarden-gateway@";
 /// With this before its name a unit of a user's own service manager is meant.
 const USER_UNIT: &str = "user:";
 /// Longest name of a unit (systemd.unit(5)).
-const LONGEST_UNIT: usize = 255;
+const MAX_UNIT: usize = 255;
 
 /// Why a name can't be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub fn unit(name: &str, settings: &ProcessSettings) -> Result<ProcessSource, Nam
     }
     let fault = |what: &str| Err(NameFault::NotAllowed(what.to_owned()));
     let legal = |char: char| char.is_ascii_alphanumeric() || matches!(char, ':' | '-' | '_' | '.' | '\\' | '@');
-    if !name.chars().all(legal) || !(1..=LONGEST_UNIT).contains(&name.len()) {
+    if !name.chars().all(legal) || !(1..=MAX_UNIT).contains(&name.len()) {
         return fault("must be the name of a unit: letters, digits, \":\", \"-\", \"_\", \".\", \"\\\" and \"@\"");
     }
     let whole = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };

@@ -178,7 +178,7 @@ impl UnitActor {
     }
 
     fn change(&mut self, action: ProcessAction, wait: bool, answer: Answer, ctx: &mut Context<Self>) {
-        let wish = match (action, self.reporter.view.state) {
+        let wanted = match (action, self.reporter.view.state) {
             (ProcessAction::Start, ProcessState::Running) | (ProcessAction::Stop, ProcessState::Stopped) => {
                 return self.reporter.show_to(answer);
             }
@@ -187,18 +187,18 @@ impl UnitActor {
             _ => UnitAction::Restart,
         };
         self.reporter.take_back_contrary(action);
-        if wish == UnitAction::Stop {
+        if wanted == UnitAction::Stop {
             self.acting_until = None;
             self.reporter.set_state(ProcessState::Stopping);
         } else {
-            // From before the wish: a restart may be over before its answer is here.
+            // From before it was asked for: a restart may be over before its answer is here.
             let now = self.shared.clock.now();
             self.acting_until = Some(now + self.shared.settings.verify_within);
             self.reporter.begin_verification(now);
             self.reporter.set_state(ProcessState::Starting);
         }
         let (manager, unit) = (self.shared.units.clone(), self.unit.clone());
-        let asked = async move { manager.act(&unit, wish).await };
+        let asked = async move { manager.act(&unit, wanted).await };
         ctx.spawn(asked.into_actor(self).map(move |asked, actor, ctx| {
             match asked {
                 Err(words) => {

@@ -202,8 +202,9 @@ pub(super) fn findings(view: &ProcessView, is_connected: bool, obstacle: Option<
                 .to_owned(),
         ),
         (false, Some(obstacle), ProcessState::Running) => findings.push(format!(
-            "The process runs, but the gateway is not connected: {obstacle}. It may still be coming up; else compare the port and \
-             the token that it is started with to those of the gateway's record."
+            "The process runs, but the gateway is not connected: {}. It may still be coming up; else compare the port and \
+             the token that it is started with to those of the gateway's record.",
+            obstacle.trim_end_matches('.')
         )),
         (false, None, ProcessState::Running) => {
             findings.push("The process runs, but the gateway is not connected yet.".to_owned());

@@ -5,30 +5,29 @@ use gatewarden_api::events::{
     GatewayBlockedData, GatewayOrNone, GatewayPrimaryData, GatewayStatusData, SpawnResultData,
 };
 use gatewarden_api::spawn::GatewayName;
-use gatewarden_core::fleet::{Effect, Fleet, Moment, Notice, SpawnBatch};
+use gatewarden_core::fleet::{Effect, Fleet, Notice, SpawnBatch, Time};
 use tracing::{error, info, warn};
 
 use super::roster::ActingPrimary;
-use super::{GRACE, RegistryActor, moment_of};
+use super::{GRACE, RegistryActor, time_of};
 use crate::agent_book::AgentBook;
 use crate::event_data;
-use crate::gateway::messages::GatewayCommand;
+use crate::gateway::GatewayCommand;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord};
 use crate::gateway_report::{GatewayReport, Status};
 use crate::ids::GatewayId;
 use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
-use crate::machines::spawn_state::SpawnState;
 use crate::run::{NoAnswer, SharedSessions};
-use crate::spawn::SpawnRecord;
+use crate::spawn::{SpawnRecord, SpawnState};
 use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
 
 impl RegistryActor {
     pub(super) fn perform(&mut self, ctx: &mut Context<Self>) {
         // What readers see changes before subscribers hear of it: whoever knows an event's number finds it in what is read then.
         let (news, effects): (Vec<Effect>, Vec<Effect>) =
-            self.fleet.take_effects(moment_of(&self.clock)).into_iter().partition(|it| matches!(it, Effect::Notify(_)));
+            self.fleet.take_effects(time_of(&self.clock)).into_iter().partition(|it| matches!(it, Effect::Notify(_)));
         for effect in effects.into_iter().chain(news) {
             self.perform_one(effect, ctx);
         }
@@ -149,7 +148,7 @@ impl RegistryActor {
         &self,
         work: impl Future<Output = T> + 'static,
         ctx: &mut Context<Self>,
-        input: impl FnOnce(&mut Fleet, Moment, T) + 'static,
+        input: impl FnOnce(&mut Fleet, Time, T) + 'static,
     ) {
         ctx.spawn(work.into_actor(self).map(move |outcome, registry, ctx| {
             registry.feed(ctx, |fleet, time| input(fleet, time, outcome));
@@ -278,7 +277,7 @@ impl RegistryActor {
             id: member.record.id,
             name: member.record.name.clone(),
             reason: reason.to_owned(),
-            until_ms: self.fleet.acting_until_ms(moment_of(&self.clock)),
+            until_ms: self.fleet.acting_until_ms(time_of(&self.clock)),
         });
         self.roster.publish_acting(acting, self.fleet.failover());
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 pub use gatewarden_core::fleet::{SpawnAnswer, SpawnRequest};
+use gatewarden_protocol::Secret;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -14,8 +15,9 @@ use crate::error::Failure;
 use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord};
 use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
-use crate::log_watch::{LogSubscription, LogWish};
+use crate::log_watch::{LogRequest, LogSubscription};
 use crate::run::SessionAction;
+use crate::spawn::{Idempotency, SpawnSpec};
 use crate::store::records::MainAgent;
 
 /// A gateway was created or changed, and how.
@@ -123,7 +125,7 @@ pub struct WatchGatewayLogs {
     /// Which.
     pub gateway: GatewayId,
     /// What the follower wants to see.
-    pub wish: LogWish,
+    pub request: LogRequest,
     /// Deadline of the first entries.
     pub timeout: Duration,
 }
@@ -146,7 +148,16 @@ pub struct Drain;
 /// id in their details.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<SpawnAnswer, Failure>")]
-pub struct SpawnWork(pub SpawnRequest);
+pub struct SpawnWork {
+    /// What to run, where, and until when the acceptance is awaited.
+    pub request: SpawnRequest,
+    /// What is recorded of it; gateway and route are filled in by the fleet.
+    pub spec: SpawnSpec,
+    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
+    pub text: Secret,
+    /// The client's idempotency key.
+    pub idempotency: Option<Idempotency>,
+}
 
 /// From HTTP: pause, resume or kill what runs in a session of one gateway. Replies with the gateway's words.
 #[derive(Message, Debug, Clone)]

@@ -94,11 +94,7 @@ impl Handler<UpdateGateway> for RegistryActor {
         let store = self.store.clone();
         self.commit(async move { store.update_gateway(id, change).await }, move |registry, updated, ctx| {
             let Committed { record, demoted, .. } = updated.ok_or_else(|| Failure::gateway_not_found(id))?;
-            registry.feed(ctx, |fleet, time| {
-                for record in demoted.into_iter().chain([record]) {
-                    fleet.on_updated(time, record);
-                }
-            });
+            registry.feed(ctx, |fleet, time| fleet.on_all_updated(time, demoted.into_iter().chain([record])));
             registry.committed(id, 0)
         })
     }

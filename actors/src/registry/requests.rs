@@ -17,12 +17,12 @@ use super::roster::GatewayView;
 use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::{GatewayCommand, Reply};
+use crate::gateway::{GatewayCommand, Reply};
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::LogSubscription;
-use crate::machines::spawn_state::SpawnState;
 use crate::run::{ControlSession, NoAnswer, SessionAction};
+use crate::spawn::SpawnState;
 
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
@@ -105,11 +105,11 @@ impl Handler<WatchGatewayLogs> for RegistryActor {
     type Result = ResponseFuture<Result<LogSubscription, Failure>>;
 
     fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
-        let WatchGatewayLogs { gateway, wish, timeout } = message;
+        let WatchGatewayLogs { gateway, request, timeout } = message;
         let words = ("give out its log", "Try again; if it stays so, look at the gateway's load.");
         match self.fleet.visible(gateway) {
             Ok(_) if self.fleet.is_stopping() => refused(Failure::unavailable("daemon")),
-            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::WatchLogs(wish, reply)),
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::WatchLogs(request, reply)),
             Err(failure) => refused(failure),
         }
     }
@@ -162,12 +162,13 @@ fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
 impl Handler<SpawnWork> for RegistryActor {
     type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
 
-    fn handle(&mut self, SpawnWork(request): SpawnWork, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
+        let SpawnWork { request, spec, text, idempotency } = message;
         let (answer, answered) = oneshot::channel();
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.spawners.insert(ticket, answer);
-        self.feed(ctx, |fleet, time| fleet.spawn(time, ticket, request));
+        self.feed(ctx, |fleet, time| fleet.spawn(time, ticket, request, spec, text, idempotency));
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
-use crate::gateway_notice::AuthResult;
 use crate::gateway_record::DeviceToken;
 use crate::ids::GatewayId;
 use crate::machines::auth_budget::AuthBudget;
+use crate::machines::connection::AuthResult;
 
 #[derive(Default)]
 struct AtAddress {

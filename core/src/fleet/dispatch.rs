@@ -12,17 +12,16 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
-use super::{Effect, Fleet, Member, Moment, Notice};
+use super::{Effect, Fleet, Member, Notice, Time};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_notice::GatewayOrder;
 use crate::ids::GatewayId;
-use crate::machines::routing::{self, NoRoute, RouteReason, RouteWish, TAKES_NO_WORK};
-use crate::machines::spawn_state::SpawnState;
+use crate::machines::connection::GatewayOrder;
+use crate::machines::routing::{self, NoRoute, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::run::{
     Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, StartRun, Work,
 };
-use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnSpec, SpawnStep};
+use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnSpec, SpawnState, SpawnStep};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -43,15 +42,9 @@ pub struct Ticket(pub u64);
 #[derive(Debug, Clone)]
 pub struct SpawnRequest {
     /// Where it should go.
-    pub wish: RouteWish,
+    pub route: RouteRequest,
     /// What to run.
     pub work: Work,
-    /// What is recorded of it; gateway and route are filled in here.
-    pub spec: SpawnSpec,
-    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
-    pub text: Secret,
-    /// The client's idempotency key.
-    pub idempotency: Option<Idempotency>,
     /// Deadline of the acceptance.
     pub timeout: Duration,
 }
@@ -68,21 +61,13 @@ pub struct SpawnAnswer {
 }
 
 /// A request whose record is being written, and where it is to go.
-#[derive(Debug)]
-pub(super) struct Recording {
-    wish: RouteWish,
-    work: Work,
-    timeout: Duration,
-    chosen: Result<GatewayId, NoRoute>,
-}
+pub(super) type Recording = (SpawnRequest, Result<GatewayId, NoRoute>);
 
 /// A recorded spawn on its way to acceptance.
 #[derive(Debug)]
 pub(super) struct Attempt {
     record: SpawnRecord,
-    wish: RouteWish,
-    work: Work,
-    timeout: Duration,
+    request: SpawnRequest,
     gateway: GatewayId,
     number: usize,
 }
@@ -96,13 +81,21 @@ pub(super) enum OnceWritten {
 }
 
 impl Fleet {
-    /// A client wants work done. Answered by [`Effect::AnswerSpawn`].
-    pub fn spawn(&mut self, time: Moment, ticket: Ticket, request: SpawnRequest) {
-        let SpawnRequest { wish, work, mut spec, text, idempotency, timeout } = request;
+    /// A client wants work done. Answered by [`Effect::AnswerSpawn`]. What is recorded of it is `spec`, in which gateway and route are
+    /// filled in here, and sealed, as values of its environment are secrets, the request's whole `text`.
+    pub fn spawn(
+        &mut self,
+        time: Time,
+        ticket: Ticket,
+        request: SpawnRequest,
+        mut spec: SpawnSpec,
+        text: Secret,
+        idempotency: Option<Idempotency>,
+    ) {
         if self.stopping {
             return self.answer_spawn(ticket, Err(Failure::unavailable("daemon")));
         }
-        let chosen = match self.route(&wish) {
+        let chosen = match self.route(&request.route) {
             Ok((gateway, reason)) => {
                 spec.gateway_id = Some(gateway);
                 spec.gateway_name = Some(self.name_of(gateway));
@@ -114,13 +107,13 @@ impl Fleet {
             }
             Err(reason) => Err(reason),
         };
-        self.recording.insert(ticket, Recording { wish, work, timeout, chosen });
+        self.recording.insert(ticket, (request, chosen));
         self.effects.push(Effect::RecordSpawn(ticket, Box::new(spec), text, idempotency));
     }
 
     /// The record of a spawn is stored, or not.
-    pub fn on_spawn_recorded(&mut self, time: Moment, ticket: Ticket, recorded: Result<Recorded, Failure>) {
-        let Some(Recording { wish, work, timeout, chosen }) = self.recording.remove(&ticket) else { return };
+    pub fn on_spawn_recorded(&mut self, time: Time, ticket: Ticket, recorded: Result<Recorded, Failure>) {
+        let Some((request, chosen)) = self.recording.remove(&ticket) else { return };
         let answer = match recorded {
             Err(failure) => Err(failure),
             Ok(Recorded::Mismatch) => {
@@ -131,7 +124,7 @@ impl Fleet {
             Ok(Recorded::New(record)) => match chosen {
                 Ok(gateway) => {
                     self.spawns.open(&record.spawn_id, gateway);
-                    return self.send(time, ticket, Attempt { record, wish, work, timeout, gateway, number: 1 });
+                    return self.send(time, ticket, Attempt { record, request, gateway, number: 1 });
                 }
                 Err(reason) => {
                     // Only with an idempotency key: its answer is on record, so the same request gets the same one.
@@ -146,19 +139,19 @@ impl Fleet {
     }
 
     /// Gives one attempt to its gateway, which may have been lost meanwhile.
-    fn send(&mut self, time: Moment, ticket: Ticket, attempt: Attempt) {
-        let gateway = attempt.gateway;
+    fn send(&mut self, time: Time, ticket: Ticket, attempt: Attempt) {
+        let Attempt { gateway, request: SpawnRequest { ref work, timeout, .. }, .. } = attempt;
         if !self.members.get(&gateway).is_some_and(Member::is_usable) {
-            let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), attempt.timeout);
+            let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), timeout);
             return self.not_accepted(time, ticket, attempt, not_accepted);
         }
-        let (spawn_id, work, timeout) = (attempt.record.spawn_id.clone(), attempt.work.clone(), attempt.timeout);
+        let start = StartRun { spawn_id: attempt.record.spawn_id.clone(), work: work.clone(), timeout };
         self.attempts.insert(ticket, attempt);
-        self.effects.push(Effect::StartRun(ticket, gateway, StartRun { spawn_id, work, timeout }));
+        self.effects.push(Effect::StartRun(ticket, gateway, start));
     }
 
     /// What came of [`Effect::StartRun`].
-    pub fn on_run_answered(&mut self, time: Moment, ticket: Ticket, answer: Result<Accepted, NotAccepted>) {
+    pub fn on_run_answered(&mut self, time: Time, ticket: Ticket, answer: Result<Accepted, NotAccepted>) {
         let Some(attempt) = self.attempts.remove(&ticket) else { return };
         match answer {
             Ok(accepted) => self.accepted(time, ticket, attempt, accepted),
@@ -166,7 +159,7 @@ impl Fleet {
         }
     }
 
-    fn accepted(&mut self, time: Moment, ticket: Ticket, attempt: Attempt, accepted: Accepted) {
+    fn accepted(&mut self, time: Time, ticket: Ticket, attempt: Attempt, accepted: Accepted) {
         let Attempt { mut record, gateway, .. } = attempt;
         let spawn_id = record.spawn_id.clone();
         self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, accepted.method)));
@@ -189,15 +182,15 @@ impl Fleet {
     }
 
     /// Goes on to another gateway where that is certainly harmless; else it is answered.
-    fn not_accepted(&mut self, time: Moment, ticket: Ticket, mut attempt: Attempt, why: NotAccepted) {
+    fn not_accepted(&mut self, time: Time, ticket: Ticket, mut attempt: Attempt, why: NotAccepted) {
         let NotAccepted { failure, certainty } = why;
         let spawn_id = attempt.record.spawn_id.clone();
         let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
-        let may_move = certainty == Certainty::NotTaken && unreachable && attempt.wish.requested.is_none();
+        let may_move = certainty == Certainty::NotTaken && unreachable && attempt.request.route.requested.is_none();
         // Its gateway may have been deleted meanwhile: then the record says that it is lost.
         if may_move && attempt.number < MAX_ATTEMPTS && self.spawns.is_open(&spawn_id) {
-            attempt.wish.excluded.push(attempt.gateway);
-            if let Ok((to, reason)) = self.route(&attempt.wish) {
+            attempt.request.route.excluded.push(attempt.gateway);
+            if let Ok((to, reason)) = self.route(&attempt.request.route) {
                 let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
                 self.effects.push(Effect::Notify(Notice::SpawnRerouted(spawn_id.clone(), from, to, why.clone())));
                 self.spawns.reroute(&spawn_id, to, &self.name_of(to), why);
@@ -224,12 +217,12 @@ impl Fleet {
     }
 
     /// Answers that it wasn't accepted, or that nobody knows, once the record says so too.
-    fn answer_failure(&mut self, time: Moment, ticket: Ticket, failure: Failure, spawn_id: &str) {
+    fn answer_failure(&mut self, time: Time, ticket: Ticket, failure: Failure, spawn_id: &str) {
         let answer = Err(with_spawn_id(failure, spawn_id));
         self.once_written(time, ticket, spawn_id, OnceWritten::Answer(Box::new(answer)));
     }
 
-    fn once_written(&mut self, time: Moment, ticket: Ticket, spawn_id: &str, then: OnceWritten) {
+    fn once_written(&mut self, time: Time, ticket: Ticket, spawn_id: &str, then: OnceWritten) {
         if self.spawns.has_unwritten(spawn_id) {
             self.awaiting_write.insert(spawn_id.to_owned(), (ticket, then));
             self.coalescer.hurry(time.now);
@@ -238,7 +231,7 @@ impl Fleet {
         }
     }
 
-    fn go_on(&mut self, time: Moment, ticket: Ticket, then: OnceWritten, not_stored: Option<Failure>) {
+    fn go_on(&mut self, time: Time, ticket: Ticket, then: OnceWritten, not_stored: Option<Failure>) {
         match (then, not_stored) {
             (OnceWritten::Answer(answer), _) => self.answer_spawn(ticket, *answer),
             (OnceWritten::Send(attempt), None) => self.send(time, ticket, *attempt),
@@ -281,18 +274,18 @@ impl Fleet {
         Err(with_spawn_id(failure, &record.spawn_id))
     }
 
-    pub(super) fn route(&self, wish: &RouteWish) -> Result<(GatewayId, RouteReason), NoRoute> {
+    pub(super) fn route(&self, request: &RouteRequest) -> Result<(GatewayId, RouteReason), NoRoute> {
         let routing = &self.settings.routing;
         let candidates: Vec<_> = self
             .members
             .iter()
             .map(|(id, member)| member.route_candidate(self.spawns.in_flight(*id), routing.max_in_flight))
             .collect();
-        routing::choose(wish, routing.policy, self.acting(), &candidates)
+        routing::choose(request, routing.policy, self.acting(), &candidates)
     }
 
     /// Why nobody takes a piece of work, for a person.
-    fn no_route(&self, time: Moment, reason: &NoRoute) -> Failure {
+    fn no_route(&self, time: Time, reason: &NoRoute) -> Failure {
         let bound = self.settings.routing.max_in_flight;
         let (code, message, help) = match reason {
             NoRoute::UnknownGateway(id) => return Failure::gateway_not_found(id),
@@ -342,7 +335,7 @@ impl Fleet {
     }
 
     /// After each input: what is to be written is written, now or soon, and doubtful spawns are looked at.
-    pub(super) fn settle_spawns(&mut self, time: Moment) {
+    pub(super) fn settle_spawns(&mut self, time: Time) {
         if let Some(max) = self.coalescer.begin(time.now, self.spawns.has_line()) {
             let batch = SpawnBatch::of(self.spawns.take_batch(max));
             self.effects.push(Effect::WriteSpawns(batch));
@@ -365,12 +358,7 @@ impl Fleet {
     }
 
     /// What came of [`Effect::WriteSpawns`]: the records as they are stored now.
-    pub fn on_spawns_written(
-        &mut self,
-        time: Moment,
-        spawn_ids: &[String],
-        written: Result<Vec<SpawnRecord>, Failure>,
-    ) {
+    pub fn on_spawns_written(&mut self, time: Time, spawn_ids: &[String], written: Result<Vec<SpawnRecord>, Failure>) {
         let done = written.is_ok();
         let mut waited = Vec::new();
         for spawn_id in spawn_ids {
@@ -399,7 +387,7 @@ impl Fleet {
     }
 
     /// Asks about doubtful spawns.
-    pub(super) fn look_at_spawns(&mut self, time: Moment) {
+    pub(super) fn look_at_spawns(&mut self, time: Time) {
         let members = &self.members;
         let usable_since = |id: GatewayId| members.get(&id).and_then(Member::usable_since);
         let due = self.spawns.due(time.now, MAX_QUESTIONS, usable_since);
@@ -411,7 +399,7 @@ impl Fleet {
         self.publish_checks(time);
     }
 
-    fn publish_checks(&mut self, time: Moment) {
+    fn publish_checks(&mut self, time: Time) {
         let mut checks = BTreeMap::new();
         for (spawn_id, spawn) in self.spawns.all_open() {
             let member = self.members.get(&spawn.gateway);
@@ -439,7 +427,7 @@ impl Fleet {
     /// What came of [`Effect::LookUpRun`]; none where the gateway couldn't be asked.
     pub fn on_run_found(
         &mut self,
-        time: Moment,
+        time: Time,
         spawn_id: &str,
         gateway: GatewayId,
         run_id: &str,

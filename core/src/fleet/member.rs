@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::address::GatewayAddress;
 
-use super::Moment;
+use super::Time;
 use crate::error::Failure;
 use crate::gateway_record::{GatewayRecord, HeldDown, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status, unavailable};
+use crate::machines::connection::REDIAL_PATIENCE;
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
@@ -41,8 +42,12 @@ pub struct Member {
     /// The latest hold-down.
     held: Option<HeldDown>,
     pub(super) ready_since: Option<Instant>,
-    /// Until when an operator's reconnect excuses that it isn't usable; over with the first outcome.
+    /// Until when an operator's reconnect or change, or our own silence, excuses that it isn't usable; over with the first outcome.
     pub(super) reconnect_until: Option<Instant>,
+    /// An operator changed how it is dialled, and the outcome isn't known.
+    pub(super) changed: bool,
+    /// Orders that its actor was given; what it says without having heard them all is outdated.
+    pub(super) orders: u64,
     /// Whether it counts as usable where failures are counted: it isn't one that an operator has it dialled anew.
     pub(super) counts_as_usable: bool,
     /// Whether it failed and nothing has told yet whether its host answers.
@@ -65,7 +70,7 @@ pub struct HaltedProcess {
 }
 
 impl Member {
-    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, time: Moment) -> Self {
+    pub(super) fn new(record: GatewayRecord, restarts: &RestartSettings, time: Time) -> Self {
         let mut report = GatewayReport::unknown(time.wall_ms);
         report.last_seen_ms = record.observed.last_seen.map(|seconds| seconds.saturating_mul(1_000));
         report.dialect = record.dialect;
@@ -86,6 +91,8 @@ impl Member {
             flaps: resumed.unwrap_or_default(),
             ready_since: None,
             reconnect_until: None,
+            changed: false,
+            orders: 0,
             counts_as_usable: false,
             unexplained: false,
             was_usable: false,
@@ -100,7 +107,7 @@ impl Member {
     }
 
     /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
-    pub fn held_until_ms(&self, time: Moment) -> Option<i64> {
+    pub fn held_until_ms(&self, time: Time) -> Option<i64> {
         self.held_until(time.now).map(|until| time.wall_ms_at(until))
     }
 
@@ -110,7 +117,7 @@ impl Member {
     }
 
     /// It became usable or ceased to be. The end of the hold-down that this begins, if it does.
-    pub(super) fn on_turn(&mut self, time: Moment) -> Option<Instant> {
+    pub(super) fn on_turn(&mut self, time: Time) -> Option<Instant> {
         let until = self.flaps.on_transition(time.now).then(|| self.flaps.held_until(time.now)).flatten()?;
         self.held = Some(HeldDown { until_ms: time.wall_ms_at(until), length: self.flaps.hold(time.now) });
         Some(until)
@@ -130,14 +137,17 @@ impl Member {
     }
 
     /// Takes over a report; the former one.
-    pub(super) fn take_report(&mut self, time: Moment, report: GatewayReport) -> GatewayReport {
+    pub(super) fn take_report(&mut self, time: Time, report: GatewayReport) -> GatewayReport {
         if (report.phase == Phase::Ready) != (self.report.phase == Phase::Ready) {
             self.ready_since = (report.phase == Phase::Ready).then_some(time.now);
         }
         if matches!(report.phase, Phase::Backoff | Phase::Blocked | Phase::Starting | Phase::Restarting)
             || (report.is_usable() && !self.report.is_usable())
         {
-            self.reconnect_until = None;
+            (self.reconnect_until, self.changed) = (None, false);
+        } else if self.heard.is_usable() && report.status == self.heard.status && report.phase.is_attempt() {
+            // Its connection broke over our own silence.
+            self.reconnect_until = Some(time.now + REDIAL_PATIENCE);
         }
         self.unsaved = true;
         let is_outcome = report.status != Status::Unknown
@@ -150,7 +160,7 @@ impl Member {
     }
 
     /// Whether its process on this machine runs; the former report.
-    pub(super) fn take_process(&mut self, time: Moment, halted: Option<HaltedProcess>) -> GatewayReport {
+    pub(super) fn take_process(&mut self, time: Time, halted: Option<HaltedProcess>) -> GatewayReport {
         let was_halted = std::mem::replace(&mut self.halted, halted).is_some();
         let before = self.hear(time, self.heard.clone());
         if was_halted && self.report.status != before.status {
@@ -161,7 +171,7 @@ impl Member {
 
     /// What is shown of a gateway whose process doesn't run is the reason behind the refused connection. One that is connected all
     /// the same is served by something else; then the connection counts. The former report.
-    fn hear(&mut self, time: Moment, heard: GatewayReport) -> GatewayReport {
+    fn hear(&mut self, time: Time, heard: GatewayReport) -> GatewayReport {
         let mut report = heard.clone();
         if let Some(HaltedProcess { gave_up, reason }) = self.halted.as_ref().filter(|_| heard.phase != Phase::Ready) {
             let name = &self.record.name;
@@ -188,7 +198,7 @@ impl Member {
     }
 
     /// Its actor died: what is known now, and whether it is started again.
-    pub(super) fn on_death(&mut self, time: Moment, restarts: &RestartSettings) -> (GatewayReport, RestartDecision) {
+    pub(super) fn on_death(&mut self, time: Time, restarts: &RestartSettings) -> (GatewayReport, RestartDecision) {
         self.is_running = false;
         self.ready_since = None;
         self.reconnect_until = None;
@@ -220,7 +230,7 @@ impl Member {
     }
 
     /// An operator wants it started again: the past is forgotten.
-    pub(super) fn forgive(&mut self, time: Moment) {
+    pub(super) fn forgive(&mut self, time: Time) {
         self.intensity.forgive();
         let last_seen_ms = self.report.last_seen_ms;
         self.hear(time, GatewayReport { last_seen_ms, ..GatewayReport::unknown(time.wall_ms) });

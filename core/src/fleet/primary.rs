@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effect, Fleet, Moment, Notice};
+use super::{Effect, Fleet, Notice, Time};
 use crate::ids::GatewayId;
 use crate::machines::election::Candidate;
 use crate::machines::self_doubt::DoubtChange;
@@ -32,13 +32,13 @@ impl Fleet {
     }
 
     /// Wall ms at which the reason why a gateway acts ends by itself, where it does.
-    pub fn acting_until_ms(&self, time: Moment) -> Option<i64> {
+    pub fn acting_until_ms(&self, time: Time) -> Option<i64> {
         self.election.reason_ends().map(|until| time.wall_ms_at(until))
     }
 
     /// Something changed at `about` that may matter for the election. Decides at once where the acting or the configured
     /// primary is concerned or nobody acts, so that failover doesn't wait; otherwise soon.
-    pub(super) fn consider_election(&mut self, time: Moment, about: Option<GatewayId>) {
+    pub(super) fn consider_election(&mut self, time: Time, about: Option<GatewayId>) {
         let acting = self.acting();
         let concerns_primary = about.is_some_and(|id| {
             let was_configured = self.failover.is_some_and(|failover| failover.configured == id);
@@ -51,7 +51,7 @@ impl Fleet {
         }
     }
 
-    fn decide(&mut self, time: Moment) {
+    fn decide(&mut self, time: Time) {
         self.decide_at = None;
         let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
         let of = |fleet: &Self| (fleet.election.reason(), fleet.election.reason_ends(), fleet.failover);
@@ -69,7 +69,7 @@ impl Fleet {
         }
     }
 
-    pub(super) fn on_doubt_change(&mut self, time: Moment, change: Option<DoubtChange>) {
+    pub(super) fn on_doubt_change(&mut self, time: Time, change: Option<DoubtChange>) {
         let Some(change) = change else { return };
         let ended = change == DoubtChange::Ended;
         self.effects.push(Effect::Notify(Notice::Doubt(change)));
@@ -87,7 +87,7 @@ impl Fleet {
     }
 
     /// A deadline may have passed.
-    pub fn on_deadline(&mut self, time: Moment) {
+    pub fn on_deadline(&mut self, time: Time) {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= time.now);
         let mut decides = is_due(self.election.next_deadline()) || is_due(self.decide_at);
         while self.held_down.first().is_some_and(|(until, _)| *until <= time.now) {

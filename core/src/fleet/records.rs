@@ -1,18 +1,18 @@
 //! Records that the store has committed, and gateways that are dialled before anybody sees them.
 
 use super::member::canonical_address;
-use super::{Effect, Fleet, Member, Moment, RECONNECT_PATIENCE, Trial};
+use super::{Effect, Fleet, Member, Time, Trial};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_notice::GatewayOrder;
 use crate::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec, SharedRecord};
-use crate::gateway_report::GatewayReport;
+use crate::gateway_report::{GatewayReport, Phase};
 use crate::ids::GatewayId;
+use crate::machines::connection::{GatewayOrder, REDIAL_PATIENCE};
 
 impl Fleet {
     /// A gateway was created.
-    pub fn on_created(&mut self, time: Moment, record: GatewayRecord, demoted: Option<GatewayRecord>) {
+    pub fn on_created(&mut self, time: Time, record: GatewayRecord, demoted: Option<GatewayRecord>) {
         if let Some(demoted) = demoted {
-            self.on_updated(time, demoted);
+            self.take_record(time, demoted);
         }
         let id = record.id;
         self.insert(record, time);
@@ -22,16 +22,26 @@ impl Fleet {
     }
 
     /// A record changed. One that is older than the one known is ignored: two commits may be answered in either order.
-    pub fn on_updated(&mut self, time: Moment, record: GatewayRecord) {
+    pub fn on_updated(&mut self, time: Time, record: GatewayRecord) {
+        self.on_all_updated(time, [record]);
+    }
+
+    /// Records changed together: nothing is decided by one without the other.
+    pub fn on_all_updated(&mut self, time: Time, records: impl IntoIterator<Item = GatewayRecord>) {
+        let changed: Vec<_> = records.into_iter().filter_map(|record| self.take_record(time, record)).collect();
+        changed.into_iter().for_each(|id| self.consider_election(time, Some(id)));
+    }
+
+    /// The gateway, if its record is news.
+    fn take_record(&mut self, time: Time, record: GatewayRecord) -> Option<GatewayId> {
         let id = record.id;
-        let Some(member) = self.members.get_mut(&id) else { return };
-        if record.revision <= member.record.revision {
-            return;
-        }
+        let member = self.members.get_mut(&id).filter(|member| record.revision > member.record.revision)?;
         let address = canonical_address(&record);
+        let is_redialled = member.is_running && !record.dials_like(&member.record);
         member.record = SharedRecord::new(record);
         let before = member.take_process(time, member.record.process.as_ref().and(member.halted.clone()));
         if member.is_running {
+            member.orders += 1;
             self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
         }
         if address != member.address {
@@ -40,12 +50,35 @@ impl Fleet {
             self.leave_address(former, id);
         }
         self.announce_report(id, &before);
+        if is_redialled {
+            self.begin_anew(time, id, true);
+        }
         self.publish(id);
-        self.consider_election(time, Some(id));
+        Some(id)
+    }
+
+    /// An operator has a gateway dialled anew: what was known of it, and what its connection says before it has heard of that, holds
+    /// no more. Where the reason is a `change` of its record, the outcome speaks of that and not of a gateway that comes and goes.
+    fn begin_anew(&mut self, time: Time, id: GatewayId, change: bool) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.reconnect_until = member.report.is_usable().then(|| time.now + REDIAL_PATIENCE);
+        member.changed |= change;
+        if change || member.heard.phase == Phase::Ready {
+            let GatewayReport { version, protocol, dialect, last_seen_ms, last_failure_ms, .. } = member.heard.clone();
+            let known = GatewayReport {
+                version,
+                protocol,
+                dialect,
+                last_seen_ms,
+                last_failure_ms,
+                ..GatewayReport::unknown(time.wall_ms)
+            };
+            self.on_report(time, id, known);
+        }
     }
 
     /// A gateway was deleted.
-    pub fn on_deleted(&mut self, time: Moment, id: GatewayId) {
+    pub fn on_deleted(&mut self, time: Time, id: GatewayId) {
         let Some(member) = self.members.remove(&id) else { return };
         let usable = member.counts_as_usable;
         if let Some(until) = member.held_until(time.now) {
@@ -77,11 +110,12 @@ impl Fleet {
     ///
     /// # Errors
     /// `gateway_not_found`.
-    pub fn reconnect(&mut self, time: Moment, id: GatewayId) -> Result<(), Failure> {
+    pub fn reconnect(&mut self, time: Time, id: GatewayId) -> Result<(), Failure> {
         let member = self.members.get_mut(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
         if member.is_running {
-            member.reconnect_until = member.report.is_usable().then(|| time.now + RECONNECT_PATIENCE);
+            member.orders += 1;
             self.effects.push(Effect::Tell(id, GatewayOrder::Reconnect));
+            self.begin_anew(time, id, false);
         } else {
             member.forgive(time);
             self.start_actor(id);
@@ -116,7 +150,7 @@ impl Fleet {
     ///
     /// # Errors
     /// `unavailable`.
-    pub fn try_unstored(&mut self, time: Moment, new: GatewaySpec) -> Result<GatewayId, Failure> {
+    pub fn try_unstored(&mut self, time: Time, new: GatewaySpec) -> Result<GatewayId, Failure> {
         self.may_change()?;
         self.last_trial = self.last_trial.saturating_sub(1);
         let id = GatewayId(self.last_trial);
@@ -125,7 +159,7 @@ impl Fleet {
     }
 
     /// Dials a reserved gateway, which nobody sees.
-    pub fn begin_trial(&mut self, time: Moment, record: GatewayRecord) {
+    pub fn begin_trial(&mut self, time: Time, record: GatewayRecord) {
         let id = record.id;
         let member = Member::new(record, &self.settings.restarts, time);
         self.addresses.join(&member.address, id);
@@ -134,7 +168,7 @@ impl Fleet {
     }
 
     /// A reserved gateway was confirmed: it becomes one like any other, connection and all.
-    pub fn promote(&mut self, time: Moment, record: GatewayRecord) {
+    pub fn promote(&mut self, time: Time, record: GatewayRecord) {
         let id = record.id;
         let Some(Trial { mut member, sessions }) = self.trials.remove(&id) else { return };
         member.record = SharedRecord::new(record);
@@ -146,6 +180,7 @@ impl Fleet {
         self.reserved.remove(&member.address);
         let (dialect, is_running) = (member.report.dialect, member.is_running);
         if is_running {
+            member.orders += 1;
             self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
         } else {
             member.forgive(time);

@@ -1,15 +1,15 @@
 //! What gateways' actors and processes say, and the deaths of actors.
 
-use super::{Effect, Fleet, HaltedProcess, Member, Moment, Notice};
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
+use super::{Effect, Fleet, HaltedProcess, Member, Notice, Time};
 use crate::gateway_record::GatewayChange;
 use crate::gateway_report::{GatewayReport, Phase, Trace};
 use crate::ids::GatewayId;
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
 use crate::machines::restart_intensity::RestartDecision;
 
 impl Fleet {
     /// A notice of a gateway's actor. Of a deleted or replaced one only the budget of its address still matters.
-    pub fn on_notice(&mut self, time: Moment, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
+    pub fn on_notice(&mut self, time: Time, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
         if let GatewayNotice::AuthSettled { address, result } = notice {
             return self.on_auth_settled(time, id, incarnation, &address, result);
         }
@@ -17,6 +17,8 @@ impl Fleet {
             return;
         }
         match notice {
+            // What it says next tells what came of the order.
+            GatewayNotice::Report(report) if self.dialled(id).is_some_and(|member| report.orders < member.orders) => {}
             GatewayNotice::Report(report) => self.on_report(time, id, *report),
             GatewayNotice::PermitWanted { address } => {
                 let permit = match self.addresses.reserve(&address, time.now) {
@@ -51,7 +53,7 @@ impl Fleet {
     }
 
     /// A permitted attempt to log in has ended. What an actor died over was settled at its death.
-    fn on_auth_settled(&mut self, time: Moment, id: GatewayId, incarnation: u64, address: &str, result: AuthResult) {
+    fn on_auth_settled(&mut self, time: Time, id: GatewayId, incarnation: u64, address: &str, result: AuthResult) {
         if let Some(member) = self.dialled_mut(id) {
             if member.incarnation != incarnation {
                 return;
@@ -62,7 +64,7 @@ impl Fleet {
         self.addresses.settle(address, time.now, result);
     }
 
-    fn on_report(&mut self, time: Moment, id: GatewayId, report: GatewayReport) {
+    pub(super) fn on_report(&mut self, time: Time, id: GatewayId, report: GatewayReport) {
         let now = time.now;
         if let Some(trial) = self.trials.get_mut(&id) {
             trial.member.take_report(time, report.clone());
@@ -72,6 +74,7 @@ impl Fleet {
         let Some(member) = self.members.get_mut(&id) else { return };
         let outcome_was_known = member.outcome_known;
         let reconnect_was = member.reconnect_until;
+        let changed = member.changed;
         let before = member.take_report(time, report);
         let reconnected = reconnect_was != member.reconnect_until;
         let report = &member.report;
@@ -86,7 +89,10 @@ impl Fleet {
             None
         } else {
             let first = !std::mem::replace(&mut member.was_usable, true);
-            if !first && let Some(until) = member.on_turn(time) {
+            if !first
+                && !changed
+                && let Some(until) = member.on_turn(time)
+            {
                 self.held_down.insert((until, id));
                 let held = until.saturating_duration_since(now);
                 self.effects.push(Effect::Notify(Notice::HeldDown(member.record.clone(), held)));
@@ -147,7 +153,7 @@ impl Fleet {
     }
 
     /// A gateway's process on this machine doesn't run and isn't going to, or does. What else is told of it is published, too.
-    pub fn on_process(&mut self, time: Moment, id: GatewayId, halted: Option<HaltedProcess>) {
+    pub fn on_process(&mut self, time: Time, id: GatewayId, halted: Option<HaltedProcess>) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let before = member.take_process(time, halted);
         self.announce_report(id, &before);
@@ -156,7 +162,7 @@ impl Fleet {
 
     /// A gateway's actor is gone though nobody stopped it. It is started again from its record; one that dies too often is
     /// parked, and says so.
-    pub fn on_actor_died(&mut self, time: Moment, id: GatewayId) {
+    pub fn on_actor_died(&mut self, time: Time, id: GatewayId) {
         for address in self.dialled_mut(id).map(|member| std::mem::take(&mut member.permits)).unwrap_or_default() {
             self.addresses.settle(&address, time.now, AuthResult::Unknown);
         }

@@ -4,24 +4,23 @@ use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::flap;
-use crate::machines::routing::{NoRoute, RouteReason, RouteWish};
-use crate::machines::spawn_state::SpawnState;
+use crate::machines::routing::{NoRoute, RouteReason, RouteRequest};
 use crate::run::{LookedUp, NoAnswer, RunFinding, RunStage, Work};
-use crate::spawn::Recorded;
+use crate::spawn::{Recorded, SpawnState};
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
 const THIRD: GatewayId = GatewayId(3);
 
-fn begin() -> Moment {
-    Moment { now: crate::any_instant(), wall_ms: 1_795_253_714_000 }
+fn begin() -> Time {
+    Time { now: crate::any_instant(), wall_ms: 1_795_253_714_000 }
 }
 
-impl Moment {
+impl Time {
     fn after(self, wait: Duration) -> Self {
         Self { now: self.now + wait, wall_ms: self.wall_ms + i64::try_from(wait.as_millis()).unwrap() }
     }
@@ -53,21 +52,21 @@ fn offline() -> GatewayReport {
     GatewayReport { status: Status::Offline, phase: Phase::Backoff, breaker, ..GatewayReport::unknown(2) }
 }
 
-fn task() -> SpawnRequest {
+fn spec() -> SpawnSpec {
+    SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() }
+}
+
+/// Somebody wants a task done.
+fn spawn(fleet: &mut Fleet, time: Time, route: RouteRequest) {
     let task = "say hello".to_owned();
-    SpawnRequest {
-        wish: RouteWish::default(),
-        work: Work::Task { task, agent: None, session_key: None, model: None, label: None, timeout_seconds: None },
-        spec: SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() },
-        text: Secret::new("{}"),
-        idempotency: None,
-        timeout: Duration::from_secs(2),
-    }
+    let work = Work::Task { task, agent: None, session_key: None, model: None, label: None, timeout_seconds: None };
+    let request = SpawnRequest { route, work, timeout: Duration::from_secs(2) };
+    fleet.spawn(time, Ticket(1), request, spec(), Secret::new("{}"), None);
 }
 
 /// Without a gateway.
 pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
-    recorded(spawn_id, task().spec)
+    recorded(spawn_id, spec())
 }
 
 fn recorded(spawn_id: &str, spec: SpawnSpec) -> SpawnRecord {
@@ -88,7 +87,7 @@ fn recorded(spawn_id: &str, spec: SpawnSpec) -> SpawnRecord {
     }
 }
 
-fn fleet(time: Moment, ids: impl IntoIterator<Item = GatewayId>) -> Fleet {
+fn fleet(time: Time, ids: impl IntoIterator<Item = GatewayId>) -> Fleet {
     let stored = Stored { records: ids.into_iter().map(record).collect(), ..Stored::default() };
     let mut fleet = Fleet::new(settings(), stored, time);
     fleet.start();
@@ -97,14 +96,15 @@ fn fleet(time: Moment, ids: impl IntoIterator<Item = GatewayId>) -> Fleet {
 }
 
 /// The gateway's present actor says this; what follows from it.
-fn say(fleet: &mut Fleet, time: Moment, id: GatewayId, report: GatewayReport) -> Vec<Effect> {
+fn say(fleet: &mut Fleet, time: Time, id: GatewayId, report: GatewayReport) -> Vec<Effect> {
     let incarnation = fleet.dialled(id).unwrap().incarnation;
+    let report = GatewayReport { orders: fleet.dialled(id).unwrap().orders, ..report };
     fleet.on_notice(time, id, incarnation, GatewayNotice::Report(Box::new(report)));
     fleet.take_effects(time)
 }
 
 /// [`PROD`] and its stand-in, both online.
-fn two_online(time: Moment) -> Fleet {
+fn two_online(time: Time) -> Fleet {
     let mut fleet = fleet(time, [PROD, BACKUP]);
     say(&mut fleet, time, PROD, online());
     say(&mut fleet, time, BACKUP, online());
@@ -142,16 +142,77 @@ fn a_reconnect_by_an_operator_is_no_failover_no_flap_and_no_failure_unless_it_fa
 }
 
 #[test]
+fn a_connection_that_broke_over_our_own_silence_is_no_failover_and_no_flap_until_the_new_one_fails() {
+    let mut time = begin();
+    let mut fleet = two_online(time);
+    for _ in 0..6 {
+        time = time.after(Duration::from_secs(60));
+        let told = say(&mut fleet, time, PROD, GatewayReport { phase: Phase::Dialing, ..online() });
+        assert!(!told.iter().any(|effect| matches!(effect, Effect::Notify(_))), "{told:?}");
+        let told = say(&mut fleet, time, PROD, online());
+        assert!(!told.iter().any(|effect| matches!(effect, Effect::Notify(_))), "{told:?}");
+    }
+    say(&mut fleet, time, PROD, GatewayReport { phase: Phase::Dialing, ..online() });
+    assert_eq!(fleet.acting(), Some(PROD));
+    say(&mut fleet, time, PROD, offline());
+    assert_eq!(fleet.acting(), Some(BACKUP), "it failed after all");
+}
+
+#[test]
+fn an_operator_s_corrections_are_no_flapping_and_nothing_from_before_them_is_shown_after() {
+    let mut time = begin();
+    let mut fleet = two_online(time);
+    let blocked = || GatewayReport { phase: Phase::Blocked, status: Status::Degraded, ..GatewayReport::unknown(2) };
+    for revision in 2..20 {
+        time = time.after(Duration::from_secs(1));
+        let present = fleet.get(BACKUP).unwrap().record.as_ref().clone();
+        let token = Some(gatewarden_protocol::Secret::new(format!("token {revision}")));
+        fleet.on_updated(time, GatewayRecord { revision, ..present.with(|spec| spec.token = token) });
+        assert_eq!(fleet.get(BACKUP).unwrap().report.status, Status::Unknown, "what was known is about the old token");
+        let incarnation = fleet.dialled(BACKUP).unwrap().incarnation;
+        fleet.on_notice(time, BACKUP, incarnation, GatewayNotice::Report(Box::new(online())));
+        assert_eq!(fleet.get(BACKUP).unwrap().report.status, Status::Unknown, "said before the change was heard");
+        say(&mut fleet, time, BACKUP, if revision % 2 == 0 { blocked() } else { online() });
+    }
+    assert_eq!(fleet.get(BACKUP).unwrap().held_until_ms(time), None);
+}
+
+#[test]
+fn of_a_new_configured_primary_the_reason_is_that_it_was_made_that_whatever_its_priority() {
+    let time = begin();
+    let mut fleet = two_online(time);
+    let time = time.after(Duration::from_secs(600));
+    let spec = |id, is_primary| {
+        let present = fleet.get(id).unwrap().record.as_ref().clone();
+        let changed =
+            present.with(|spec| (spec.is_primary, spec.priority) = (is_primary, if is_primary { 20 } else { 0 }));
+        GatewayRecord { revision: 2, ..changed }
+    };
+    let both = [spec(PROD, false), spec(BACKUP, true)];
+    fleet.on_all_updated(time, both);
+    assert_eq!(fleet.acting(), Some(BACKUP));
+    let told = fleet.take_effects(time);
+    let reasons: Vec<_> = told
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Notify(Notice::PrimaryChanged(change)) => Some(change.reason),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, ["it was made the configured primary"]);
+}
+
+#[test]
 fn a_gateway_that_leaves_a_heartbeat_unanswered_acts_on_but_is_given_no_work_until_it_answers() {
     let time = begin();
     let mut fleet = two_online(time);
     say(&mut fleet, time, PROD, GatewayReport { status: Status::Timeout, ..online() });
     assert_eq!(fleet.acting(), Some(PROD), "one miss is no failover");
-    assert_eq!(fleet.route(&RouteWish::default()), Ok((BACKUP, RouteReason::LeastLoaded)));
-    let named = RouteWish { requested: Some(PROD), ..RouteWish::default() };
+    assert_eq!(fleet.route(&RouteRequest::default()), Ok((BACKUP, RouteReason::LeastLoaded)));
+    let named = RouteRequest { requested: Some(PROD), ..RouteRequest::default() };
     assert_eq!(fleet.route(&named), Err(NoRoute::NotUsable(PROD)));
     say(&mut fleet, time, PROD, online());
-    assert_eq!(fleet.route(&RouteWish::default()), Ok((PROD, RouteReason::Primary)));
+    assert_eq!(fleet.route(&RouteRequest::default()), Ok((PROD, RouteReason::Primary)));
 }
 
 #[test]
@@ -194,7 +255,7 @@ fn a_failover_is_of_one_configured_primary_and_begins_when_that_ceases_to_act() 
     say(&mut fleet, time, BACKUP, offline());
     assert_eq!((fleet.failover(), fleet.acting()), (began, Some(THIRD)), "another stands in: the same failover");
     time = time.after(Duration::from_secs(5));
-    let configure = |fleet: &mut Fleet, time: Moment, id: GatewayId, is_primary: bool| {
+    let configure = |fleet: &mut Fleet, time: Time, id: GatewayId, is_primary: bool| {
         let present = fleet.get(id).unwrap().record.as_ref().clone();
         let revision = present.revision + 1;
         fleet.on_updated(time, GatewayRecord { revision, ..present.with(|spec| spec.is_primary = is_primary) });
@@ -222,7 +283,7 @@ fn a_process_that_does_not_run_is_the_reason_for_everybody_unless_the_gateway_is
     say(&mut fleet, time, PROD, online());
     fleet.on_process(time, PROD, halted());
     fleet.take_effects(time);
-    assert_eq!(fleet.get(PROD).unwrap().report, online(), "something else serves it");
+    assert_eq!(fleet.get(PROD).unwrap().report.status, Status::Online, "something else serves it");
     let told = |effects: &[Effect]| {
         let said = |effect: &Effect| match effect {
             Effect::Notify(Notice::StatusChanged(_, from, report)) => {
@@ -338,7 +399,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     let time = begin();
     let mut before = fleet(time, [PROD]);
     say(&mut before, time, PROD, online());
-    before.spawn(time, Ticket(1), task());
+    spawn(&mut before, time, RouteRequest::default());
     let effects = before.take_effects(time);
     let Some(Effect::RecordSpawn(ticket, spec, ..)) = effects.into_iter().next() else { panic!("not recorded first") };
     let stored = recorded("s", *spec);
@@ -384,8 +445,8 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
 fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     let time = begin();
     let mut fleet = two_online(time);
-    fleet.spawn(time, Ticket(1), task());
-    let spec = SpawnSpec { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..task().spec };
+    spawn(&mut fleet, time, RouteRequest::default());
+    let spec = SpawnSpec { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..spec() };
     let stored = recorded("s", spec);
     fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
     fleet.take_effects(time);
@@ -432,7 +493,7 @@ fn where_none_is_usable_the_drained_ones_are_named() {
     let mut fleet = Fleet::new(settings(), Stored { records: vec![drained, away], ..Stored::default() }, time);
     fleet.start();
     say(&mut fleet, time, PROD, online());
-    fleet.spawn(time, Ticket(1), task());
+    spawn(&mut fleet, time, RouteRequest::default());
     let failure = answer_of(fleet.take_effects(time));
     assert_eq!(failure.message, "No gateway can take the work: \"gateway-1\" is drained, and no other is usable");
     assert!(failure.help.unwrap().contains("undrain"));
@@ -444,9 +505,7 @@ fn a_gateway_that_cannot_take_work_says_when_it_is_tried_again() {
     let mut fleet = fleet(time, [PROD]);
     let report = GatewayReport { phase: Phase::Backoff, status: Status::Offline, ..online() };
     say(&mut fleet, time, PROD, GatewayReport { next_attempt_ms: Some(time.wall_ms + 12_000), ..report });
-    let mut request = task();
-    request.wish.requested = Some(PROD);
-    fleet.spawn(time, Ticket(1), request);
+    spawn(&mut fleet, time, RouteRequest { requested: Some(PROD), ..RouteRequest::default() });
     let failure = answer_of(fleet.take_effects(time));
     assert_eq!(failure.help.as_deref(), Some("It is tried again in 12 s."));
     assert_eq!(failure.retry_after, Some(Duration::from_secs(12)));
@@ -476,10 +535,8 @@ fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
 #[test]
 fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
     let mut time = begin();
-    let stored = SpawnRecord {
-        state: SpawnState::Unknown,
-        ..recorded("s", SpawnSpec { gateway_id: Some(PROD), ..task().spec })
-    };
+    let stored =
+        SpawnRecord { state: SpawnState::Unknown, ..recorded("s", SpawnSpec { gateway_id: Some(PROD), ..spec() }) };
     let stored = Stored { records: vec![record(PROD)], open_spawns: vec![stored], ..Stored::default() };
     let mut fleet = Fleet::new(settings(), stored, time);
     fleet.start();

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::gateway_notice::AuthResult;
+use crate::machines::connection::AuthResult;
 
 /// Failed authentications allowed in any [`WINDOW`].
 pub const MAX_FAILURES: usize = 5;

@@ -15,7 +15,7 @@
 //! 4. `Ready` comes only from an accepted handshake (or, over HTTP, a health document and an accepted token).
 //! 5. Every failure waits: no path leads from a failure to the next attempt without a delay or a permit.
 //!
-//! The shell feeds each [`Input`] with its [`Moment`], and carries out what [`Connection::take_effects`] gives.
+//! The shell calls a method for each input, with the [`Moment`] of it, and carries out what [`Connection::take_effects`] gives.
 
 mod active;
 mod attempt;
@@ -26,7 +26,6 @@ mod log_following;
 mod look_ups;
 mod peer;
 mod probes;
-mod request;
 mod run_ends;
 mod run_tracker;
 mod run_words;
@@ -38,16 +37,18 @@ mod work_request;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatewarden_protocol::DeviceIdentity;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::address::GatewayAddress;
 use gatewarden_protocol::health_document::HealthDocument;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer};
+use serde_json::Value;
 
 use self::active::ActiveConnection;
 use self::attempt::{Handshaking, Login, Permission};
+pub(crate) use self::ending::REDIAL_PATIENCE;
 use self::ending::Verdict;
 use self::log_following::LogFollowing;
 use self::peer::Peer;
@@ -57,15 +58,17 @@ use self::runs::Runs;
 use self::session_publisher::SessionPublisher;
 use self::status_tracker::StatusTracker;
 pub use self::turn::{
-    CallToken, Count, Effect, Epoch, HttpAnswer, HttpOperation, Input, LogNews, Moment, ProbeToken, SocketInput,
+    AgentNews, AuthPermit, AuthResult, CallToken, Count, Effect, Epoch, GatewayNotice, GatewayOrder, HttpAnswer,
+    HttpOperation, LogNews, Moment, ProbeToken,
 };
 use self::turn::{Turn, Until};
 use crate::dialing::DialFailure;
-use crate::gateway_notice::GatewayOrder;
 use crate::gateway_record::SharedRecord;
-use crate::gateway_report::{GatewayReport, Phase};
+use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::machines::backoff::Backoff;
 use crate::machines::breaker::Breaker;
+use crate::machines::log_tail::{Begin, WatchToken};
+use crate::run::{ControlSession, LookUpRun, StartRun};
 use crate::settings::GatewaySettings;
 
 /// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
@@ -120,6 +123,8 @@ pub struct Connection {
     phase: Phase,
     verdict: Verdict,
     epoch: Epoch,
+    /// Changes and reconnects that were ordered.
+    orders: u64,
     /// Addresses that permits were asked for, oldest first: answers come in that order.
     asked: VecDeque<String>,
     /// Whether there was an attempt before: the next one is a reconnect.
@@ -129,6 +134,8 @@ pub struct Connection {
     backoff: Backoff,
     breaker: Breaker,
     tracker: StatusTracker,
+    /// The status from before a time of our own silence, until the attempt that finds out anew has told something.
+    kept: Option<(Status, Instant)>,
     probes: Probes,
     runs: Runs,
     publisher: SessionPublisher,
@@ -146,7 +153,7 @@ struct Machines<'a> {
 }
 
 impl Connection {
-    /// A connection that waits for [`Input::Start`].
+    /// A connection that waits for [`Connection::start`].
     pub fn new(parts: ConnectionParts, moment: Moment) -> Self {
         let ConnectionParts { record, settings, identity, version, instance_id } = parts;
         Self {
@@ -155,10 +162,12 @@ impl Connection {
             tracker: StatusTracker::new(moment, settings.probe_interval, record.dialect),
             login: Login::new(identity, version, instance_id),
             peer: Peer::new(record, settings),
+            kept: None,
             state: State::Idle(Permission::NotAsked),
             phase: Phase::Idle,
             verdict: Verdict::None,
             epoch: Epoch(0),
+            orders: 0,
             asked: VecDeque::new(),
             attempted: false,
             attempt_since: moment.now,
@@ -170,55 +179,71 @@ impl Connection {
         }
     }
 
-    /// Takes an input in. What it leads to is in [`Connection::take_effects`].
-    pub fn on(&mut self, moment: Moment, input: Input<'_>) {
-        match input {
-            Input::Socket(epoch, input) => {
-                if self.has_socket() && self.epoch == epoch {
-                    self.on_socket(moment, input);
-                }
-                return;
-            }
-            Input::Start => {
-                if matches!(self.state, State::Idle(Permission::NotAsked)) {
-                    self.begin(moment, "start");
-                }
-            }
-            Input::ShutDown => self.shut_down(moment),
-            Input::Deadline => self.on_deadline(moment),
-            Input::Order(GatewayOrder::Reconnect) => self.reconnect(moment),
-            Input::Order(GatewayOrder::Record(record)) => self.update_record(moment, record),
-            Input::Order(GatewayOrder::Permit(permit)) => self.on_permit(moment, permit),
-            Input::Order(GatewayOrder::ForgetRun(run_id)) => return self.runs.forget(&run_id),
-            Input::Call(call, method, params, timeout) => {
-                let Machines { mut turn, active, .. } = self.machines(moment);
-                active::call(&mut turn, active, call, method, params, timeout);
-            }
-            Input::StartRun(call, start) => {
-                let Machines { mut turn, active, runs, .. } = self.machines(moment);
-                runs.start(&mut turn, active, call, start);
-            }
-            Input::RunUnsent(call) => {
-                let Machines { mut turn, runs, .. } = self.machines(moment);
-                runs.unsent(&mut turn, call);
-            }
-            Input::LookUpRun(call, wanted) => {
-                let Machines { mut turn, active, runs, .. } = self.machines(moment);
-                runs.look_up(&mut turn, active, call, wanted);
-            }
-            Input::Control(call, control) => {
-                let Machines { mut turn, active, runs, .. } = self.machines(moment);
-                runs.control(&mut turn, active, call, &control);
-            }
-            Input::Probe(probe, timeout) => self.on_probe(moment, probe, timeout),
-            Input::ProbeFinding(round, finding) => self.on_probe_finding(moment, round, finding),
-            Input::WatchLogs(watch, begin) => {
-                let Machines { mut turn, active, logs, .. } = self.machines(moment);
-                logs.join(&mut turn, active, watch, begin);
-            }
-            Input::UnwatchLogs(watch) => return self.logs.leave(watch),
+    /// Makes the first attempt.
+    pub fn start(&mut self, moment: Moment) {
+        self.tracker.mark();
+        if matches!(self.state, State::Idle(Permission::NotAsked)) {
+            self.begin(moment, "start");
+        }
+    }
+
+    /// What the registry wants of it.
+    pub fn on_order(&mut self, moment: Moment, order: GatewayOrder) {
+        self.orders += u64::from(matches!(order, GatewayOrder::Reconnect | GatewayOrder::Record(_)));
+        match order {
+            GatewayOrder::Reconnect => self.reconnect(moment),
+            GatewayOrder::Record(record) => self.update_record(moment, record),
+            GatewayOrder::Permit(permit) => self.on_permit(moment, permit),
+            GatewayOrder::ForgetRun(run_id) => return self.runs.forget(&run_id),
         }
         self.tracker.mark();
+    }
+
+    /// Somebody asks the gateway for something. Answered once, with [`Effect::Answer`].
+    pub fn call(&mut self, moment: Moment, call: CallToken, method: &str, params: &Value, timeout: Duration) {
+        self.tracker.mark();
+        let Machines { mut turn, active, .. } = self.machines(moment);
+        active::call(&mut turn, active, call, method, params, timeout);
+    }
+
+    /// Somebody wants a run started. Answered once, with [`Effect::AnswerRun`].
+    pub fn start_run(&mut self, moment: Moment, call: CallToken, start: StartRun) {
+        self.tracker.mark();
+        let Machines { mut turn, active, runs, .. } = self.machines(moment);
+        runs.start(&mut turn, active, call, start);
+    }
+
+    /// The socket refused the frame that was to start a run: it never left.
+    pub fn on_run_unsent(&mut self, moment: Moment, call: CallToken) {
+        self.tracker.mark();
+        let Machines { mut turn, runs, .. } = self.machines(moment);
+        runs.unsent(&mut turn, call);
+    }
+
+    /// Somebody wants to know what became of a run. Answered once, with [`Effect::AnswerFinding`].
+    pub fn look_up_run(&mut self, moment: Moment, call: CallToken, wanted: LookUpRun) {
+        self.tracker.mark();
+        let Machines { mut turn, active, runs, .. } = self.machines(moment);
+        runs.look_up(&mut turn, active, call, wanted);
+    }
+
+    /// Somebody wants a session paused, resumed or killed. Answered once, with [`Effect::Answer`].
+    pub fn control(&mut self, moment: Moment, call: CallToken, control: ControlSession) {
+        self.tracker.mark();
+        let Machines { mut turn, active, runs, .. } = self.machines(moment);
+        runs.control(&mut turn, active, call, control);
+    }
+
+    /// Somebody wants to follow the log. Answered once, with [`LogNews::Welcome`] or [`LogNews::Refused`].
+    pub fn watch_logs(&mut self, moment: Moment, watch: WatchToken, begin: Begin) {
+        self.tracker.mark();
+        let Machines { mut turn, active, logs, .. } = self.machines(moment);
+        logs.join(&mut turn, active, watch, begin);
+    }
+
+    /// A follower of the log is gone.
+    pub fn unwatch_logs(&mut self, watch: WatchToken) {
+        self.logs.leave(watch);
     }
 
     /// What the shell must do now, in order. Tells what changed in the report since the last time.
@@ -299,7 +324,7 @@ impl Connection {
         self.asked.len() + self.probes.waiting() + self.runs.waiting() + active
     }
 
-    /// When [`Input::Deadline`] is due. There is always such a time until the connection is stopped.
+    /// When [`Connection::on_deadline`] is due. There is always such a time until the connection is stopped.
     pub fn next_deadline(&self, moment: Moment) -> Option<Instant> {
         if self.is_stopped() {
             return None;
@@ -326,7 +351,9 @@ impl Connection {
         own.into_iter().flatten().min()
     }
 
-    fn on_deadline(&mut self, moment: Moment) {
+    /// What [`Connection::next_deadline`] said is due.
+    pub fn on_deadline(&mut self, moment: Moment) {
+        self.tracker.mark();
         for _ in 0..MAX_ROUNDS {
             self.run_due(moment);
             if self.is_stopped() || self.own_deadline().is_none_or(|next| next > moment.now) {

@@ -102,6 +102,8 @@ pub(crate) struct Election {
     /// Whether another gateway stands in for it: then it must prove itself before it takes the role back. An operator
     /// who names a new configured primary needn't wait.
     failed_over: bool,
+    /// Whether the configured primary was drained as of the last decision.
+    was_drained: bool,
     deadline: Option<Instant>,
 }
 
@@ -118,6 +120,7 @@ impl Election {
             waiting: None,
             configured: None,
             failed_over: false,
+            was_drained: false,
             deadline: Some(hold_until),
         }
     }
@@ -171,6 +174,7 @@ impl Election {
         }
         let relaxed = !candidates.iter().any(|candidate| is_eligible(candidate, false));
         let (to, reason) = self.choose(now, candidates, configured, doubts, relaxed);
+        self.was_drained = configured.is_some_and(|primary| primary.drained);
         let stood_in_for = configured.filter(|primary| to.is_some_and(|id| id != primary.id));
         self.waiting = stood_in_for.and_then(|primary| self.waiting(primary, doubts));
         if to == self.acting {
@@ -222,7 +226,12 @@ impl Election {
                 return (Some(primary.id), "it was made the configured primary");
             }
             if !doubts && self.has_proved_itself(now, primary) {
-                return (Some(primary.id), "the configured primary has been ready long enough");
+                let reason = if self.was_drained {
+                    "the configured primary is no longer drained"
+                } else {
+                    "the configured primary has been ready long enough"
+                };
+                return (Some(primary.id), reason);
             }
             return (Some(standing_in.id), "unchanged");
         }

@@ -18,15 +18,15 @@ use super::notification::Topic;
 /// The wait after the first failure.
 pub const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait of a notification.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
+pub const MAX_WAIT: Duration = Duration::from_secs(600);
 /// The longest wait of a destination between attempts, so that its return is noticed soon.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// The longest `Retry-After` that is believed.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Attempts after which a notification is given up.
-pub const MOST_ATTEMPTS: u32 = 500;
+pub const MAX_ATTEMPTS: u32 = 500;
 /// With so many waiting nothing new is announced.
-pub const MOST_WAITING: usize = 500;
+pub const MAX_WAITING: usize = 500;
 
 /// A notification that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,14 +125,14 @@ impl Outbox {
 
     /// The one to send now.
     pub fn due(&self, now_ms: i64) -> Option<&Queued> {
-        if is_ahead(self.paused_until_ms, now_ms, LONGEST_RETRY_AFTER) {
+        if is_ahead(self.paused_until_ms, now_ms, MAX_RETRY_AFTER) {
             return None;
         }
         let mut subjects = HashSet::new();
         self.waiting
             .values()
             .filter(|one| subjects.insert(one.topic.subject))
-            .filter(|one| !is_ahead(one.next_ms, now_ms, LONGEST_RETRY_AFTER))
+            .filter(|one| !is_ahead(one.next_ms, now_ms, MAX_RETRY_AFTER))
             .min_by_key(|one| (one.attempts, one.row))
     }
 
@@ -158,17 +158,17 @@ impl Outbox {
         now_ms: i64,
         jitter: f64,
     ) -> Option<Next> {
-        let retry_after = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        let retry_after = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
         if blame == Blame::Destination {
             self.failures = self.failures.saturating_add(1);
-            let pause = wait_after(self.failures, LONGEST_PAUSE, jitter).max(retry_after);
+            let pause = wait_after(self.failures, MAX_PAUSE, jitter).max(retry_after);
             self.paused_until_ms = now_ms.saturating_add(millis(pause));
         }
         let one = self.waiting.get_mut(&row)?;
         one.attempts = one.attempts.saturating_add(1);
-        one.next_ms = now_ms.saturating_add(millis(wait_after(one.attempts, LONGEST_WAIT, jitter).max(retry_after)));
+        one.next_ms = now_ms.saturating_add(millis(wait_after(one.attempts, MAX_WAIT, jitter).max(retry_after)));
         let next = Next::Again { attempts: one.attempts, at_ms: one.next_ms };
-        if one.attempts >= MOST_ATTEMPTS {
+        if one.attempts >= MAX_ATTEMPTS {
             self.waiting.remove(&row);
             self.not_to_blame.remove(&row);
             return Some(Next::GivenUp);

@@ -29,7 +29,8 @@ pub struct ReplayRing {
 
 #[derive(Debug)]
 struct Kept {
-    events: VecDeque<Arc<Event>>,
+    /// Boxed, since a queue that grew keeps room for twice as many.
+    events: VecDeque<Box<Event>>,
     max_events: usize,
     max_bytes: usize,
     bytes: usize,
@@ -42,7 +43,7 @@ impl Kept {
         Self { events: VecDeque::new(), max_events, max_bytes, bytes: 0, gone_through: start_id }
     }
 
-    fn push(&mut self, event: Arc<Event>) {
+    fn push(&mut self, event: Box<Event>) {
         self.bytes += event.sse.len();
         self.events.push_back(event);
         while self.events.len() > self.max_events || (self.bytes > self.max_bytes && self.events.len() > 1) {
@@ -74,11 +75,11 @@ impl ReplayRing {
         self.last_id
     }
 
-    /// Keeps an event, dropping the oldest beyond the bounds.
-    pub fn push(&mut self, event: Arc<Event>) {
+    /// Keeps a copy of an event, dropping the oldest beyond the bounds.
+    pub fn push(&mut self, event: &Event) {
         self.last_id = event.id;
         let kept = if event.kind == EventKind::Log { &mut self.logs } else { &mut self.others };
-        kept.push(event);
+        kept.push(Box::new(event.clone()));
     }
 
     /// What a subscriber that saw `last_seen` has missed of what it may see.
@@ -92,7 +93,8 @@ impl ReplayRing {
             return Replay::Reset;
         }
         let missed = asked().flat_map(|kept| &kept.events);
-        let mut missed: Vec<_> = missed.filter(|event| event.id > last_seen && filter.passes(event)).cloned().collect();
+        let missed = missed.filter(|event| event.id > last_seen && filter.passes(event));
+        let mut missed: Vec<_> = missed.map(|event| Arc::new(Event::clone(event))).collect();
         missed.sort_unstable_by_key(|event| event.id);
         Replay::Missed(missed)
     }
@@ -100,6 +102,7 @@ impl ReplayRing {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -109,7 +112,7 @@ mod tests {
         let mut ring = ReplayRing::new(1_000, max, 1 << 20);
         for n in 0..events {
             let kind = if n % 2 == 0 { EventKind::SessionUpdate } else { EventKind::GatewayStatus };
-            ring.push(Arc::new(Event::new(ring.next_id(), kind, 5, &json!({ "n": n }))));
+            ring.push(&Event::new(ring.next_id(), kind, 5, &json!({ "n": n })));
         }
         ring
     }
@@ -147,16 +150,31 @@ mod tests {
     fn the_ring_is_bounded_in_bytes_but_keeps_the_newest_event() {
         let mut ring = ReplayRing::new(0, 1_000, 100);
         for _ in 0..50 {
-            ring.push(Arc::new(Event::new(ring.next_id(), EventKind::SessionUpdate, 1, &json!("x".repeat(90)))));
+            ring.push(&Event::new(ring.next_id(), EventKind::SessionUpdate, 1, &json!("x".repeat(90))));
         }
         assert_eq!(ids(ring.since(49, &all())), [50]);
         assert_eq!(ring.since(48, &all()), Replay::Reset);
     }
 
     #[test]
+    fn what_is_sent_over_websockets_is_not_held_for_whoever_returns() {
+        let mut ring = ReplayRing::new(0, 10, 1 << 20);
+        let event = Event::new(ring.next_id(), EventKind::GatewayStatus, 1, &json!({}));
+        let mut sent = vec![event.socket_text()];
+        ring.push(&event);
+        drop(event);
+        for _ in 0..3 {
+            let Replay::Missed(missed) = ring.since(0, &all()) else { panic!("reset") };
+            sent.extend(missed.iter().map(|event| event.socket_text()));
+        }
+        assert_eq!(sent, vec![r#"{"id":1,"type":"gateway.status","ts":1,"data":{}}"#; 4]);
+        assert!(sent.iter().all(Bytes::is_unique), "nobody else holds them");
+    }
+
+    #[test]
     fn log_entries_push_no_other_event_out_and_come_in_order_with_them() {
         let mut ring = ReplayRing::new(0, 10, 1 << 20);
-        let mut push = |kind| ring.push(Arc::new(Event::new(ring.next_id(), kind, 1, &json!({}))));
+        let mut push = |kind| ring.push(&Event::new(ring.next_id(), kind, 1, &json!({})));
         push(EventKind::GatewayStatus);
         for _ in 0..LOG_EVENTS + 5 {
             push(EventKind::Log);

@@ -23,7 +23,7 @@ pub enum RoutingPolicy {
 
 /// What a request says about its gateway.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct RouteWish {
+pub struct RouteRequest {
     /// The agent's preferred gateway, by id or name.
     pub preferred: Option<String>,
     /// A gateway that the request names.
@@ -128,25 +128,25 @@ pub(crate) enum NoRoute {
 /// # Errors
 /// Why nobody takes the work.
 pub(crate) fn choose(
-    wish: &RouteWish,
+    request: &RouteRequest,
     policy: RoutingPolicy,
     acting: Option<GatewayId>,
     candidates: &[RouteCandidate<'_>],
 ) -> Result<(GatewayId, RouteReason), NoRoute> {
     let selected: Vec<&RouteCandidate<'_>> =
-        candidates.iter().filter(|candidate| matches_selector(candidate, &wish.selector)).collect();
+        candidates.iter().filter(|candidate| matches_selector(candidate, &request.selector)).collect();
     let open = |candidate: &RouteCandidate<'_>| {
-        candidate.usable && !candidate.drained && !candidate.full && !wish.excluded.contains(&candidate.id)
+        candidate.usable && !candidate.drained && !candidate.full && !request.excluded.contains(&candidate.id)
     };
-    if let Some(preferred) = &wish.preferred
+    if let Some(preferred) = &request.preferred
         && let Some(candidate) = find_named(&selected, preferred).filter(|candidate| open(candidate))
     {
         return Ok((candidate.id, RouteReason::Preferred));
     }
-    if let Some(id) = wish.requested {
-        return requested(id, wish, candidates, &selected).map(|()| (id, RouteReason::Requested));
+    if let Some(id) = request.requested {
+        return requested(id, request, candidates, &selected).map(|()| (id, RouteReason::Requested));
     }
-    if selected.is_empty() && !wish.selector.is_empty() {
+    if selected.is_empty() && !request.selector.is_empty() {
         return Err(NoRoute::NothingSelected);
     }
     let primary = acting.and_then(|id| selected.iter().find(|candidate| candidate.id == id && open(candidate)));
@@ -160,7 +160,7 @@ pub(crate) fn choose(
     // So does an acting primary that is being reconnected on request.
     let is_away = acting.is_some_and(|id| candidates.iter().any(|candidate| candidate.id == id && !candidate.usable));
     let may_choose =
-        policy == RoutingPolicy::LeastLoaded || !wish.selector.is_empty() || !wish.excluded.is_empty() || is_away;
+        policy == RoutingPolicy::LeastLoaded || !request.selector.is_empty() || !request.excluded.is_empty() || is_away;
     let least_loaded = selected
         .iter()
         .filter(|candidate| open(candidate))
@@ -179,7 +179,7 @@ pub(crate) fn choose(
 
 fn requested(
     id: GatewayId,
-    wish: &RouteWish,
+    request: &RouteRequest,
     candidates: &[RouteCandidate<'_>],
     selected: &[&RouteCandidate<'_>],
 ) -> Result<(), NoRoute> {
@@ -190,7 +190,7 @@ fn requested(
     if candidate.drained {
         return Err(NoRoute::Drained(id));
     }
-    if !candidate.usable || wish.excluded.contains(&id) {
+    if !candidate.usable || request.excluded.contains(&id) {
         return Err(NoRoute::NotUsable(id));
     }
     if candidate.full {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Two wishes for a resync lie at least this far apart.
+/// Two requests for a resync lie at least this far apart.
 pub const MIN_BETWEEN_RESYNCS: Duration = Duration::from_secs(10);
 
 /// The numbering of one connection.
@@ -14,12 +14,12 @@ pub const MIN_BETWEEN_RESYNCS: Duration = Duration::from_secs(10);
 pub struct Sequence {
     last: Option<u64>,
     gaps: u64,
-    last_wish: Option<Instant>,
+    last_request: Option<Instant>,
     owed: bool,
 }
 
 impl Sequence {
-    /// A new connection: its numbering is unknown. The pace of wishes is kept.
+    /// A new connection: its numbering is unknown. The pace of requests is kept.
     pub fn restart(&mut self) {
         self.last = None;
         self.owed = false;
@@ -42,20 +42,20 @@ impl Sequence {
         self.on_deadline(now)
     }
 
-    /// Whether a wish that came too soon after the last one is due now.
+    /// Whether a request that came too soon after the last one is due now.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
         let due = self.next_deadline().is_some_and(|at| now >= at);
-        if due || (self.owed && self.last_wish.is_none()) {
+        if due || (self.owed && self.last_request.is_none()) {
             self.owed = false;
-            self.last_wish = Some(now);
+            self.last_request = Some(now);
             return true;
         }
         false
     }
 
-    /// When a postponed wish is due.
+    /// When a postponed request is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.last_wish.filter(|_| self.owed).map(|last| last + MIN_BETWEEN_RESYNCS)
+        self.last_request.filter(|_| self.owed).map(|last| last + MIN_BETWEEN_RESYNCS)
     }
 
     /// Gaps seen since the start.
@@ -105,12 +105,12 @@ mod tests {
     fn a_storm_of_gaps_wants_few_resyncs_and_forgets_none() {
         let begin = start();
         let mut sequence = Sequence::default();
-        let mut wishes = 0;
+        let mut requests = 0;
         for step in 0..1000_u64 {
             let now = begin + Duration::from_millis(step * 10);
-            wishes += u32::from(sequence.on_event(now, Some(step * 2)));
+            requests += u32::from(sequence.on_event(now, Some(step * 2)));
         }
-        assert_eq!(wishes, 1);
+        assert_eq!(requests, 1);
         let due = sequence.next_deadline().unwrap();
         assert!(sequence.on_deadline(due));
         assert_eq!(sequence.next_deadline(), None);

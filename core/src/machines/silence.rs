@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longest interval between heartbeats that a tool may announce; a day.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
+const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// Who is watched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,7 +103,7 @@ pub fn allowance(timeout: Duration, metadata: Option<&Value>) -> Duration {
         .and_then(|metadata| metadata.get("heartbeat_interval_s"))
         .and_then(Value::as_f64)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .map_or(timeout, |interval| timeout.max(interval.min(LONGEST_INTERVAL).mul_f64(1.5)))
+        .map_or(timeout, |interval| timeout.max(interval.min(MAX_INTERVAL).mul_f64(1.5)))
 }
 
 #[cfg(test)]

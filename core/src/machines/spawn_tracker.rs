@@ -12,10 +12,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::spawn_state::SpawnState;
 use crate::ids::GatewayId;
 use crate::run::{Accepted, RunNotice, RunStage};
-use crate::spawn::{SpawnChange, SpawnRecord, SpawnStep};
+use crate::spawn::{SpawnChange, SpawnRecord, SpawnState, SpawnStep};
 
 /// A quiet spawn is asked about this soon after the last that was heard of it, since an event may have been missed or never sent; then
 /// after twice as long each time.

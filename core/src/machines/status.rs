@@ -57,6 +57,9 @@ pub struct Facts {
     pub calls_itself_degraded: bool,
     /// While an attempt is under way: when it has been without an answer for so long that this is to be said.
     pub attempt_due: Option<Instant>,
+    /// Found broken after a time in which the daemon itself got none, and dialled anew: what it was before, and until when it is
+    /// taken for that.
+    pub kept: Option<(Status, Instant)>,
     /// When the knowledge was gained.
     pub as_of: Instant,
     /// Interval of the heartbeat, for decay.
@@ -80,6 +83,11 @@ impl Facts {
         // Half-open is an attempt under way: until it tells, nothing is known that would be better than offline.
         if self.breaker != BreakerState::Closed {
             return (Status::Offline, false);
+        }
+        if let Some((status, until)) = self.kept
+            && now < until
+        {
+            return (status, false);
         }
         if !self.ready {
             match self.last_attempt {
@@ -114,7 +122,7 @@ impl Facts {
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let (_, decays) = self.fresh(now);
         let decay = decays.then(|| self.decays_at());
-        [decay, self.attempt_due].into_iter().flatten().filter(|at| *at > now).min()
+        [decay, self.attempt_due, self.kept.map(|(_, until)| until)].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     fn decays_at(&self) -> Instant {

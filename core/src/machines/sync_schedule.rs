@@ -1,7 +1,7 @@
 //! When each gateway's agents are read, and when they count as there or gone.
 //!
 //! A gateway is synced within seconds of becoming usable for the first time and then every interval, a tenth either way, while it is
-//! usable. A fleet that connects at the same moment is read [`MOST_AT_ONCE`] at a time, and drifts apart. Between syncs its agents are there while it is usable,
+//! usable. A fleet that connects at the same moment is read [`MAX_AT_ONCE`] at a time, and drifts apart. Between syncs its agents are there while it is usable,
 //! and gone once it has not been for [`LOST_AFTER`]: a connection that is made again at once is no news.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ pub const LOST_AFTER: Duration = Duration::from_secs(2);
 /// A gateway that is usable for the first time is synced after half to all of this.
 const FIRST_SYNC: Duration = Duration::from_secs(3);
 /// Duties under way at one time: the fleet's gateways are not all asked at once, nor the store flooded.
-pub const MOST_AT_ONCE: usize = 8;
+pub const MAX_AT_ONCE: usize = 8;
 
 /// A gateway as the schedule looks at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl SyncSchedule {
         waiting.sort_by_key(|(since, duty)| (*since, duty.gateway()));
         let under_way = self.entries.values().filter(|entry| entry.under_way).count();
         let duties: Vec<Duty> =
-            waiting.into_iter().take(MOST_AT_ONCE.saturating_sub(under_way)).map(|(_, duty)| duty).collect();
+            waiting.into_iter().take(MAX_AT_ONCE.saturating_sub(under_way)).map(|(_, duty)| duty).collect();
         for duty in &duties {
             if let Some(entry) = self.entries.get_mut(&duty.gateway()) {
                 entry.under_way = true;

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use gatewarden_core::dialing::{DialFailure, DialStep, HttpReply, read_health};
 use gatewarden_core::error::Failure;
-use gatewarden_core::gateway_notice::{AuthPermit, GatewayNotice, GatewayOrder};
 use gatewarden_core::gateway_record::{GatewaySpec, Transport};
 use gatewarden_core::gateway_report::{GatewayReport, Phase};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{
-    CallToken, Connection, ConnectionParts, Effect, HttpAnswer, HttpOperation, Input, Moment, SocketInput,
+    AuthPermit, CallToken, Connection, ConnectionParts, Effect, GatewayNotice, GatewayOrder, HttpAnswer, HttpOperation,
+    Moment,
 };
 use gatewarden_core::machines::log_tail::{Begin, WatchToken};
 use gatewarden_core::run::{ControlSession, LookUpRun, SessionAction, StartRun, Work};
@@ -36,7 +36,7 @@ use crate::fuzzing::{Dice, fuzz};
 
 const SECRET: &str = "sh4red-s3cret";
 /// The sessions and agents that are known, a list that is being read, and a log.
-const MOST_HELD: usize = 2 * MAX_SESSIONS_BYTES + MAX_AGENTS_BYTES + 4 * 1024 * 1024;
+const MAX_HELD: usize = 2 * MAX_SESSIONS_BYTES + MAX_AGENTS_BYTES + 4 * 1024 * 1024;
 
 #[expect(clippy::disallowed_methods, reason = "an instant can't be made otherwise")]
 fn any_instant() -> Instant {
@@ -70,23 +70,26 @@ impl Shell {
             instance_id: "run".into(),
         };
         let now = any_instant();
-        let connection = Connection::new(parts, Moment { now, wall_ms: 1_795_253_714_000, jitter: 0.0 });
+        let connection = Connection::new(parts, Moment { now, wall_ms: 1_795_253_714_000, jitter: 0.0, woke: None });
         let mut shell = Self { connection, now, asked: Vec::new(), http: Vec::new(), callers: 0, answered: 0 };
-        shell.feed(Input::Start);
-        shell.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
+        shell.feed(Connection::start);
+        shell.feed(|connection, moment| {
+            connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
+        });
         shell
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.now, wall_ms: 1_795_253_714_000, jitter: 0.0 }
+        Moment { now: self.now, wall_ms: 1_795_253_714_000, jitter: 0.0, woke: None }
     }
 
-    fn feed(&mut self, input: Input<'_>) {
-        self.connection.on(self.moment(), input);
+    fn feed(&mut self, input: impl FnOnce(&mut Connection, Moment)) {
+        let moment = self.moment();
+        input(&mut self.connection, moment);
         for _ in 0..100 {
             let effects = self.connection.take_effects(self.moment());
             if effects.is_empty() {
-                assert!(self.connection.held_bytes() <= MOST_HELD, "{} bytes", self.connection.held_bytes());
+                assert!(self.connection.held_bytes() <= MAX_HELD, "{} bytes", self.connection.held_bytes());
                 assert!(self.connection.next_deadline(self.moment()).is_some(), "nothing is due");
                 return;
             }
@@ -123,7 +126,7 @@ impl Shell {
         let epoch = self.connection.epoch();
         // What a gateway may make us hold.
         let mut meter = Allowance(32 * 1024 * 1024);
-        self.feed(Input::Socket(epoch, SocketInput::Message(text, &mut meter)));
+        self.feed(|connection, moment| connection.on_message(moment, epoch, text, &mut meter));
     }
 
     fn call(&mut self, dice: &mut Dice) {
@@ -131,7 +134,7 @@ impl Shell {
         let (call, timeout) = (CallToken(self.callers), Duration::from_secs(5));
         let key = "agent:main:gatewarden-r1".to_owned();
         match dice.below(5) {
-            0 => self.feed(Input::Call(call, "config.get", &json!({}), timeout)),
+            0 => self.feed(|connection, moment| connection.call(moment, call, "config.get", &json!({}), timeout)),
             1 => {
                 let work = Work::Task {
                     task: "say hello".into(),
@@ -141,16 +144,20 @@ impl Shell {
                     label: None,
                     timeout_seconds: None,
                 };
-                self.feed(Input::StartRun(call, StartRun { spawn_id: "r1".into(), work, timeout }));
+                self.feed(|connection, moment| {
+                    connection.start_run(moment, call, StartRun { spawn_id: "r1".into(), work, timeout })
+                });
             }
-            2 => self.feed(Input::LookUpRun(call, LookUpRun { run_id: "r1".into(), session_key: Some(key), timeout })),
+            2 => self.feed(|connection, moment| {
+                connection.look_up_run(moment, call, LookUpRun { run_id: "r1".into(), session_key: Some(key), timeout })
+            }),
             3 => {
                 let control = ControlSession { session_key: key, action: SessionAction::Kill, timeout };
-                self.feed(Input::Control(call, control));
+                self.feed(|connection, moment| connection.control(moment, call, control));
             }
             _ => {
                 self.callers -= 1;
-                self.feed(Input::WatchLogs(WatchToken(1), Begin::Newest(20)));
+                self.feed(|connection, moment| connection.watch_logs(moment, WatchToken(1), Begin::Newest(20)));
             }
         }
     }
@@ -160,13 +167,13 @@ impl Shell {
         for _ in 0..200 {
             let due = self.connection.next_deadline(self.moment()).unwrap();
             self.now = self.now.max(due);
-            self.feed(Input::Deadline);
+            self.feed(Connection::on_deadline);
             if self.answered == self.callers {
                 break;
             }
         }
         assert_eq!(self.answered, self.callers, "a caller without an answer");
-        self.connection.on(self.moment(), Input::ShutDown);
+        self.connection.shut_down(self.moment());
         assert_eq!(self.connection.next_deadline(self.moment()), None);
     }
 }
@@ -198,7 +205,7 @@ fn whatever_a_gateway_says_over_a_websocket_its_connection_stays_bounded_and_ans
     fuzz("a connection over a WebSocket", &frames, |text, dice| {
         let mut shell = Shell::new(Transport::Ws);
         let epoch = shell.connection.epoch();
-        shell.feed(Input::Socket(epoch, SocketInput::Dialed));
+        shell.feed(|connection, moment| connection.on_dialed(moment, epoch));
         if dice.below(10) > 0 {
             shell.hears(br#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1795253714000}}"#);
         }
@@ -251,7 +258,7 @@ fn whatever_a_gateway_answers_over_http_its_connection_stays_bounded_and_answers
             };
             let epoch = shell.connection.epoch();
             let mut meter = Allowance(32 * 1024 * 1024);
-            shell.feed(Input::Socket(epoch, SocketInput::Http(&id, answer, &mut meter)));
+            shell.feed(|connection, moment| connection.on_http(moment, epoch, &id, answer, &mut meter));
         }
         shell.end();
     });

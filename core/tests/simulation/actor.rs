@@ -8,13 +8,12 @@ use gatewarden_core::dialing::{DialFailure, SocketError};
 use gatewarden_core::gateway_record::SharedRecord;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{
-    CallToken, Connection, ConnectionParts, Effect, Epoch, HttpAnswer, Input, Moment, ProbeFinding, ProbeToken,
-    SocketInput,
+    CallToken, Connection, ConnectionParts, Effect, Epoch, HttpAnswer, Moment, ProbeFinding, ProbeToken,
 };
 use gatewarden_protocol::decoding::Allowance;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 
-use crate::daemon::{Answer, MOST_HOP_MS, Timer};
+use crate::daemon::{Answer, MAX_HOP_MS, Timer};
 use crate::network::{Holder, Piece, SocketId, To, Weather};
 use crate::world::{Owner, World};
 
@@ -42,7 +41,7 @@ impl Actor {
 
 impl World {
     fn connection_time(&mut self) -> Moment {
-        Moment { now: self.now, wall_ms: self.wall_ms(), jitter: self.dice.unit() }
+        Moment { now: self.now, wall_ms: self.wall_ms(), jitter: self.dice.unit(), woke: None }
     }
 
     pub(crate) fn start_actor(&mut self, record: SharedRecord, incarnation: u64) {
@@ -68,11 +67,11 @@ impl World {
         };
         let Some(daemon) = self.daemon.as_mut() else { return };
         assert!(daemon.actors.insert(id, actor).is_none(), "one actor a gateway");
-        self.tell_actor(id, |connection, moment| connection.on(moment, Input::Start));
+        self.tell_actor(id, |connection, moment| connection.start(moment));
     }
 
     pub(crate) fn stop_actor(&mut self, id: GatewayId) {
-        self.tell_actor(id, |connection, moment| connection.on(moment, Input::ShutDown));
+        self.tell_actor(id, |connection, moment| connection.shut_down(moment));
         let Some(actor) = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id)) else { return };
         actor.is_stopping = true;
         let (at, owner) = (actor.inbox, Owner::Daemon(self.daemon_starts));
@@ -81,7 +80,7 @@ impl World {
 
     /// A message to the gateway's actor; nobody gets it where there is none.
     pub(crate) fn tell_actor(&mut self, id: GatewayId, input: impl FnOnce(&mut Connection, Moment) + 'static) {
-        let at = self.now + self.dice.ms(0, MOST_HOP_MS);
+        let at = self.now + self.dice.ms(0, MAX_HOP_MS);
         let owner = Owner::Daemon(self.daemon_starts);
         let actor = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id));
         let Some(actor) = actor.filter(|actor| !actor.is_stopping) else { return };
@@ -123,7 +122,7 @@ impl World {
             self.timer(at, owner, move |world| {
                 let now = world.now;
                 if world.actor(id, incarnation).is_some_and(|actor| actor.timer.expire(now, generation)) {
-                    world.feed_actor(id, incarnation, |connection, moment| connection.on(moment, Input::Deadline));
+                    world.feed_actor(id, incarnation, |connection, moment| connection.on_deadline(moment));
                 }
             });
         }
@@ -179,7 +178,7 @@ impl World {
                 let finding = ProbeFinding { latency: failure.is_none().then_some(wait), failure };
                 self.after(wait, Owner::Daemon(daemon), move |world| {
                     world.feed_actor(id, incarnation, |connection, moment| {
-                        connection.on(moment, Input::ProbeFinding(round, finding));
+                        connection.on_probe_finding(moment, round, finding);
                     });
                 });
             }
@@ -188,8 +187,7 @@ impl World {
                 self.after(self.watch.settings.dial_timeout, Owner::Daemon(daemon), move |world| {
                     let answer = HttpAnswer::Health(Err(DialFailure::Refused.into()));
                     world.feed_actor(id, incarnation, |connection, moment| {
-                        let input = SocketInput::Http(&request, answer, &mut Allowance(1 << 30));
-                        connection.on(moment, Input::Socket(epoch, input));
+                        connection.on_http(moment, epoch, &request, answer, &mut Allowance(1 << 30));
                     });
                 });
             }
@@ -227,9 +225,9 @@ impl World {
             None => return,
         };
         if let Some(call) = starts {
-            actor.connection.on(moment, Input::RunUnsent(call));
+            actor.connection.on_run_unsent(moment, call);
         }
-        actor.connection.on(moment, Input::Socket(epoch, SocketInput::Failed(&error)));
+        actor.connection.on_socket_failed(moment, epoch, &error);
     }
 
     /// What came of a dial.
@@ -244,11 +242,11 @@ impl World {
             (Some(actor), Ok(socket)) if actor.connection.is_dialing(epoch) => {
                 actor.socket = Some((epoch, socket));
                 self.feed_actor(gateway, incarnation, |connection, moment| {
-                    connection.on(moment, Input::Socket(epoch, SocketInput::Dialed));
+                    connection.on_dialed(moment, epoch);
                 });
             }
             (Some(_), Err(failure)) => self.feed_actor(gateway, incarnation, |connection, moment| {
-                connection.on(moment, Input::Socket(epoch, SocketInput::DialFailed(&failure)));
+                connection.on_dial_failed(moment, epoch, &failure);
             }),
             (_, Ok(socket)) => self.send(socket, To::Gateway, Piece::End(None)),
             (None, Err(_)) => {}
@@ -268,15 +266,11 @@ impl World {
         } else {
             self.watch.heard.insert(gateway, waking);
         }
-        self.feed_actor(gateway, incarnation, |connection, moment| {
-            let mut meter = Allowance(1 << 30);
-            let input = match &piece {
-                Piece::Text(text) => SocketInput::Message(text.as_bytes(), &mut meter),
-                Piece::Ping(payload) => SocketInput::Ping(payload.clone()),
-                Piece::Pong(payload) => SocketInput::Pong(payload),
-                Piece::End(code) => SocketInput::Closed(*code, ""),
-            };
-            connection.on(moment, Input::Socket(epoch, input));
+        self.feed_actor(gateway, incarnation, |connection, moment| match piece {
+            Piece::Text(text) => connection.on_message(moment, epoch, text.as_bytes(), &mut Allowance(1 << 30)),
+            Piece::Ping(payload) => connection.on_ping(moment, epoch, payload),
+            Piece::Pong(payload) => connection.on_pong(moment, epoch, &payload),
+            Piece::End(code) => connection.on_closed(moment, epoch, code, ""),
         });
     }
 

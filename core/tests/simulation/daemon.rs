@@ -5,24 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gatewarden_core::error::Failure;
-use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Moment, Notice, SpawnAnswer, SpawnRequest, Ticket};
+use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, SpawnAnswer, SpawnRequest, Ticket, Time};
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::connection::{CallToken, Input, ProbeToken};
+use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::run::{Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
+use gatewarden_core::spawn::{Idempotency, SpawnSpec};
+use gatewarden_protocol::Secret;
 
 use crate::actor::Actor;
 use crate::world::{Owner, World};
 
 /// What a message takes at most.
-pub(crate) const MOST_HOP_MS: u64 = 3;
+pub(crate) const MAX_HOP_MS: u64 = 3;
 /// As in `actors/src/registry.rs`.
 const GRACE: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 const WATCH_INTERVAL_MS: u64 = 250;
 /// Expiries of one timer within a second: more is a deadline that doesn't pass.
-const MOST_EXPIRIES: u32 = 300;
+const MAX_EXPIRIES: u32 = 300;
 
 pub(crate) struct Daemon {
     pub(crate) start: u64,
@@ -72,7 +74,7 @@ impl Timer {
         self.armed = None;
         let since = self.recent.filter(|(since, _)| now < *since + Duration::from_secs(1));
         let (since, count) = since.map_or((now, 1), |(since, count)| (since, count + 1));
-        assert!(count < MOST_EXPIRIES, "a deadline that never passes");
+        assert!(count < MAX_EXPIRIES, "a deadline that never passes");
         self.recent = Some((since, count));
         true
     }
@@ -98,8 +100,8 @@ pub(crate) enum Answer {
 }
 
 impl World {
-    fn time(&self) -> Moment {
-        Moment { now: self.now, wall_ms: self.wall_ms() }
+    fn time(&self) -> Time {
+        Time { now: self.now, wall_ms: self.wall_ms() }
     }
 
     pub(crate) fn start_daemon(&mut self) {
@@ -163,7 +165,7 @@ impl World {
     }
 
     /// One input: the fleet decides, the effects are carried out, the timer is set to what is due next.
-    pub(crate) fn feed<T>(&mut self, input: impl FnOnce(&mut Fleet, Moment) -> T) -> Option<T> {
+    pub(crate) fn feed<T>(&mut self, input: impl FnOnce(&mut Fleet, Time) -> T) -> Option<T> {
         let time = self.time();
         let daemon = self.daemon.as_mut()?;
         let answer = input(&mut daemon.fleet, time);
@@ -187,8 +189,8 @@ impl World {
     }
 
     /// A message to the registry.
-    pub(crate) fn tell_registry(&mut self, input: impl FnOnce(&mut Fleet, Moment) + 'static) {
-        let at = self.now + self.dice.ms(0, MOST_HOP_MS);
+    pub(crate) fn tell_registry(&mut self, input: impl FnOnce(&mut Fleet, Time) + 'static) {
+        let at = self.now + self.dice.ms(0, MAX_HOP_MS);
         let Some(daemon) = self.daemon.as_mut() else { return };
         daemon.inbox = daemon.inbox.max(at);
         let (at, owner) = (daemon.inbox, Owner::Daemon(daemon.start));
@@ -204,7 +206,7 @@ impl World {
             Effect::Start(record, incarnation) => self.start_actor(record, incarnation),
             Effect::Stop(id) => self.stop_actor(id),
             Effect::Tell(id, order) => {
-                self.tell_actor(id, move |connection, moment| connection.on(moment, Input::Order(order)));
+                self.tell_actor(id, move |connection, moment| connection.on_order(moment, order));
             }
             Effect::Publish(id) => {
                 if let Some(member) = daemon.fleet.get(id) {
@@ -256,12 +258,16 @@ impl World {
                 self.watch.sent(daemon, &self.store, gateway, &start.spawn_id, waking);
                 let about = About::Run(ticket, daemon.fleet.name_of(gateway), start.timeout);
                 let within = start.timeout + GRACE;
-                self.ask(gateway, within, about, move |token| Input::StartRun(CallToken(token), start));
+                self.ask(gateway, within, about, move |connection, moment, token| {
+                    connection.start_run(moment, CallToken(token), start);
+                });
             }
             Effect::LookUpRun(spawn_id, gateway, question) => {
                 let about = About::LookUp(spawn_id, gateway, question.run_id.clone());
                 let within = question.timeout * 2;
-                self.ask(gateway, within, about, move |token| Input::LookUpRun(CallToken(token), question));
+                self.ask(gateway, within, about, move |connection, moment, token| {
+                    connection.look_up_run(moment, CallToken(token), question);
+                });
             }
             Effect::AnswerSpawn(ticket, answer) => {
                 assert!(daemon.spawners.remove(&ticket), "a request is answered twice");
@@ -291,22 +297,27 @@ impl World {
     }
 
     /// A client wants work done.
-    pub(crate) fn request(&mut self, request: SpawnRequest) {
+    pub(crate) fn request(&mut self, request: SpawnRequest, key: Option<Idempotency>) {
         let Some(daemon) = self.daemon.as_mut() else { return };
         daemon.last_ticket += 1;
         let ticket = Ticket(daemon.last_ticket);
         daemon.spawners.insert(ticket);
-        self.feed(|fleet, time| fleet.spawn(time, ticket, request));
+        let spec = SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() };
+        self.feed(|fleet, time| fleet.spawn(time, ticket, request, spec, Secret::new("{}"), key));
     }
 
     pub(crate) fn probe(&mut self, gateway: GatewayId) {
         let timeout = Duration::from_secs(5);
-        self.ask(gateway, timeout + GRACE, About::Other, move |token| Input::Probe(ProbeToken(token), timeout));
+        self.ask(gateway, timeout + GRACE, About::Other, move |connection, moment, token| {
+            connection.probe(moment, ProbeToken(token), timeout);
+        });
     }
 
     pub(crate) fn control(&mut self, gateway: GatewayId, control: ControlSession) {
         let within = control.timeout + GRACE;
-        self.ask(gateway, within, About::Other, move |token| Input::Control(CallToken(token), control));
+        self.ask(gateway, within, About::Other, move |connection, moment, token| {
+            connection.control(moment, CallToken(token), control);
+        });
     }
 
     fn ask(
@@ -314,7 +325,7 @@ impl World {
         gateway: GatewayId,
         within: Duration,
         about: About,
-        command: impl FnOnce(u64) -> Input<'static> + 'static,
+        command: impl FnOnce(&mut Connection, Moment, u64) + 'static,
     ) {
         let Some(daemon) = self.daemon.as_mut() else { return };
         daemon.last_ask += 1;
@@ -324,12 +335,12 @@ impl World {
         daemon.asks.insert(ask, Ask { of: (gateway, incarnation.unwrap_or_default()), about });
         let Some(actor) = actor else { return self.settle_soon(ask, Err(NoAnswer::NotTaken)) };
         let token = actor.wait(ask);
-        self.tell_actor(gateway, move |connection, moment| connection.on(moment, command(token)));
+        self.tell_actor(gateway, move |connection, moment| command(connection, moment, token));
         self.timer(self.now + within, owner, move |world| world.settle(ask, Err(NoAnswer::Late)));
     }
 
     pub(crate) fn settle_soon(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
-        let hop = self.dice.ms(0, MOST_HOP_MS);
+        let hop = self.dice.ms(0, MAX_HOP_MS);
         let owner = Owner::Daemon(self.daemon_starts);
         self.after(hop, owner, move |world| world.settle(ask, answer));
     }
@@ -377,6 +388,10 @@ impl World {
     }
 
     pub(crate) fn reconnect(&mut self, gateway: GatewayId) {
+        // A frozen daemon hears no operator.
+        if self.is_daemon_asleep() {
+            return;
+        }
         let waking = self.waking();
         self.disturb(gateway);
         if let Some(daemon) = self.daemon.as_mut() {

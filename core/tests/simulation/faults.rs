@@ -5,9 +5,9 @@ use std::time::Duration;
 use gatewarden_core::fleet::SpawnRequest;
 use gatewarden_core::gateway_record::{GatewayRecord, GatewaySpec, Transport};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::routing::RouteWish;
+use gatewarden_core::machines::routing::RouteRequest;
 use gatewarden_core::run::{ControlSession, SessionAction, Work};
-use gatewarden_core::spawn::{Idempotency, SpawnSpec};
+use gatewarden_core::spawn::Idempotency;
 use gatewarden_protocol::Secret;
 
 use crate::gateway::{Gateway, Manners, Memory};
@@ -164,14 +164,8 @@ impl World {
             timeout_seconds: None,
         };
         let timeout = self.dice.s(1, 30);
-        self.request(SpawnRequest {
-            wish: RouteWish { requested, preferred, ..RouteWish::default() },
-            work,
-            spec: SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() },
-            text: Secret::new("{}"),
-            idempotency: key,
-            timeout,
-        });
+        let route = RouteRequest { requested, preferred, ..RouteRequest::default() };
+        self.request(SpawnRequest { route, work, timeout }, key);
     }
 
     /// A client ends what runs in the session of the newest spawn.

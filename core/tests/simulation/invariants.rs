@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::spawn_state::SpawnState;
 use gatewarden_core::settings::GatewaySettings;
-use gatewarden_core::spawn::SpawnSpec;
+use gatewarden_core::spawn::{SpawnSpec, SpawnState};
 use gatewarden_protocol::DeviceIdentity;
 
 use crate::daemon::{Daemon, Told};

@@ -7,10 +7,9 @@ use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::fleet::Stored;
 use gatewarden_core::gateway_record::{DeviceToken, GatewayRecord};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::spawn_state::SpawnState;
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnState, SpawnStep};
 
-use crate::daemon::MOST_HOP_MS;
+use crate::daemon::MAX_HOP_MS;
 use crate::world::{Owner, World};
 
 pub(crate) struct Store {
@@ -118,7 +117,7 @@ impl World {
             } else {
                 Ok(write(&mut world.store))
             };
-            let hop = world.dice.ms(0, MOST_HOP_MS);
+            let hop = world.dice.ms(0, MAX_HOP_MS);
             world.after(hop, owner, move |world| then(world, written));
         });
     }

@@ -113,6 +113,12 @@ impl AcpChildren {
         Some(child.commands.try_reserve().map(|place| place.send(command)))
     }
 
+    /// Ends a session's child, whose last words are still passed on.
+    pub(crate) fn end_session(&mut self, session: &str) {
+        // Its queue is closed with that, once what waits in it is read.
+        self.by_session.remove(session);
+    }
+
     /// Ends the child that has had nothing to do for the longest time, if there is one.
     pub(crate) fn make_room(&self) {
         self.resting.make_room();

@@ -79,6 +79,8 @@ pub(super) struct Conversation {
     can_resume: bool,
     /// The agent's name for it.
     id: Option<String>,
+    /// The agent has taken up a conversation, or was about to go on with a former one: how it ends now is that conversation's.
+    speaks: bool,
     settings: Settings,
     updates: Updates,
     noise: u32,
@@ -107,6 +109,7 @@ impl Conversation {
             can_load: false,
             can_resume: false,
             id: None,
+            speaks: false,
             settings: Settings::default(),
             updates: Updates::default(),
             noise: 0,
@@ -222,7 +225,7 @@ impl Conversation {
         }
         self.last_words = Some(text.chars().take(SHOWN).collect());
         let most = self.turn.as_ref().map_or(SHOWN, |turn| turn.order.max_line_bytes);
-        let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = text.floor_char_boundary(most);
         let shown = text.get(..end).unwrap_or_default().to_owned();
         let cut = cut || end < text.len();
         self.tell(ProcessNews::Line { stream: Stream::Stderr, text: shown, cut });
@@ -311,6 +314,7 @@ impl Conversation {
             }
         };
         self.stage = Stage::Opening(Some(method));
+        self.speaks = true;
         let mut params = self.place();
         if let Some(fields) = params.as_object_mut() {
             fields.insert("sessionId".to_owned(), former.into());
@@ -320,6 +324,7 @@ impl Conversation {
 
     fn open_new(&mut self, now: Instant) {
         self.stage = Stage::Opening(None);
+        self.speaks = false;
         let params = self.place();
         self.ask("session/new", &params, now);
     }
@@ -342,6 +347,7 @@ impl Conversation {
             self.tell(ProcessNews::Conversation(id.clone()));
         }
         self.id = Some(id);
+        self.speaks = true;
         self.settings = Settings::read(answer);
         self.set(Which::Model, now);
     }
@@ -508,6 +514,8 @@ impl Conversation {
     }
 }
 
+/// In one line; `…` is where it was cut.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    let more = text.chars().nth(SHOWN).map(|_| '…');
+    text.chars().take(SHOWN).map(|char| if char.is_control() { ' ' } else { char }).chain(more).collect()
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The failures of one agent: its processes ended, or were ended, before they had answered a prompt.
+/// The failures of one agent: its processes ended, or were ended, before they could be spoken to. That is the program's or its
+/// configuration's, so it counts for all sessions; one that ends in the midst of a conversation may do so in that one alone.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
     failures: u32,

@@ -247,6 +247,39 @@ async fn one_that_writes_something_else_without_end_is_ended_soon_and_floods_no_
 }
 
 #[tokio::test]
+async fn one_that_dies_of_a_conversation_is_there_for_the_others() {
+    let mut stage = Stage::with_room_for(10);
+    let dying = COUNTING.replace("*'\"text\":\"wait\"'*) continue", "*'\"text\":\"wait\"'*) exit 3");
+    for run in ["1", "2", "3"] {
+        let mut order = stage.order(run, "s-1", &dying);
+        order.stdin = Some("wait".into());
+        let told = stage.run(order).await;
+        assert!(told.said().contains("ended in the midst of its work (exit code 3)"), "{told:?}");
+    }
+    assert!(stage.run(stage.order("4", "s-2", &dying)).await.completed());
+}
+
+#[tokio::test]
+async fn the_process_of_a_session_ends_with_the_session() {
+    let mut stage = Stage::with_room_for(10);
+    let (_, _, resting) = stage.run(stage.order("1", "s-1", COUNTING)).await.counted();
+    let mut order = stage.order("2", "s-2", COUNTING);
+    order.stdin = Some("wait".into());
+    stage.launcher.start(order);
+    stage.launcher.end_session("s-1");
+    stage.launcher.signal(&RunId("2".into()), ProcessSignal::Terminate);
+    stage.launcher.end_session("s-2");
+    let told = stage.hear(&RunId("2".into())).await;
+    assert!(!told.said().contains("error"), "it was ended on request: {told:?}");
+    let gone = async {
+        while lives(&resting) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the process ends");
+}
+
+#[tokio::test]
 async fn what_an_agent_leaves_behind_ends_with_it() {
     let mut stage = Stage::with_room_for(10);
     let script = format!("setsid sleep 600 & echo $! >left; {COUNTING}");

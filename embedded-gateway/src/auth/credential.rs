@@ -164,7 +164,11 @@ impl GatewayMachine {
         let Connect { attempt, params, .. } = *connect;
         let client = &params.client;
         let entry = self.credential_of(connect, device, turn.now.wall_ms)?;
-        let trusted = attempt.peer.is_local() && entry.by_shared && self.config.device_auth.approve_loopback;
+        // As real releases: the gateway's own page on this machine is approved by whoever types the shared credential into it.
+        let by_own_page =
+            origin::is_control_ui(client) && attempt.peer.is_own_page() && !matches!(self.config.auth, Auth::None);
+        let is_near = attempt.peer.is_local() || by_own_page;
+        let trusted = is_near && entry.by_shared && self.config.device_auth.approve_loopback;
         // As real releases: such a client is as good as the gateway's own host, and isn't paired.
         if trusted && client.id == "gateway-client" && client.mode == "backend" {
             return Ok(entry);
@@ -238,8 +242,14 @@ impl GatewayMachine {
             }
         }
         // Document 002: the signature is the full login, and a token only the shorter way. That holds for its own form of
-        // `connect`, for devices whose tokens were not withdrawn, and never for a wrong token.
-        let knows = self.devices.get(&device.id).is_some_and(|device| device.has_tokens());
+        // `connect`, for devices that were paired as its client and whose tokens were not withdrawn, and never for a wrong
+        // token. A page's key stays in the browser when its user has left, so that it is no login.
+        let knows = connect.attempt.peer.origin.is_none()
+            && self.devices.get(&device.id).is_some_and(|device| {
+                let Introduction { client_id, client_mode, .. } = &device.introduction;
+                let is_program = client_id == "gateway-client" && matches!(client_mode.as_str(), "ui" | "backend");
+                is_program && device.has_tokens()
+            });
         let nothing_shown = explicit.is_none() && shown.token.is_none() && shown.password.is_none();
         let documented_expired = is_expired && shown.documented_device_token.is_some() && shown.device_token.is_none();
         if knows && (documented_expired || (nothing_shown && connect.is_documented())) {

@@ -42,7 +42,7 @@ pub(super) fn documented(machine: &GatewayMachine, granted: &Granted<'_>, turn: 
     without_nulls(json!({
         "protocol": caller.protocol,
         "sessionId": format!("gateway-session-{}", caller.connection.0),
-        "features": methods::names().collect::<Vec<_>>(),
+        "features": methods::names().chain(["cron", "logs"]).collect::<Vec<_>>(),
         "server": server(machine, caller),
         "role": "operator",
         "scopes": caller.scopes,

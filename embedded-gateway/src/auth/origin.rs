@@ -41,8 +41,7 @@ pub(super) fn of_page(peer: &Peer, config: &GatewayConfig) -> Result<(), &'stati
 pub(crate) fn origin_is_allowed(peer: &Peer, config: &GatewayConfig) -> bool {
     let Some(origin) = &peer.origin else { return true };
     let Some(page) = parse(origin) else { return false };
-    let own = peer.host.as_deref().and_then(|host| parse(&format!("{}://{host}", page.scheme)));
-    own.is_some_and(|own| own == page)
+    is_own(&page, peer)
         || config.control_ui.allowed_origins.iter().filter_map(|allowed| parse(allowed)).any(|allowed| allowed == page)
         || (peer.is_near() && is_loopback(&page.host))
 }
@@ -65,6 +64,12 @@ fn parse(origin: &str) -> Option<Page> {
         return None;
     }
     Some(Page { scheme: url.scheme().to_owned(), host: url.host()?.to_owned(), port: url.port_or_known_default()? })
+}
+
+/// Whether a page comes from what the peer's `Host` header names.
+fn is_own(page: &Page, peer: &Peer) -> bool {
+    let own = peer.host.as_deref().and_then(|host| parse(&format!("{}://{host}", page.scheme)));
+    own.as_ref() == Some(page)
 }
 
 fn is_loopback(host: &Host<String>) -> bool {
@@ -122,6 +127,11 @@ impl Peer {
     /// proxy says so: many proxies name the gateway by its loopback address.)
     pub(crate) fn is_local(&self) -> bool {
         self.is_near() && self.origin.is_none()
+    }
+
+    /// The gateway's own page in a browser on this machine.
+    pub(super) fn is_own_page(&self) -> bool {
+        self.is_near() && self.origin.as_deref().and_then(parse).is_some_and(|page| is_own(&page, self))
     }
 
     /// On this machine, and named as such; perhaps a browser.

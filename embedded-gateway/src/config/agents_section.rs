@@ -42,7 +42,7 @@ pub(super) fn commands(ours: &Section<'_>, config: &mut GatewayConfig) {
 fn command(section: Section<'_>) -> Option<CommandTemplate> {
     let template = CommandTemplate {
         program: program(&section),
-        args: section.texts("args"),
+        args: section.untold_texts("args"),
         allowed_args: allowed_args(&section),
         env: environment(&section),
         allowed_env: section
@@ -68,7 +68,7 @@ fn command(section: Section<'_>) -> Option<CommandTemplate> {
 fn acp(section: Section<'_>) -> Option<AcpAgent> {
     let command = CommandTemplate {
         program: program(&section),
-        args: section.texts("args"),
+        args: section.untold_texts("args"),
         allowed_args: Vec::new(),
         env: environment(&section),
         allowed_env: BTreeSet::new(),
@@ -163,7 +163,7 @@ fn environment(section: &Section<'_>) -> BTreeMap<String, String> {
         let at = section.key(&format!("env.{name}"));
         if !is_env_name(name) {
             section.findings.wrong(&at, None, ENV_NAME);
-        } else if let Some(text) = section.findings.text(&at, value) {
+        } else if let Some(text) = section.findings.untold(&at, value) {
             variables.insert(name.to_owned(), text);
         }
     }
@@ -240,7 +240,7 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
         section.wrong("command", Some(&name.clone().into()), cure);
     }
     let acp = section.section("acp");
-    let acp = if acp.is_written() { self::acp(acp) } else { None };
+    let acp = if acp.is_written() || acp.findings.schema.is_some() { self::acp(acp) } else { None };
     if acp.is_some() && command.is_some() {
         section.wrong("command", None, "and acp exclude each other: one of the two runs for the agent");
     }

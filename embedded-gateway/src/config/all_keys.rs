@@ -2,6 +2,7 @@
 //! open, so that it can't say anything else than is read.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -12,7 +13,9 @@ use super::section::Findings;
 use super::{Auth, GatewayConfig};
 
 /// JSON Schema of all keys, and the paths of those whose values are secrets (`hooks.webhooks[].secret`).
-pub(crate) fn schema() -> (Value, Vec<String>) {
+pub(crate) static SCHEMA: LazyLock<(Value, Vec<String>)> = LazyLock::new(schema);
+
+fn schema() -> (Value, Vec<String>) {
     let inputs = Inputs::default();
     let findings = Findings { schema: Some(Default::default()), ..Findings::new(&inputs, String::new()) };
     let mut config = GatewayConfig::defaults(PathBuf::from("/"), Auth::None);
@@ -63,6 +66,23 @@ mod tests {
             at("/properties/agents/properties/entries/additionalProperties/properties/name"),
             json!({"type": "string"})
         );
-        assert_eq!(secrets, ["gateway.auth.password", "gateway.auth.token", "hooks.webhooks[].secret"]);
+        assert_eq!(
+            secrets,
+            [
+                "channels.telegram.accounts.*.botToken",
+                "channels.telegram.botToken",
+                "gateway.auth.password",
+                "gateway.auth.token",
+                "hooks.webhooks[].secret"
+            ]
+        );
+        let acp = "/properties/agents/properties/entries/additionalProperties/properties/acp";
+        assert_eq!(at(&format!("{acp}/properties/program")), json!({"type": "string"}));
+        assert_eq!(at(&format!("{acp}/properties/args/items")), json!({"type": "string"}));
+        assert_eq!(at(&format!("{acp}/properties/env/additionalProperties")), json!({"type": "string"}));
+        for key in ["permissions", "timeout", "idleTimeout", "workingDirs"] {
+            assert!(at(&format!("{acp}/properties/{key}"))["type"] != serde_json::Value::Null, "{key}");
+        }
+        assert_eq!(at(&format!("{acp}/additionalProperties")), json!(false));
     }
 }

@@ -144,8 +144,7 @@ impl ConfigFile {
 
     fn hash(&self, text: &str) -> String {
         let mac = Hmac::<Sha256>::new_from_slice(self.key.expose().as_bytes());
-        let digest = mac.map(|mac| mac.chain_update(text).finalize().into_bytes());
-        digest.iter().flatten().map(|byte| format!("{byte:02x}")).collect()
+        mac.map_or_else(|_| String::new(), |mac| hex::encode(mac.chain_update(text).finalize().into_bytes()))
     }
 
     /// Changes the file, if what comes out can be used. Nothing is changed else.
@@ -175,7 +174,7 @@ impl ConfigFile {
             return Err(forbidden(&before.path, &[&place]));
         }
         let changed_paths = changed_paths(&tree, &new);
-        if changed_paths.is_empty() && before.read.is_ok() {
+        if changed_paths.is_empty() {
             return Ok(Edited::unchanged(before));
         }
         let state_dir = self.inputs.state_directory().map_err(|problem| CallError::unavailable(problem.to_string()))?;
@@ -254,8 +253,8 @@ fn place_of_the_machine(old: &Value, new: &Value) -> Option<String> {
     local_texts("", "", old, &mut known);
     let mut wanted = Vec::new();
     local_texts("", "", new, &mut wanted);
-    let is_new = |(_, name, text): &(String, &str, &str)| !known.iter().any(|(_, was, had)| (was, had) == (name, text));
-    wanted.into_iter().find(is_new).map(|(place, ..)| place)
+    let known: BTreeSet<(&str, &str)> = known.into_iter().map(|(_, name, text)| (name, text)).collect();
+    wanted.into_iter().find(|(_, name, text)| !known.contains(&(*name, *text))).map(|(place, ..)| place)
 }
 
 fn local_texts<'a>(path: &str, name: &'a str, value: &'a Value, into: &mut Vec<(String, &'a str, &'a str)>) {

@@ -9,11 +9,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::section::{Findings, Others, Section, set};
-use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, Tls};
+use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, Mdns, Tls};
 
 /// Real OpenClaw's keys of `gateway` that have no meaning here.
 const FOREIGN: &str = "remote reload http nodes tools channelHealthCheckMinutes \
-    channelStaleEventThresholdMinutes channelMaxRestartsPerHour discovery webchat push restart handshakeTimeoutMs terminal \
+    channelStaleEventThresholdMinutes channelMaxRestartsPerHour webchat push restart handshakeTimeoutMs terminal \
     cliCommands";
 const NO_TAILSCALE: &str = "Tailscale is not supported by this gateway; ";
 
@@ -51,9 +51,25 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
     }
     set(&mut config.real_ip_fallback, gateway.switch("allowRealIpFallback"));
     control_ui(&gateway, &mut config.control_ui);
+    discovery(&gateway, &mut config.mdns);
     let credential = auth(&gateway, config);
     gateway.close(Others::RefusedBut(FOREIGN));
     credential
+}
+
+/// `discovery`, at the top as real OpenClaw has it, and in `gateway` as document 004 does.
+pub(super) fn discovery(above: &Section<'_>, into: &mut Mdns) {
+    let section = above.section("discovery");
+    let mdns = section.section("mdns");
+    let mode = mdns.parsed("mode", |mode| match mode {
+        "off" => Ok(Mdns::Off),
+        "minimal" => Ok(Mdns::Minimal),
+        "full" => Ok(Mdns::Full),
+        _ => Err("must be off, minimal or full"),
+    });
+    set(into, mode);
+    mdns.close(Others::RefusedBut(""));
+    section.close(Others::Ignored);
 }
 
 pub(super) fn parse_bind(text: &str) -> Result<Bind, String> {

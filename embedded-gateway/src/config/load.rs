@@ -10,7 +10,7 @@ use super::gateway_section::{self, Credential};
 use super::inputs::{ConfigError, Inputs, Problem};
 use super::section::{Findings, Others, Section, set};
 use super::token_file::{TokenFile, TokenFileError};
-use super::{Auth, GatewayConfig, agents_section, other_sections, written};
+use super::{Auth, GatewayConfig, Mdns, agents_section, channels_section, other_sections, written};
 use crate::clock::{Chance, SystemChance};
 
 /// A checked configuration whose token may still have to be made. Nothing has been written yet.
@@ -89,7 +89,7 @@ pub(super) fn read_tree(
     let mut config = GatewayConfig::defaults(state_dir, Auth::Token(SystemChance.secret()));
     let credential = read_all(&findings, tree, &mut config);
     if let Some(path) = &file {
-        gateway_section::check_privacy(&findings, path, holds_secret(tree));
+        gateway_section::check_privacy(&findings, path, findings.has_secret.get());
     }
     from_outside(&findings, &mut config);
     let auth = match &credential {
@@ -97,6 +97,9 @@ pub(super) fn read_tree(
         Credential::TokenFile => None,
     };
     gateway_section::check_exposure(&findings, &config, auth);
+    if config.mdns != Mdns::Off && config.bind.is_loopback() {
+        findings.warn("discovery.mdns has no effect: gateway.bind lets nobody else connect".to_owned());
+    }
     check_whole(&findings, &config);
     let ignored = findings.ignored.into_inner();
     let mut warnings = findings.warnings.into_inner();
@@ -132,11 +135,16 @@ pub(super) fn read_all(findings: &Findings<'_>, tree: &Value, config: &mut Gatew
     other_sections::webhooks(&root, config);
     other_sections::audit(&root, &mut config.audit);
     other_sections::logging(&root, &mut config.log);
+    other_sections::cron(&root, &mut config.cron);
+    gateway_section::discovery(&root, &mut config.mdns);
     let ours = root.section("gatewarden");
     other_sections::ours(&ours, config);
     agents_section::commands(&ours, config);
     ours.close(Others::RefusedBut(""));
     agents_section::agents(&root, config);
+    channels_section::channels(&root, config);
+    channels_section::bindings(&root, config);
+    channels_section::session(&root, config);
     root.close(Others::Ignored);
     credential
 }
@@ -178,6 +186,14 @@ fn check_whole(findings: &Findings<'_>, config: &GatewayConfig) {
         let cure = "is the gateway's own port; choose another, or write gatewarden.metrics.enabled: false";
         findings.wrong("gatewarden.metrics.port", Some(&metrics.port.into()), cure);
     }
+    for (at, binding) in config.bindings.iter().enumerate() {
+        if !config.agents.contains_key(&binding.agent_id) {
+            findings.warn(format!(
+                "bindings[{at}].agentId: no agent {:?} is configured; messages for it aren't answered until one is",
+                binding.agent_id
+            ));
+        }
+    }
     for (at, webhook) in config.webhooks.iter().enumerate() {
         match (&webhook.secret, config.bind.is_loopback()) {
             (Some(_), _) => {}
@@ -199,16 +215,4 @@ fn check_whole(findings: &Findings<'_>, config: &GatewayConfig) {
             ));
         }
     }
-}
-
-/// Whether a secret is written out in a file (not as `${NAME}`).
-fn holds_secret(tree: &Value) -> bool {
-    let is_literal = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty() && !text.starts_with("${"));
-    let at = |pointer: &str| tree.pointer(pointer).is_some_and(is_literal);
-    at("/gateway/auth/token")
-        || at("/gateway/auth/password")
-        || tree
-            .pointer("/hooks/webhooks")
-            .and_then(Value::as_array)
-            .is_some_and(|hooks| hooks.iter().any(|hook| hook.get("secret").is_some_and(is_literal)))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::redaction::join;
 
@@ -65,9 +65,9 @@ fn find_dropped(path: &str, base: &Value, merged: Option<&Value>, patch: &Value,
                 return found.push(path.to_owned());
             }
             for entry in patch.as_array().into_iter().flatten().filter(|entry| id_of(entry).is_some()) {
-                let same = |list: &'_ [Value]| list.iter().find(|known| id_of(known) == id_of(entry)).cloned();
-                if let Some(known) = same(base) {
-                    find_dropped(&format!("{path}[]"), &known, same(left).as_ref(), entry, found);
+                let is_it = |known: &&Value| id_of(known) == id_of(entry);
+                if let Some(known) = base.iter().find(is_it) {
+                    find_dropped(&format!("{path}[]"), known, left.iter().find(is_it), entry, found);
                 }
             }
         }
@@ -106,8 +106,8 @@ fn find_changed(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
         (Value::Object(old), Value::Object(new)) => {
             let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
             for name in names {
-                let of = |fields: &Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
-                find_changed(&join(path, name), &of(old), &of(new), found);
+                let [old, new] = [old, new].map(|fields| fields.get(name).unwrap_or(&Value::Null));
+                find_changed(&join(path, name), old, new, found);
             }
         }
         _ => found.push(path.to_owned()),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::gateway_section::is_plain_path;
 use super::section::{Others, Section, set};
-use super::{Audit, GatewayConfig, Limits, Log, Metrics, Webhook};
+use super::{Audit, CronSettings, GatewayConfig, Limits, Log, Metrics, Webhook};
 use crate::log_kinds::{AUDIT_EVENTS, LogLevel};
 
 /// No webhook secret is shorter: it is all that stands between the network and an agent.
@@ -73,15 +73,18 @@ fn webhook(section: Section<'_>) -> Option<Webhook> {
 /// `secret`, or `secretFile` with a private file.
 fn secret(section: &Section<'_>) -> Option<Secret> {
     let written = section.secret("secret");
-    let from_file = section.path_of("secretFile").and_then(|file| {
-        let shown = Value::String(file.display().to_string());
-        read_secret(&file).map_err(|cure| section.wrong("secretFile", Some(&shown), cure)).ok()
-    });
-    let secret = written.or(from_file);
+    let secret = written.or(secret_file(section, "secretFile"));
     if secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET) {
         section.wrong("secret", None, format!("is shorter than {MIN_SECRET} characters and can be guessed"));
     }
     secret
+}
+
+/// The secret in the private file that a key names.
+pub(super) fn secret_file(section: &Section<'_>, name: &'static str) -> Option<Secret> {
+    let file = section.path_of(name)?;
+    let shown = Value::String(file.display().to_string());
+    read_secret(&file).map_err(|cure| section.wrong(name, Some(&shown), cure)).ok()
 }
 
 fn read_secret(file: &Path) -> Result<Secret, String> {
@@ -119,6 +122,14 @@ pub(super) fn logging(root: &Section<'_>, into: &mut Log) {
     let section = root.section("logging");
     set(&mut into.level, section.parsed("level", parse_level));
     set(&mut into.file, section.path_of("file"));
+    section.close(Others::Ignored);
+}
+
+/// `cron`, as real OpenClaw has it, without what concerns its own kinds of jobs.
+pub(super) fn cron(root: &Section<'_>, into: &mut CronSettings) {
+    let section = root.section("cron");
+    set(&mut into.enabled, section.switch("enabled"));
+    set(&mut into.skip_missed, section.switch("skipMissedJobs"));
     section.close(Others::Ignored);
 }
 

@@ -60,6 +60,11 @@ pub(crate) fn plan(old: &GatewayConfig, new: GatewayConfig) -> Plan {
         commands: steps.at_once("gatewarden.commands", &old.commands, new.commands),
         agents: steps.at_once("agents", &old.agents, new.agents),
         default_agent: steps.at_once("agents.default", &old.default_agent, new.default_agent),
+        channels: steps.at_once("channels", &old.channels, new.channels),
+        bindings: steps.at_once("bindings", &old.bindings, new.bindings),
+        dm_scope: steps.at_once("session.dmScope", &old.dm_scope, new.dm_scope),
+        cron: steps.at_once("cron", &old.cron, new.cron),
+        mdns: steps.waits("discovery.mdns", &old.mdns, &new.mdns),
         limits: limits(&mut steps, &old.limits, new.limits),
     };
     Plan { config, applied: steps.applied, waiting: steps.waiting }
@@ -183,11 +188,11 @@ mod tests {
             model: None,
         };
         let mut old = config();
-        old.agents = [("a".to_owned(), agent("/work/a", "one"))].into();
+        old.agents = [("a".to_owned(), agent("/srv/a", "one"))].into();
         let mut new = old.clone();
         // These are the clients': which command, and an agent whose folder is the gateway's own.
         new.agents =
-            [("a".to_owned(), agent("/work/a", "two")), ("b".to_owned(), agent("/state/workspaces/b", "one"))].into();
+            [("a".to_owned(), agent("/srv/a", "two")), ("b".to_owned(), agent("/state/workspaces/b", "one"))].into();
         new.log.level = LogLevel::Debug;
         assert_eq!(decided_on_the_machine(&old, &new), Vec::<&str>::new());
         let command = CommandTemplate {
@@ -201,12 +206,12 @@ mod tests {
             timeout: None,
         };
         let acp = AcpAgent { command, permissions: Permissions::Allow, idle_timeout: Duration::from_secs(1) };
-        let runs = ConfiguredAgent { acp: Some(acp), command: None, ..agent("/work/a", "one") };
+        let runs = ConfiguredAgent { acp: Some(acp), command: None, ..agent("/srv/a", "one") };
         let mut of_acp = new.clone();
         of_acp.agents.insert("a".to_owned(), runs);
         assert_eq!(decided_on_the_machine(&old, &of_acp), ["agents"]);
         new.agents.insert("c".to_owned(), agent("/etc", "one"));
-        new.log.file = PathBuf::from("/home/x/.profile");
+        new.log.file = PathBuf::from("/srv/.profile");
         new.remote_programs = true;
         new.auth = Auth::None;
         assert_eq!(

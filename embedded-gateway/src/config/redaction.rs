@@ -11,13 +11,14 @@ use serde_json::{Map, Value};
 
 /// What stands in the place of a secret, as real gateways have it.
 pub(crate) const REDACTED: &str = "__OPENCLAW_REDACTED__";
+
 /// A file's tree with its secrets hidden.
 pub(crate) fn redacted(tree: &Value, plain: &BTreeSet<String>) -> Value {
     shown("", tree, false, plain)
 }
 
 fn shown(path: &str, value: &Value, is_plain: bool, plain: &BTreeSet<String>) -> Value {
-    let is_plain = !is_of_a_command(path) && (is_plain || plain.contains(path));
+    let is_plain = is_plain || plain.contains(path);
     match value {
         Value::Object(fields) => fields
             .iter()
@@ -31,16 +32,6 @@ fn shown(path: &str, value: &Value, is_plain: bool, plain: &BTreeSet<String>) ->
         Value::Number(_) if !is_plain => hidden(),
         other => other.clone(),
     }
-}
-
-/// Arguments and variables of programs that the gateway runs: which of them are secret, nobody can tell from their names.
-fn is_of_a_command(path: &str) -> bool {
-    let of_a_program =
-        path.starts_with("gatewarden.commands.") || (path.starts_with("agents.") && path.contains(".acp."));
-    of_a_program
-        && [".args", ".env"].iter().any(|part| {
-            path.ends_with(part) || path.contains(&format!("{part}[")) || path.contains(&format!("{part}."))
-        })
 }
 
 fn hidden() -> Value {

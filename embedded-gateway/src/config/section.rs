@@ -1,7 +1,7 @@
 //! Reading a section: each key is asked for once, by name and kind. What nobody asked for is unknown, so the code that reads
 //! is the only list of keys that there is: the schema, and what may be shown of a file, are noted while it reads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -26,6 +26,8 @@ pub(super) struct Findings<'a> {
     pub(super) plain: RefCell<BTreeSet<String>>,
     /// Filled in by a reading that looks for all keys that there are.
     pub(super) schema: Option<RefCell<Schema>>,
+    /// A secret is written out (not as `${NAME}`).
+    pub(super) has_secret: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +158,8 @@ impl<'a> Section<'a> {
         self.findings.kind(&self.key(name), || json!({"type": "string", "writeOnly": true}));
         let cure = match self.value(name)? {
             Value::String(text) if !text.is_empty() => {
+                let is_literal = !text.starts_with("${");
+                self.findings.has_secret.set(self.findings.has_secret.get() || is_literal);
                 return self.findings.substituted(&self.key(name), text).map(Secret::new);
             }
             Value::String(_) => "is empty; write it, or leave it out",
@@ -221,8 +225,10 @@ impl<'a> Section<'a> {
         self.parsed(name, |text| text.parse().map_err(|_| "must be an IP address such as 127.0.0.1"))
     }
 
-    pub(super) fn texts(&self, name: &'static str) -> Vec<String> {
-        self.list(name, Ok::<_, String>)
+    /// Texts that clients are not shown: which of them are secret, nobody can tell.
+    pub(super) fn untold_texts(&self, name: &'static str) -> Vec<String> {
+        let items = self.items(name).iter().enumerate();
+        items.filter_map(|(at, item)| self.findings.untold(&format!("{}[{at}]", self.key(name)), item)).collect()
     }
 
     /// What was asked for is known; the rest is judged.
@@ -269,6 +275,7 @@ impl<'a> Findings<'a> {
             warnings: Default::default(),
             plain: Default::default(),
             schema: None,
+            has_secret: Cell::default(),
         }
     }
 
@@ -295,8 +302,13 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn text(&self, path: &str, value: &Value) -> Option<String> {
-        self.kind(path, || json!({"type": "string"}));
         self.may_be_shown(path);
+        self.untold(path, value)
+    }
+
+    /// A text that clients are not shown.
+    pub(super) fn untold(&self, path: &str, value: &Value) -> Option<String> {
+        self.kind(path, || json!({"type": "string"}));
         match value {
             Value::String(text) => self.substituted(path, text),
             other => {

@@ -1,3 +1,5 @@
+mod channels;
+
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -235,11 +237,11 @@ fn agents_of_protocol_3_files_are_read() {
 #[test]
 fn real_openclaws_sections_are_passed_over_with_one_warning_that_names_them() {
     let draft = json(
-        "{channels: {telegram: {}}, models: {}, plugins: {}, $schema: 'x', meta: {}, gateway: {reload: {mode: 'off'}},
+        "{channels: {signal: {}}, models: {}, plugins: {}, $schema: 'x', meta: {}, gateway: {reload: {mode: 'off'}},
           hooks: {enabled: true}, logging: {consoleLevel: 'info'}}",
     );
     assert_eq!(draft.warnings.len(), 1, "{:?}", draft.warnings);
-    for key in ["channels", "models", "plugins", "gateway.reload", "hooks.enabled", "logging.consoleLevel"] {
+    for key in ["channels.signal", "models", "plugins", "gateway.reload", "hooks.enabled", "logging.consoleLevel"] {
         assert!(draft.warnings[0].contains(key), "{key}: {:?}", draft.warnings);
     }
     assert!(!draft.warnings[0].contains("meta"));

@@ -117,7 +117,7 @@ fn described(path: &Path, name: &str) -> Map<String, Value> {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn refused(done: &str, path: &Path, error: &io::Error) -> CallError {

@@ -49,6 +49,11 @@ impl GatewayMachine {
         }
     }
 
+    /// Other channels are online than before.
+    pub(crate) fn channels_changed(&mut self, now: Now) {
+        self.presence.changed(now.at);
+    }
+
     pub(super) fn has_left(&mut self, caller: Arc<Caller>, now: Now) {
         if is_shown(&caller) {
             self.presence.changed(now.at);
@@ -90,7 +95,20 @@ impl GatewayMachine {
         });
         let shown = self.subscribers.callers().filter(|caller| is_shown(caller));
         let others = shown.take(MOST_ROWS - 1).map(|caller| row(caller, &self.boot_id, "connect", now));
-        std::iter::once(own).chain(others).collect()
+        let channels = self.channels.presence().map(|(key, is_online)| {
+            json!({
+                "host": key.to_string(),
+                "mode": "channel",
+                "channel": key.kind.id(),
+                "accountId": key.id,
+                "online": is_online,
+                "reason": if is_online { "connect" } else { "disconnect" },
+                "instanceId": format!("{}-{key}", self.boot_id),
+                "text": format!("Channel: {key} · {}", if is_online { "online" } else { "offline" }),
+                "ts": now.wall_ms,
+            })
+        });
+        std::iter::once(own).chain(channels).chain(others).take(MOST_ROWS).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::agents::Agent;
 use crate::call::{Answer, Call, CallError, Outcome};
 use crate::caller::Scope;
 use crate::config::{
-    Auth, Edit, EditMethod, Edited, GatewayConfig, REDACTED, Read, Snapshot, argument_shown, merged, plan, schema,
+    Auth, Edit, EditMethod, Edited, GatewayConfig, REDACTED, Read, SCHEMA, Snapshot, argument_shown, merged, plan,
 };
 use crate::effect::{ConfigAsker, ConfigWish, Effect, LogLevel};
 use crate::machine::GatewayMachine;
@@ -39,15 +39,15 @@ fn get(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     // Its configuration was given as a value: what counts is all that there is.
     let shown = shown(machine, call.caller.protocol < 4);
     let raw = serde_json::to_string_pretty(&shown).unwrap_or_default();
-    let hash = Sha256::digest(raw.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(Sha256::digest(raw.as_bytes()));
     let source = Source { exists: false, valid: true, raw: raw.into(), parsed: shown.clone(), hash };
     Ok(document(source, &shown, call.caller.protocol).into())
 }
 
 fn config_schema(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
-    let (schema, secrets) = schema();
-    let hints: Map<String, Value> = secrets.into_iter().map(|path| (path, json!({"sensitive": true}))).collect();
+    let (schema, secrets) = &*SCHEMA;
+    let hints: Map<String, Value> = secrets.iter().map(|path| (path.clone(), json!({"sensitive": true}))).collect();
     Ok(json!({
         "schema": schema,
         "uiHints": hints,

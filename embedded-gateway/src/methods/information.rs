@@ -1,9 +1,9 @@
-//! `health`, `status`, `gateway.info`, `channels.status`, `models.list`, `system-presence`, `logs.tail`: what the gateway says of
+//! `health`, `status`, `gateway.info`, `models.list`, `system-presence`, `logs.tail`: what the gateway says of
 //! itself.
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Method;
 use crate::COMPATIBLE_VERSION;
@@ -21,7 +21,6 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "health", scope: Scope::Connected, run: health },
     Method { name: "status", scope: Scope::Read, run: status },
     Method { name: "gateway.info", scope: Scope::Read, run: gateway_info },
-    Method { name: "channels.status", scope: Scope::Read, run: channels_status },
     Method { name: "models.list", scope: Scope::Read, run: models_list },
     Method { name: "system-presence", scope: Scope::Read, run: system_presence },
     Method { name: "logs.tail", scope: Scope::Read, run: logs_tail },
@@ -62,7 +61,7 @@ pub(crate) fn health_payload(machine: &GatewayMachine, caller: &Caller, turn: &T
         "durationMs": 0,
         "version": COMPATIBLE_VERSION,
         "uptimeMs": machine.uptime_ms(turn.now),
-        "channels": {},
+        "channels": channels_health(machine),
         "channelOrder": [],
         "channelLabels": {},
         "heartbeatSeconds": 0,
@@ -180,6 +179,10 @@ fn recent_row(session: &Session, now: i64) -> Value {
 fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
     let uptime_ms = machine.uptime_ms(turn.now);
+    let channels = machine.channels.presence();
+    let channels: Vec<Value> = channels
+        .map(|(key, is_online)| json!({"channel": key.kind.id(), "accountId": key.id, "connected": is_online}))
+        .collect();
     Ok(json!({
         "version": COMPATIBLE_VERSION,
         "uptime": uptime_ms / 1_000,
@@ -194,27 +197,22 @@ fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) 
         "agents": machine.agents.list().len(),
         "sessions": machine.sessions.len(),
         "activeSessions": machine.sessions.busy(),
-        "channels": [],
+        "channels": channels,
         "degraded": degraded(machine),
     })
     .into())
 }
 
-/// This gateway has no channels, and says so in the form that clients expect.
-fn channels_status(_: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
-    Params::read(call, &["probe", "timeoutMs"])?;
-    Ok(json!({
-        "ts": turn.now.wall_ms,
-        "channelOrder": [],
-        "channelLabels": {},
-        "channelDetailLabels": {},
-        "channelSystemImages": {},
-        "channelMeta": [],
-        "channels": {},
-        "channelAccounts": {},
-        "channelDefaultAccountId": {},
-    })
-    .into())
+/// Which accounts of which channel are connected.
+fn channels_health(machine: &GatewayMachine) -> Value {
+    let mut channels = Map::new();
+    for (key, is_online) in machine.channels.presence() {
+        let accounts = channels.entry(key.kind.id()).or_insert_with(|| json!({"configured": true, "accounts": {}}));
+        if let Some(accounts) = accounts.get_mut("accounts").and_then(Value::as_object_mut) {
+            accounts.insert(key.id.clone(), json!({"connected": is_online}));
+        }
+    }
+    Value::Object(channels)
 }
 
 /// The models that agents are configured with: this gateway calls none itself.

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::Method;
 use crate::agents::Agent;
-use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
-use crate::caller::{ConnectionId, Scope};
+use crate::call::{Answer, Call, CallError, Outcome};
+use crate::caller::Scope;
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
 use crate::params::Params;
 use crate::processes::command_templates::{SpawnWish, allow, allow_acp};
-use crate::runs::{Asked, NewRun, RunRequest, fingerprint};
+use crate::runs::{Asked, NewRun, RunRequest, fingerprint, is_of_gateway};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::Turn;
 
@@ -31,15 +31,15 @@ const KEY_BYTES: usize = 256;
 /// Longest that a caller may wait or let a run last, in ms: a day.
 const LONGEST_MS: u64 = 24 * 3_600 * 1_000;
 
-pub(super) struct AgentMessage<'a> {
-    pub(super) session: SessionKey,
-    pub(super) opening: Opening,
-    pub(super) agent: Agent,
-    pub(super) text: String,
-    pub(super) cwd: Option<&'a str>,
+pub(crate) struct AgentMessage<'a> {
+    pub(crate) session: SessionKey,
+    pub(crate) opening: Opening,
+    pub(crate) agent: Agent,
+    pub(crate) text: String,
+    pub(crate) cwd: Option<&'a str>,
 }
 
-pub(super) fn deliver(
+pub(crate) fn deliver(
     machine: &mut GatewayMachine,
     request: RunRequest,
     message: AgentMessage<'_>,
@@ -89,17 +89,9 @@ pub(super) fn send_unasked(
 ) -> Result<Value, CallError> {
     let agent = machine.agents.resolve(Some(agent_id))?;
     let can_come_again = delivery.is_some();
-    let request = RunRequest {
-        fingerprint: delivery.as_ref().map(|_| fingerprint(from, &Value::from(text.as_str()))).unwrap_or_default(),
-        id: delivery.unwrap_or_else(|| RunId(turn.uuid())),
-        asked: Asked::Unasked,
-        reply: ReplyTo { connection: ConnectionId(0), request: None },
-        from: from.to_owned(),
-        written_key: None,
-        timeout: None,
-        model: None,
-        thinking: None,
-    };
+    let fingerprint = delivery.as_ref().map(|_| fingerprint(from, &Value::from(text.as_str()))).unwrap_or_default();
+    let id = delivery.unwrap_or_else(|| RunId(turn.uuid()));
+    let request = RunRequest { fingerprint, ..RunRequest::unasked(id, from.to_owned()) };
     let replayed = if can_come_again { machine.runs.replay(&request, turn)? } else { None };
     let answer = match replayed {
         Some(answer) => answer,
@@ -284,7 +276,14 @@ pub(super) fn key_of(params: &Params<'_>) -> Result<Option<RunId>, CallError> {
             params.wrong(&format!("at /idempotencyKey: must be at most {KEY_BYTES} bytes without control characters"))
         );
     }
-    Ok(Some(RunId(key.to_owned())))
+    let id = RunId(key.to_owned());
+    if is_of_gateway(&id) {
+        return Err(params.wrong(
+            "at /idempotencyKey: keys of this form name the gateway's own runs (jobs, webhooks, channels); use another one, \
+             such as a UUID",
+        ));
+    }
+    Ok(Some(id))
 }
 
 pub(super) fn text_of(params: &Params<'_>, name: &str) -> Result<String, CallError> {

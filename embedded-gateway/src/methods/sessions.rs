@@ -122,21 +122,23 @@ fn get(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     let session = machine.sessions.get(key.as_str()).ok_or_else(|| not_found(&key))?;
     let protocol = call.caller.protocol;
     let row = row(session, protocol, turn.now.wall_ms);
-    let (messages, has_more) = newest(session, to_usize(limit), protocol);
+    let (messages, has_more) = newest(session, to_usize(limit), None, protocol);
     let more = json!({"session": row, "sessionKey": session.key, "messages": messages, "hasMore": has_more});
     Ok(joined(row, more).into())
 }
 
 /// `chat.history`: of a session that isn't there, nothing.
 fn history(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
-    let params = Params::read(call, &["sessionKey", "limit", "maxChars"])?;
+    let params = Params::read(call, &["sessionKey", "limit", "maxChars", "beforeSeq"])?;
     let key = SessionKey::read(params.required("sessionKey")?, machine.agents.default_id())?;
     let limit = params.whole("limit", 1, MOST_MESSAGES)?.unwrap_or(MESSAGES);
+    // Ours: the way to what is older than the newest messages.
+    let before = params.whole("beforeSeq", 1, u64::MAX)?;
     let Some(session) = machine.sessions.get(key.as_str()) else {
         return Ok(json!({"sessionKey": key.as_str(), "messages": [], "thinkingLevel": null}).into());
     };
     let protocol = call.caller.protocol;
-    let (messages, has_more) = newest(session, to_usize(limit), protocol);
+    let (messages, has_more) = newest(session, to_usize(limit), before, protocol);
     let payload = json!({
         "sessionKey": session.key,
         "sessionId": session.session_id,
@@ -154,11 +156,11 @@ fn history(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Ou
     Ok(payload.into())
 }
 
-/// The newest messages within the bounds, oldest first, and whether there are older ones.
-fn newest(session: &Session, limit: usize, protocol: u32) -> (Vec<Value>, bool) {
+/// The newest messages within the bounds, before that number where one is given, oldest first, and whether there are older ones.
+fn newest(session: &Session, limit: usize, before: Option<u64>, protocol: u32) -> (Vec<Value>, bool) {
     let mut bytes = 0_usize;
-    let mut messages: Vec<Value> = session
-        .history()
+    let wanted = || session.history().filter(|one| before.is_none_or(|before| one.seq < before));
+    let mut messages: Vec<Value> = wanted()
         .rev()
         .take(limit)
         .take_while(|one| {
@@ -169,7 +171,7 @@ fn newest(session: &Session, limit: usize, protocol: u32) -> (Vec<Value>, bool) 
         .map(|one| message(one, protocol))
         .collect();
     messages.reverse();
-    let has_more = messages.len() < session.history().len();
+    let has_more = wanted().nth(messages.len()).is_some();
     (messages, has_more)
 }
 

@@ -15,7 +15,7 @@ use crate::machine::GatewayMachine;
 use crate::params::Params;
 use crate::payload::joined;
 use crate::processes::command_templates::{SpawnWish, allow};
-use crate::runs::{Asked, ControlAction, NewRun, RunRequest};
+use crate::runs::{Asked, ControlAction, NewRun, RunRequest, is_of_gateway};
 use crate::sessions::{Opening, SessionKey};
 use crate::turn::Turn;
 
@@ -141,7 +141,7 @@ fn unique_request(machine: &GatewayMachine, call: &Call) -> Option<RunId> {
     let request = call.request.as_ref()?;
     let fits = (UNIQUE_FROM..=256).contains(&request.len()) && !request.chars().any(char::is_control);
     let id = RunId(request.clone());
-    (fits && machine.runs.get(&id).is_none()).then_some(id)
+    (fits && !is_of_gateway(&id) && machine.runs.get(&id).is_none()).then_some(id)
 }
 
 /// The session that is named, else one of the run's own.

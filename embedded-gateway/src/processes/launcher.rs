@@ -119,6 +119,11 @@ impl Launcher {
         self.acp.decide(run, question, allow);
     }
 
+    /// Ends the agent that waits for a session's next prompt, or has just been told to end its last one.
+    pub fn end_session(&mut self, session: &str) {
+        self.acp.end_session(session);
+    }
+
     fn tell(&self, said: News) {
         let news = self.news.clone();
         tokio::spawn(async move {

@@ -26,7 +26,7 @@ impl Answer {
     /// Adds to the text; what exceeds the longest message is lost.
     pub(super) fn add(&mut self, more: &str) {
         let room = MESSAGE_BYTES.saturating_sub(self.text.len());
-        let end = (0..=room.min(more.len())).rev().find(|end| more.is_char_boundary(*end)).unwrap_or(0);
+        let end = more.floor_char_boundary(room);
         self.cut |= end < more.len();
         self.text.push_str(more.get(..end).unwrap_or_default());
     }

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use gatewarden_protocol::Dialect;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::answer::Answer as Text;
 use super::events::EventEmitter;
 use super::run::{Asked, Run, RunState};
 use super::{Parts, QUEUE, QUEUED_BYTES, Runs, replies, shown};
 use crate::call::{Answer, Call, CallError, Outcome, ReplyTo};
-use crate::config::GatewayConfig;
+use crate::caller::ConnectionId;
+use crate::config::{ChannelKind, GatewayConfig};
 use crate::effect::{AcpOrder, Effect, LogLevel, ProcessOrder, RunId};
+use crate::payload::digest;
 use crate::processes::PROGRAM_VARIABLES;
 use crate::processes::command_templates::{AllowedCommand, FilledCommand, Wishes};
 use crate::sessions::{NewMessage, Opening, Role, SessionKey};
@@ -52,6 +53,21 @@ pub(crate) struct RunRequest {
 }
 
 impl RunRequest {
+    /// Of the gateway itself: nobody waits for a reply.
+    pub(crate) fn unasked(id: RunId, from: String) -> Self {
+        Self {
+            id,
+            asked: Asked::Unasked,
+            fingerprint: String::new(),
+            reply: ReplyTo { connection: ConnectionId(0), request: None },
+            from,
+            written_key: None,
+            timeout: None,
+            model: None,
+            thinking: None,
+        }
+    }
+
     pub(crate) fn of(call: &Call, id: RunId, asked: Asked, timeout: Option<Duration>) -> Self {
         let fingerprint = fingerprint(&call.method, &call.params);
         let written = ["sessionKey", "key"].into_iter().find_map(|name| call.params.get(name)?.as_str());
@@ -70,7 +86,6 @@ impl RunRequest {
 /// A run that is asked for, checked against the allow-list.
 #[derive(Debug, Clone)]
 pub(crate) struct NewRun {
-    /// Its id is not in use.
     pub(crate) request: RunRequest,
     /// The session, which is made where it doesn't exist.
     pub(crate) session: SessionKey,
@@ -83,15 +98,24 @@ pub(crate) struct NewRun {
     pub(crate) message: Option<String>,
 }
 
+/// Whether an id is of the form that the gateway's own runs have. Anybody can guess those: a client may not take one before.
+pub(crate) fn is_of_gateway(id: &RunId) -> bool {
+    let own = |kind: &str| ["cron", "manual", "hook"].contains(&kind) || ChannelKind::named(kind).is_some();
+    id.0.split_once(':').is_some_and(|(kind, _)| own(kind))
+}
+
 /// What tells one request from another under the same key.
 pub(crate) fn fingerprint(method: &str, params: &Value) -> String {
-    let digest = Sha256::digest(format!("{method}\n{params}").as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest(format!("{method}\n{params}"))
 }
 
 impl Runs {
     /// Takes a run in. An error means that nothing was begun.
     pub(crate) fn begin(&mut self, new: NewRun, parts: &mut Parts<'_>, turn: &mut Turn<'_>) -> Outcome {
+        if self.by_id.contains_key(&new.request.id) {
+            let id = shown(&new.request.id.0);
+            return Err(CallError::invalid(format!("there is a run \"{id}\" already; nothing was begun")));
+        }
         let busy = self.check_room(&new, parts)?;
         if new.message.as_ref().is_some_and(|message| message.len() > MESSAGE_LIMIT) {
             return Err(CallError::invalid(format!("message is longer than {MESSAGE_LIMIT} bytes")));
@@ -138,21 +162,27 @@ impl Runs {
         Ok(answer)
     }
 
+    /// Whether one more message can wait in a session that is at work; None: it isn't.
+    pub(crate) fn has_room_behind(&self, session: &str, bytes: usize) -> Option<bool> {
+        let lane = self.lanes.get(session).filter(|lane| lane.active.is_some())?;
+        Some(lane.queue.len() < QUEUE && self.queued_bytes.saturating_add(bytes) <= QUEUED_BYTES)
+    }
+
     /// Whether the session is at work; an error where there is no room for one more run.
     fn check_room(&self, new: &NewRun, parts: &Parts<'_>) -> Result<bool, CallError> {
-        let lane = self.lanes.get(new.session.as_str()).filter(|lane| lane.active.is_some());
-        if let Some(lane) = lane {
-            let bytes = new.message.as_ref().map_or(0, String::len);
-            if lane.queue.len() >= QUEUE || self.queued_bytes.saturating_add(bytes) > QUEUED_BYTES {
+        let bytes = new.message.as_ref().map_or(0, String::len);
+        match self.has_room_behind(new.session.as_str(), bytes) {
+            Some(true) => return Ok(true),
+            Some(false) => {
+                let waiting = self.lanes.get(new.session.as_str()).map_or(0, |lane| lane.queue.len());
                 return Err(CallError::unavailable(format!(
-                    "session {} is at work and {} messages wait already; try again when it is done, or abort it",
+                    "session {} is at work and {waiting} messages wait already; try again when it is done, or abort it",
                     new.session,
-                    lane.queue.len()
                 ))
                 .with_details(json!({"code": "SESSION_BUSY"}))
                 .retry_after(1_000));
             }
-            return Ok(true);
+            None => {}
         }
         let most = parts.config.limits.processes;
         if self.processes() >= most {

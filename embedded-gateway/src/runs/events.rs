@@ -7,6 +7,7 @@ use super::answer::Piece;
 use super::replies;
 use super::run::{Asked, Ending, Run, RunState};
 use crate::caller::{ConnectionId, Scope};
+use crate::config::ChannelKind;
 use crate::payload::{joined, without_nulls};
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
@@ -30,7 +31,7 @@ impl<'a> EventEmitter<'a> {
             "role": "user",
             "text": text,
             "from": from,
-            "channel": "gateway",
+            "channel": ChannelKind::of_sender(from).map_or("gateway", ChannelKind::id),
             "ts": self.now,
         });
         self.tell_by_written_key(run, "message", payload, turn);

@@ -1,5 +1,6 @@
 //! What the processes tell.
 
+use gatewarden_protocol::logs::shown_text;
 use serde_json::json;
 
 use super::agent_lines::AgentLine;
@@ -30,7 +31,7 @@ impl Runs {
                 self.finish(id, end, parts, turn);
             }
             ProcessNews::Line { stream, text, cut } => line(run, stream, &text, cut, parts, turn),
-            ProcessNews::Remark(level, said) => log(run, level, said, json!({"runId": run.id.0}), turn),
+            ProcessNews::Remark(level, said) => log(run, level, shown_text(&said), json!({"runId": run.id.0}), turn),
             ProcessNews::Asks(question) => self.approvals.ask(run, &question, parts, turn),
             ProcessNews::Conversation(name) => {
                 parts.sessions.name_conversation(&run.session_key, &run.session_id, name, turn);
@@ -120,7 +121,7 @@ fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut 
         }
         OutputStream::Stderr => {
             if !text.trim().is_empty() {
-                run.last_words = Some(text.chars().take(300).collect());
+                run.last_words = Some(shown_text(text).chars().take(300).collect());
             }
             AgentLine::Log
         }
@@ -154,7 +155,9 @@ fn line(run: &mut Run, stream: OutputStream, text: &str, cut: bool, parts: &mut 
                 run.answer.put(&text);
             }
         }
-        AgentLine::Error(message) => run.reported_error = Some(message.chars().take(2_000).collect()),
+        AgentLine::Error(message) => {
+            run.reported_error = Some(shown_text(&message).chars().take(2_000).collect());
+        }
         AgentLine::Log => {
             let (level, name) = match stream {
                 OutputStream::Stdout => (LogLevel::Info, "stdout"),

@@ -24,7 +24,7 @@ pub(crate) enum Asked {
     Session,
     /// `spawn`: one reply once it runs (or doesn't), and `spawn_result` events.
     Spawn,
-    /// By the gateway itself (a webhook): nobody waits for a reply.
+    /// By the gateway itself (a webhook, a job): nobody waits for a reply.
     Unasked,
 }
 
@@ -162,6 +162,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// What the agent has said so far, without blank ends.
+    pub(crate) fn text(&self) -> &str {
+        self.answer.text()
+    }
+
     /// Bytes that remembering it costs, about.
     pub(super) fn weight(&self) -> usize {
         512 + self.session_key.len() + self.id.0.len() + self.answer.text().len()

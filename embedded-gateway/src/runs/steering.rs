@@ -60,6 +60,7 @@ impl Runs {
         let ran = run.started_at.is_some();
         let how = end.how.clone();
         run.state = RunState::Ended(end);
+        self.ended.push(id.clone());
         run.order = None;
 
         let key = run.session_key.clone();

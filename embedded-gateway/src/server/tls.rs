@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{GatewayConfig, Tls};
@@ -51,6 +52,17 @@ pub(super) fn acceptor(tls: &Tls, config: &GatewayConfig, bound: IpAddr) -> Resu
         .map_err(unusable)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+/// SHA-256 of the gateway's own certificate, in hexadecimal digits.
+pub(super) fn fingerprint(tls: &Tls) -> Result<String, TlsError> {
+    let (path, what) = (tls.cert.clone(), "the certificate");
+    let own = CertificateDer::from_pem_file(&path).map_err(|error| TlsError::Unreadable {
+        what,
+        path,
+        reason: error.to_string(),
+    })?;
+    Ok(hex::encode(Sha256::digest(&own)))
 }
 
 /// A self-signed certificate for the gateway's names, fit for development; clients pin it or trust its file.

@@ -209,11 +209,7 @@ pub(crate) fn model_parts(model: Option<&str>) -> (Option<&str>, Option<&str>) {
 /// Cuts a text at `most` bytes, on a character's boundary.
 pub(super) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
-        let mut end = most.saturating_sub(CUT_MARK.len());
-        while !text.is_char_boundary(end) {
-            end = end.saturating_sub(1);
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(most.saturating_sub(CUT_MARK.len())));
         text.push_str(CUT_MARK);
     }
     text

@@ -92,6 +92,20 @@ impl Room {
 }
 
 #[test]
+fn what_runs_for_a_session_ends_when_it_is_deleted_or_begun_anew() {
+    let mut room = Room::new();
+    let key = room.open("a");
+    for delete in [false, true] {
+        let id = room.sessions.get(&key).map(|session| session.session_id.clone()).expect("a session");
+        room.act(|sessions, subscribers, turn| match delete {
+            true => sessions.delete(&key, subscribers, turn),
+            false => sessions.reset(&key, "reset", subscribers, turn).is_some(),
+        });
+        assert!(room.effects.contains(&Effect::EndSession(id)), "{delete}");
+    }
+}
+
+#[test]
 fn opening_a_key_again_is_the_same_session() {
     let mut room = Room::new();
     let key = room.open("a");

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::session::{Message, RowStatus, Session, SessionKey};
+use super::session::{Message, Role, RowStatus, Session, SessionKey};
 use super::{SessionBounds, Sessions};
 use crate::effect::FileChange;
 
@@ -137,6 +137,11 @@ pub(crate) fn load(bounds: SessionBounds, transcripts: impl IntoIterator<Item = 
         if read.session.status == Some(RowStatus::Running) {
             read.session.status = Some(RowStatus::Failed);
             read.session.last_run_error = Some(CUT_OFF.to_owned());
+            // The run of the first message that nothing was answered to.
+            let unanswered = read.session.history.iter().rev().take_while(|message| message.role == Role::User);
+            if let Some(run) = unanswered.last().and_then(|message| message.run_id.clone()) {
+                read.session.last_run_id = Some(run);
+            }
             read.session.ended_at = Some(read.session.updated_at);
         }
         let session = read.session;

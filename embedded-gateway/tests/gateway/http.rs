@@ -151,6 +151,27 @@ async fn the_status_page_tells_strangers_what_health_tells() {
 }
 
 #[actix::test]
+async fn browsers_get_the_control_ui_with_the_status_for_those_without_scripts() {
+    let browser = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    for (path, base) in [("/", ""), ("/ui", "/ui")] {
+        let gateway = Gateway::start(|config| config.control_ui.base_path = path.to_owned()).await;
+        let page = request(&gateway, "GET", path, &[browser], "").await;
+        assert_eq!((page.status, page.header("cache-control")), (200, Some("no-store")));
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert!(policy.contains("require-trusted-types-for 'script'"), "{policy}");
+        let without_scripts = page.body.split("<noscript>").nth(1).unwrap();
+        assert!(without_scripts.contains("2026.9.6") && !without_scripts.contains("Sessions"));
+        let begin = format!("src=\"{base}/assets/");
+        let script = page.body.split(&begin).nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let main = request(&gateway, "HEAD", &format!("{base}/assets/{script}"), &[], "").await;
+        assert_eq!((main.status, main.header("content-encoding")), (200, Some("gzip")));
+        let other = request(&gateway, "GET", &format!("{base}/assets/0000000000000000/main.js"), &[], "").await;
+        assert_eq!(other.status, 404, "of another release");
+    }
+}
+
+#[actix::test]
 async fn the_status_page_can_be_elsewhere_or_nowhere() {
     let elsewhere = Gateway::start(|config| config.control_ui.base_path = "/ui".to_owned()).await;
     assert_eq!(request(&elsewhere, "GET", "/ui", &[], "").await.status, 200);

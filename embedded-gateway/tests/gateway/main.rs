@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bad_sockets;
 #[cfg(test)]
+mod channels;
+#[cfg(test)]
 mod conversation;
 #[cfg(test)]
 mod devices;

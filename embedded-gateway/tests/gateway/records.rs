@@ -22,7 +22,7 @@ async fn sessions_are_made_listed_renamed_and_deleted() {
     let taken = client.try_call("sessions.create", json!({"key": "agent:main:other", "label": "Probe"})).await;
     assert_eq!(taken.unwrap_err()["message"], "label already in use: Probe");
     let unknown = client.try_call("sessions.create", json!({"agentId": "nope"})).await;
-    assert_eq!(unknown.unwrap_err()["message"], "Unknown agent id \"nope\"");
+    assert_eq!(unknown.unwrap_err()["message"], "Unknown agent id \"nope\"; known: main");
 
     client.call("sessions.patch", json!({"key": "agent:main:probe", "thinkingLevel": "high", "label": null})).await;
     let listed = client.call("sessions.list", json!({"limit": 1})).await;

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::{Client, Connect, Gateway, within};
 
 /// An agent of this name that runs a script.
-fn with_agent(config: &mut GatewayConfig, name: &str, json_lines: bool, script: &str) {
+pub(crate) fn with_agent(config: &mut GatewayConfig, name: &str, json_lines: bool, script: &str) {
     let command = CommandTemplate {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
@@ -79,6 +79,9 @@ async fn an_agent_call_is_answered_twice_and_its_text_streams_in_between() {
     assert_eq!(client.call("agent", params).await["status"], "ok", "the same key is answered from memory");
     let history = client.call("chat.history", json!({"sessionKey": "agent:main:chat"})).await;
     assert_eq!(history["messages"].as_array().map(Vec::len), Some(2));
+    let older = client.call("chat.history", json!({"sessionKey": "agent:main:chat", "beforeSeq": 2, "limit": 1})).await;
+    assert_eq!(older["messages"][0]["__openclaw"]["seq"], 1);
+    assert_eq!((older["messages"].as_array().map(Vec::len), &older["hasMore"]), (Some(1), &json!(false)));
     gateway.stop().await;
 }
 

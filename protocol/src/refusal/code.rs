@@ -164,7 +164,7 @@ codes! {
     GatewayDegraded "gateway_degraded" Retryable "calls itself degraded";
         "openclaw status on the gateway's host says what is wrong with it."
     LoginBudgetSpent "login_budget_spent" RateLimited "is not tried for a moment, so that it does not lock this machine out";
-        "Five failed logins a minute are the most that are risked. Correct this gateway's token; the next attempt comes by itself."
+        "Five failed logins a minute are the most that are risked; the next attempt comes by itself, with the token that is stored then. Correct the token only if that has not been done yet."
     Parked "parked" Blocked "made its supervising actor fail too often, and is no longer watched";
         "Choose reconnect for this gateway to try again, and report the panic in the daemon's log: it is a fault of this daemon."
     Stale "stale" Retryable "has not been heard of for a while";

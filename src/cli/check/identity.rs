@@ -10,6 +10,7 @@ use gatewarden_protocol::{DeviceIdentity, GatewayAddress};
 use zeroize::Zeroizing;
 
 use crate::check::Known;
+use crate::cli::daemon::address_of;
 use crate::cli::error::CliError;
 use crate::cli::files::{read_pem, write_private};
 use crate::cli::installation::open_store;
@@ -41,13 +42,14 @@ pub(super) async fn find(
     Ok(Known::of_device(device, whose))
 }
 
-async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
-    // Nothing must be made by looking.
+/// Nothing must be made by looking.
+fn may_look(config: &Config) -> Option<&Config> {
     let key_is_there = config.credentials_dir.is_some() || config.state_dir.join(KEY_FILE_NAME).is_file();
-    if !key_is_there || config.store.database.file().is_some_and(|file| !file.is_file()) {
-        return None;
-    }
-    let store = open_store(config).ok()?;
+    Some(config).filter(|config| key_is_there && config.store.database.file().is_none_or(Path::is_file))
+}
+
+async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
+    let store = open_store(may_look(config)?).ok()?;
     let known = Known::of_daemon(&store, address).await.ok()?;
     let key = address.key();
     let record = store.load_gateways().await.ok()?.into_iter().find(|record| {
@@ -57,6 +59,13 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
         Some(record) => known.of_gateway(record),
         None => known,
     })
+}
+
+/// The address of the gateway that has this name, which this command doesn't take.
+pub(super) async fn registered_as(config: Option<&Config>, name: &str) -> Option<String> {
+    let gateways = open_store(may_look(config?)?).ok()?.load_gateways().await.ok()?;
+    let named = gateways.into_iter().find(|record| record.name == name)?;
+    Some(address_of(&named.host, Some(named.port)))
 }
 
 /// The device of earlier checks; made at the first.

@@ -39,6 +39,10 @@ pub(super) fn look(report: &mut Report, config: &Config, args: &DoctorArgs, runn
                     judge_key(report, &key_source, seen.key.as_ref(), is_missing && seen.sealed, is_missing && running);
                     seen.gateways
                 }
+                Err(StoreError::Server { place, trouble }) => {
+                    report.problem(AREA, format!("{place}: {}", trouble.said()), trouble.cure());
+                    0
+                }
                 Err(error) => {
                     report.problem(AREA, error.to_string(), "as the sentence says");
                     0
@@ -115,7 +119,11 @@ fn server(report: &mut Report, config: &Config, seen: &ServerInspection) {
             "switch it on: a crash of the server's machine may cost what was acknowledged, or all of the database",
         );
     }
-    pending(report, seen.pending, "make a dump of it before");
+    if seen.sealed {
+        pending(report, seen.pending, "make a dump of it before");
+    } else {
+        report.note(AREA, "it is empty: the next start makes its tables".to_owned(), "");
+    }
     nodes(report, &seen.nodes);
 }
 

@@ -65,6 +65,13 @@ pub(super) fn restart(place: &PlaceArgs) -> Result<u8, CliError> {
     }
     let words = match stop_holder(&state_dir)? {
         None => place.words(),
+        Some(holder) if holder.supervised => {
+            print(&format!(
+                "stopped the gateway (process {}); the program that supervises it, gatewarden up, starts it again at once",
+                holder.pid
+            ));
+            return Ok(EXIT_OK);
+        }
         Some(holder) => {
             let mut words = holder.arguments;
             if !words.iter().any(|word| word == "--state-dir") {

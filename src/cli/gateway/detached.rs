@@ -39,7 +39,14 @@ pub(super) fn start(state_dir: &Path, words: &[String]) -> Result<Started, Strin
         .open(&errors_path)
         .map_err(|error| failed(&format!("{} cannot be written", errors_path.display()), error))?;
     let before = errors.metadata().map_or(0, |metadata| metadata.len());
+    // It starts in the root directory.
+    let paths = ["OPENCLAW_CONFIG", "OPENCLAW_CONFIG_PATH", "OPENCLAW_STATE_DIR"].into_iter().filter_map(|name| {
+        let path =
+            std::env::var_os(name).filter(|path| !path.is_empty() && !path.as_encoded_bytes().starts_with(b"~"))?;
+        Some((name, std::path::absolute(path).ok()?))
+    });
     let mut child = Command::new(program)
+        .envs(paths)
         .args(["gateway", "run", "--detached"])
         .args(words)
         .current_dir("/")

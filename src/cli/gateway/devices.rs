@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::EXIT_OK;
 use super::super::error::CliError;
 use super::super::output::print;
-use super::running::call;
+use super::running::{call, text};
 use super::{DevicesCommand, RequestArgs, ShowArgs};
 
 /// Carries out one of the commands.
@@ -92,10 +92,6 @@ fn scopes(row: &Value) -> String {
         .map(words::shown)
         .collect();
     if scopes.is_empty() { "no scopes".to_owned() } else { scopes.join(", ") }
-}
-
-fn text(row: &Value, field: &str) -> String {
-    row.get(field).and_then(Value::as_str).map(words::shown).unwrap_or_default()
 }
 
 fn ago(row: &Value, field: &str, now_ms: i64) -> String {

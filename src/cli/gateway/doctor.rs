@@ -4,14 +4,17 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use gatewarden_embedded_gateway::config::{Draft, GatewayConfig, load};
+use gatewarden_embedded_gateway::channels::try_credentials;
+use gatewarden_embedded_gateway::config::{ChannelAccount, Draft, GatewayConfig, load};
 use gatewarden_embedded_gateway::lock_file::{Holder, running};
-use gatewarden_embedded_gateway::processes::find_orphans;
+use gatewarden_embedded_gateway::processes::{Orphan, find_orphans};
+use gatewarden_protocol::words;
 use serde_json::Value;
 
 use super::super::error::CliError;
 use super::super::findings::Report;
-use super::super::output::{Paint, print};
+use super::super::output::{Paint, counted, print};
+use super::running::{Running, address_of};
 use super::{PlaceArgs, state_dir};
 
 /// Most findings of one kind that are listed.
@@ -54,6 +57,7 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
         port(&mut report, draft.settings(), holder.as_ref());
         secrets(&mut report, draft);
         commands(&mut report, draft.settings());
+        channels(&mut report, draft, holder.as_ref());
     }
     if state_dir.is_dir() {
         permissions(&mut report, &state_dir);
@@ -61,8 +65,9 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
         for (name, cure) in [("devices.json", "devices must pair again"), ("agents.json", "created agents are lost")] {
             json_file(&mut report, &state_dir.join(name), cure);
         }
-        if holder.is_none() {
-            orphans(&mut report, &state_dir);
+        set_aside(&mut report, &state_dir);
+        for orphan in orphans(&state_dir, holder.as_ref()) {
+            report.problem("orphans", orphan.sentence(), format!("kill -TERM -- -{}", orphan.group));
         }
     } else {
         report.note("state", format!("{} does not exist yet; the first start makes it", state_dir.display()), "");
@@ -125,12 +130,56 @@ fn commands(report: &mut Report, config: &GatewayConfig) {
     }
 }
 
+/// Each token is tried at its service, which a gateway that uses it doesn't notice. Whether another program polls with it is known to
+/// the running gateway alone.
+fn channels(report: &mut Report, draft: &Draft, holder: Option<&Holder>) {
+    const AREA: &str = "channels";
+    let system = actix_rt::System::new();
+    let which = |account: &ChannelAccount| format!("{} {}", account.kind.label(), account.id);
+    let used: Vec<_> =
+        draft.settings().channels.iter().filter(|account| account.enabled && account.token.is_some()).collect();
+    let mut found = Vec::new();
+    for (at, account) in used.iter().enumerate() {
+        if let Some(other) = used.iter().take(at).find(|other| other.token == account.token) {
+            let text =
+                format!("{} and {} have the same token, and take each other's messages", which(other), which(account));
+            report.problem(
+                AREA,
+                text,
+                "give each account a bot of its own (@BotFather, /newbot), or disable one of them",
+            );
+        }
+        match system.block_on(try_credentials(account)) {
+            Ok(name) => {
+                let bot = words::shown(&name);
+                report.fine(AREA, format!("{}: its token is accepted, the bot is @{bot}", which(account)));
+            }
+            Err((error, cure)) => {
+                found.push(words::shown(&format!("{} {}: {error}", account.kind.id(), account.id)));
+                report.problem(AREA, format!("{}: {error}", which(account)), cure);
+            }
+        }
+    }
+    let listens = holder.and_then(|holder| Some((holder, address_of(holder)?)));
+    if let Some((holder, listens)) = listens.filter(|_| !used.is_empty()) {
+        let running = Running::new(holder, listens, Some(draft));
+        let seen = running.and_then(|running| system.block_on(running.overview()));
+        let troubles = match seen {
+            Ok(seen) => seen.channel_troubles,
+            Err(error) => return report.problem(AREA, format!("the running gateway can't be asked: {error}"), ""),
+        };
+        for trouble in troubles.iter().filter(|trouble| !found.iter().any(|error| trouble.starts_with(error))) {
+            report.problem(AREA, format!("the running gateway says: {trouble}"), "");
+        }
+    }
+}
+
 /// Everything in the state directory is the owner's alone.
 fn permissions(report: &mut Report, state_dir: &Path) {
     const AREA: &str = "permissions";
     let before = report.problems();
     report.must_be_private(AREA, state_dir);
-    for name in ["gateway-token", ".gateway.lock", "devices.json", "agents.json", "audit.log"] {
+    for name in ["gateway-token", ".gateway.lock", "devices.json", "agents.json", "cron.jsonl", "audit.log"] {
         report.must_be_private(AREA, &state_dir.join(name));
     }
     let cure = "give the directory to your user (chown), or name another with --state-dir";
@@ -174,7 +223,7 @@ fn sessions(report: &mut Report, state_dir: &Path) {
     }
     json_file(report, &dir.join("index.json"), "it is made anew from the transcripts");
     if report.problems() == before {
-        report.fine("sessions", format!("{} transcripts", files.len()));
+        report.fine("sessions", counted(files.len() as u64, "transcript"));
     }
 }
 
@@ -205,8 +254,21 @@ fn json_file(report: &mut Report, file: &Path, without: &str) {
     }
 }
 
-fn orphans(report: &mut Report, state_dir: &Path) {
-    for orphan in find_orphans(state_dir).into_iter().take(MAX_LISTED) {
-        report.problem("orphans", orphan.sentence(), format!("kill -TERM -- -{}", orphan.group));
+/// What made no sense at a start, and was left out.
+fn set_aside(report: &mut Report, state_dir: &Path) {
+    let entries =
+        [state_dir.to_owned(), state_dir.join("channels")].into_iter().filter_map(|dir| std::fs::read_dir(dir).ok());
+    let files = entries.flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "damaged")).take(MAX_LISTED) {
+        let text = format!("a start found what makes no sense, left it out, and kept the file as {}", file.display());
+        let cure = "what is missing can be taken from there by hand while the gateway is stopped; delete the file then";
+        report.problem("state", text, cure);
     }
+}
+
+/// What former gateways left running.
+pub(super) fn orphans(state_dir: &Path, holder: Option<&Holder>) -> Vec<Orphan> {
+    let mut orphans = find_orphans(state_dir, holder.map(|holder| holder.pid));
+    orphans.truncate(MAX_LISTED);
+    orphans
 }

@@ -42,6 +42,7 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, CliError> {
         scheme: if draft.settings().tls.is_some() { "wss" } else { "ws" }.to_owned(),
         config: draft.settings().file.clone(),
         arguments: args.words(),
+        supervised: args.supervised,
         ..Holder::this(Now::read().wall_ms)
     };
     let mut lock = LockFile::claim(&draft.settings().state_dir, &holder, args.force).map_err(|error| {

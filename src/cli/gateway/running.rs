@@ -49,6 +49,11 @@ pub(super) fn call(place: &PlaceArgs, method: &str, params: &Value) -> Result<Va
     actix_rt::System::new().block_on(asked).map_err(CliError::new)
 }
 
+/// A field of an answer, fit to be shown.
+pub(super) fn text(row: &Value, field: &str) -> String {
+    row.get(field).and_then(Value::as_str).map(gatewarden_protocol::words::shown).unwrap_or_default()
+}
+
 /// Where this machine reaches it; none while it starts.
 pub(super) fn address_of(holder: &Holder) -> Option<SocketAddr> {
     holder.address.as_deref()?.parse().ok().map(reachable)
@@ -63,6 +68,9 @@ pub(super) struct Overview {
     pub(super) active_sessions: Option<u64>,
     /// What its configuration's file says and doesn't count; sentences.
     pub(super) configuration: Vec<String>,
+    /// Accounts of channels that are connected, where that could be asked, and what is wrong with the others.
+    pub(super) channels: Option<u32>,
+    pub(super) channel_troubles: Vec<String>,
 }
 
 /// How it is reached.
@@ -71,6 +79,8 @@ pub(super) struct Running {
     shown: SocketAddr,
     tls: TlsTrust,
     credential: Option<Secret>,
+    /// None: the configuration can't be read, so neither credential nor channels are known.
+    has_channels: Option<bool>,
 }
 
 impl Running {
@@ -84,14 +94,14 @@ impl Running {
                 let unreadable =
                     |error| format!("The gateway's certificate {} cannot be read: {error}.", tls.cert.display());
                 let certificate = CertificateDer::from_pem_file(&tls.cert).map_err(unreadable)?;
-                let pin: String = Sha256::digest(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
-                TlsTrust::Pins { pins: vec![pin] }
+                TlsTrust::Pins { pins: vec![hex::encode(Sha256::digest(&certificate))] }
             }
         };
         let parsed = GatewayAddress::parse(&format!("{}://{listens}", holder.scheme), None);
         let address = parsed.map_err(|error| error.to_string())?.address;
         let credential = draft.and_then(|draft| draft.credential().ok().flatten());
-        Ok(Self { address, shown: listens, tls, credential })
+        let has_channels = draft.map(|draft| !draft.settings().channels.is_empty());
+        Ok(Self { address, shown: listens, tls, credential, has_channels })
     }
 
     /// Err: why there is none.
@@ -103,6 +113,8 @@ impl Running {
             HealthFailure::NotAHealthDocument { status, .. } => format!("it answers with {status}"),
             HealthFailure::Unreached(failure) => format!("it does not answer at {}: {failure}", self.shown),
         })?;
+        let version = health.document.version;
+        let Some(has_channels) = self.has_channels else { return Ok(Overview { version, ..Overview::default() }) };
         let sessions = match gateway.ask(HttpOperation::Sessions, LIMIT).await {
             HttpAnswer::Reply(Ok(reply)) if reply.status == 200 => Some(reply),
             _ => None,
@@ -116,7 +128,17 @@ impl Running {
             }
             _ => Vec::new(),
         };
-        Ok(Overview { version: health.document.version, sessions, active_sessions, configuration })
+        let all = json!({});
+        let asked = has_channels.then(|| self.ask("channels.status", &all));
+        let (channels, channel_troubles) = match asked.map(|asked| tokio::time::timeout(LIMIT, asked)) {
+            None => (0, Vec::new()),
+            Some(asked) => match asked.await {
+                Ok(Ok(status)) => channels_of(&status),
+                Ok(Err(why)) => (0, vec![why]),
+                Err(_) => (0, vec!["the gateway doesn't say how they are".to_owned()]),
+            },
+        };
+        Ok(Overview { version, sessions, active_sessions, configuration, channels: Some(channels), channel_troubles })
     }
 
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
@@ -141,7 +163,11 @@ impl Running {
         }
         let answer = self.exchange(&mut socket, method, params).await?;
         let _ = socket.outgoing.close(1000, "");
-        answer.map_err(|error| format!("The gateway refused: {}.", gatewarden_protocol::words::shown(&error.message)))
+        let refused = |error: WireError| {
+            let said = gatewarden_protocol::words::shown(&error.message);
+            format!("The gateway refused: {}.", said.trim_end_matches('.'))
+        };
+        answer.map_err(refused)
     }
 
     async fn exchange(
@@ -176,6 +202,25 @@ impl Running {
     }
 }
 
+/// How many accounts an answer of `channels.status` shows as connected, and a line for each of the others that should be.
+fn channels_of(status: &Value) -> (u32, Vec<String>) {
+    let channels = status.get("channelAccounts").and_then(Value::as_object);
+    let (mut connected, mut troubles) = (0, Vec::new());
+    for (channel, rows) in channels.into_iter().flatten() {
+        for row in rows.as_array().into_iter().flatten() {
+            let text = |name: &str| row.get(name).and_then(Value::as_str).map(gatewarden_protocol::words::shown);
+            if row.get("connected") == Some(&Value::Bool(true)) {
+                connected += 1;
+            } else if row.get("enabled") != Some(&Value::Bool(false)) {
+                let said = text("lastError").unwrap_or_else(|| "it is connecting".to_owned());
+                let cure = text("fix").map_or_else(String::new, |fix| format!(". {fix}"));
+                troubles.push(format!("{channel} {}: {said}{cure}", text("accountId").unwrap_or_default()));
+            }
+        }
+    }
+    (connected, troubles)
+}
+
 /// What an answer of `config.get` says of settings that don't count.
 fn unapplied(shown: &Value) -> Vec<String> {
     let list = |pointer: &str| -> Vec<&str> {
@@ -197,6 +242,22 @@ fn unapplied(shown: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_are_counted_and_those_that_should_be_connected_are_said() {
+        let row = |connected: bool, more: Value| {
+            let mut row = json!({"accountId": "a", "connected": connected});
+            row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            row
+        };
+        let rows = [
+            row(true, json!({})),
+            row(false, json!({"lastError": "HTTP 401", "fix": "Take another token"})),
+            row(false, json!({"enabled": false})),
+        ];
+        let status = json!({"channelAccounts": {"telegram": rows}});
+        assert_eq!(channels_of(&status), (1, vec!["telegram a: HTTP 401. Take another token".to_owned()]));
+    }
 
     #[test]
     fn what_does_not_count_is_said_with_what_helps() {

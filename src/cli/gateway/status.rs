@@ -6,12 +6,14 @@ use std::path::Path;
 use gatewarden_embedded_gateway::clock::Now;
 use gatewarden_embedded_gateway::config::{Draft, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
+use gatewarden_embedded_gateway::processes::Orphan;
 use serde::Serialize;
 
 use super::super::error::CliError;
-use super::super::output::{complain, print};
+use super::super::output::{complain, plain, print};
 use super::super::{EXIT_FAILURE, EXIT_OK};
 use super::ShowArgs;
+use super::doctor;
 use super::running::{Overview, Running, address_of};
 
 /// Prints the page; 0 where the gateway runs and answers, else 1.
@@ -20,13 +22,20 @@ pub(super) fn run(args: &ShowArgs) -> Result<u8, CliError> {
     // Status works beside a configuration that has since been broken.
     let draft = load(&inputs);
     let seen = holder.as_ref().map(|holder| ask(holder, draft.as_ref().ok()));
-    let page = Page::of(holder.as_ref().zip(seen), draft.as_ref().ok(), &state_dir);
+    let left = doctor::orphans(&state_dir, holder.as_ref());
+    let orphans = left.iter().map(Orphan::sentence).collect();
+    let page = Page { orphans, ..Page::of(holder.as_ref().zip(seen), draft.as_ref().ok(), &state_dir) };
     if args.json {
         print(&serde_json::to_string(&page).map_err(CliError::new)?);
     } else {
         print(&page.for_people());
         if let Err(error) = &draft {
             complain(&error.to_string());
+            if holder.is_some() {
+                complain(
+                    "the gateway goes on with what it read before; its sessions and channels can't be asked without its credential",
+                );
+            }
         }
     }
     let answers = page.process.is_some_and(|process| process.answers);
@@ -49,6 +58,8 @@ struct Page {
     log_file: Option<String>,
     token_file: Option<String>,
     token_made: Option<bool>,
+    /// What former gateways left running; sentences.
+    orphans: Vec<String>,
     /// Of a gateway that runs.
     #[serde(flatten)]
     process: Option<ProcessPage>,
@@ -64,8 +75,9 @@ struct ProcessPage {
     url: Option<String>,
     answers: bool,
     version: Option<String>,
-    /// It has none.
-    channels: u32,
+    /// Accounts of channels that are connected.
+    channels: Option<u32>,
+    channel_troubles: Vec<String>,
     sessions: Option<u64>,
     active_sessions: Option<u64>,
     /// What its configuration's file says and doesn't count.
@@ -86,6 +98,7 @@ impl Page {
             log_file: settings.map(|settings| shown(&settings.log.file)),
             token_file: token.map(shown),
             token_made: token.map(Path::exists),
+            orphans: Vec::new(),
             process: running.map(|(holder, seen)| ProcessPage::of(holder, seen)),
         }
     }
@@ -103,7 +116,8 @@ impl Page {
             put("Bind", Some(process.bind.clone()));
             put("Address", process.url.clone());
             put("Version", process.version.clone());
-            put("Channels", Some("0 connected (this gateway has none)".to_owned()));
+            put("Channels", process.channels.map(|channels| format!("{channels} connected")));
+            process.channel_troubles.iter().for_each(|said| put("Channel", Some(said.clone())));
             let sessions = process.active_sessions.zip(process.sessions);
             put("Sessions", sessions.map(|(active, all)| format!("{active} active, {all} in all")));
             put("Trouble", process.trouble.clone());
@@ -111,6 +125,7 @@ impl Page {
         let unapplied: Vec<String> = self.process.iter().flat_map(|process| process.configuration.clone()).collect();
         put("Configuration", Some(self.config_file.clone().unwrap_or_else(|| "defaults (no file)".to_owned())));
         unapplied.into_iter().for_each(|said| put("Configuration", Some(said)));
+        self.orphans.iter().for_each(|said| put("Orphan", Some(plain(said))));
         put("State", Some(self.state_dir.clone()));
         put("Log", self.log_file.clone());
         let made = if self.token_made == Some(true) { "in" } else { "made at the first start, in" };
@@ -134,7 +149,8 @@ impl ProcessPage {
             url: address_of(holder).map(|address| format!("{}://{address}", holder.scheme)),
             answers,
             version: overview.version,
-            channels: 0,
+            channels: overview.channels,
+            channel_troubles: overview.channel_troubles,
             sessions: overview.sessions,
             active_sessions: overview.active_sessions,
             configuration: overview.configuration,

@@ -7,7 +7,7 @@ use clap::Args;
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_api::gateway_record::{GatewayAnswer, GatewayFields, GatewaySettings, TlsBody};
 
-use super::{WaitArgs, label, until_online};
+use super::{WaitArgs, label, until_online, warn_of_digits};
 use crate::cli::daemon::{Answer, Daemon, address_of, some_change};
 use crate::cli::error::CliError;
 use crate::cli::files::read_secret;
@@ -128,6 +128,7 @@ pub(super) fn add(daemon: &Daemon, args: &AddArgs) -> Result<u8, CliError> {
     let body = args.fields.fields(Some(&args.name), Some(&args.address))?;
     let answer = daemon.send("POST", "/api/gateways", &body).map_err(|error| error.about(&args.name))?;
     daemon.warn(daemon.read::<GatewayAnswer>(&answer)?.warning.as_deref());
+    warn_of_digits(daemon, &args.name);
     finish(daemon, &answer, &args.wait, |GatewayAnswer { gateway, .. }| {
         let address = address_of(&gateway.host, Some(gateway.port));
         format!("added {} with id {} at {address}; it is dialled now", args.name, gateway.id)
@@ -152,6 +153,7 @@ pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError>
     let fields = some_change(fields)?;
     let id = daemon.gateway_id(&args.gateway)?;
     let answer = daemon.send("PUT", &format!("/api/gateways/{id}"), &fields)?;
+    warn_of_digits(daemon, args.name.as_deref().unwrap_or_default());
     finish(daemon, &answer, &args.wait, |said| format!("changed {}", said.gateway.name))
 }
 

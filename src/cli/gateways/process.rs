@@ -52,13 +52,13 @@ pub(super) fn order(daemon: &Daemon, order: &str, args: &OrderArgs) -> Result<u8
     Ok(EXIT_OK)
 }
 
-/// A closer look at one; 0 where it runs and its last start came to something.
+/// A closer look at one; 0 where it runs and its last start came to something. One that is still to be verified has not yet.
 pub(super) fn diagnose(daemon: &Daemon, named: &str) -> Result<u8, CliError> {
     let path = format!("/api/gateways/{}/process", daemon.gateway_id(named)?);
     let answer = daemon.send("POST", &path, &ProcessBody { action: "diagnose".to_owned(), wait: None });
     let answer = answer.map_err(|error| error.about(named))?;
     let ProcessAnswer { process } = daemon.read(&answer)?;
-    let fine = process.state == "running" && process.verified.as_deref() != Some("no");
+    let fine = process.state == "running" && !matches!(process.verified.as_deref(), Some("no" | "pending"));
     daemon.show(&answer, |_| match daemon.output.is_quiet() {
         true => process.state.clone(),
         false => report(daemon.output, &process, now_s()),

@@ -55,14 +55,14 @@ pub(super) fn table(mut gateways: Vec<&Gateway>, none: &'static str) -> Table {
         .below("PROBLEM")
 }
 
-fn urgency(status: &str) -> usize {
+pub(in crate::cli) fn urgency(status: &str) -> usize {
     ["offline", "timeout", "degraded", "unknown"].iter().position(|known| *known == status).unwrap_or(4)
 }
 
 fn cells(gateway: &Gateway) -> Vec<Cell> {
     let role = match (gateway.role(), held_for(gateway, now_s())) {
-        (role, Some(held)) if gateway.acting_primary => Cell::toned(format!("{role}, held down {held}"), Tone::Warning),
-        (_, Some(held)) if gateway.takes_work() => Cell::toned(format!("held down {held}"), Tone::Warning),
+        ("", Some(held)) => Cell::toned(format!("held down {held}"), Tone::Warning),
+        (role, Some(held)) if gateway.takes_work() => Cell::toned(format!("{role}, held down {held}"), Tone::Warning),
         (role @ ("" | "primary"), _) => Cell::toned(role, Tone::Strong),
         (role, _) => Cell::toned(role, Tone::Warning),
     };
@@ -283,7 +283,7 @@ pub(in crate::cli) mod tests {
             (json!({"is_primary": true}), "configured primary", Tone::Warning),
             (json!({"is_primary": true, "drained": true}), "drained", Tone::Warning),
             (json!({"held_down_until": held}), "held down 4m", Tone::Warning),
-            (json!({"is_primary": true, "held_down_until": held}), "held down 4m", Tone::Warning),
+            (json!({"is_primary": true, "held_down_until": held}), "configured primary, held down 4m", Tone::Warning),
             (
                 json!({"is_primary": true, "acting_primary": true, "held_down_until": held}),
                 "primary, held down 4m",

@@ -72,8 +72,9 @@ impl Wanted {
 
 /// Reads a file of this kind.
 pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, CliError> {
-    let unreadable = |error: std::io::Error| CliError::usage(format!("{} cannot be read: {error}.", file.display()));
     let is_input = file == Path::new("-");
+    let shown = if is_input { Path::new("The standard input") } else { file }.display();
+    let unreadable = |error: std::io::Error| CliError::usage(format!("{shown} cannot be read: {error}."));
     if kind == Kind::MissionControl || (kind == Kind::Auto && !is_input && is_database(file).map_err(unreadable)?) {
         let found = mission_control::read(file).map_err(|sentence| CliError::usage(format!("{sentence}.")))?;
         return Ok(found.into_iter().map(foreign).collect());
@@ -86,9 +87,9 @@ pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, CliError> {
         std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(unreadable)?;
     }
     if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
-        return Err(CliError::usage(format!("{} is longer than {} MiB.", file.display(), MAX_FILE / 1024 / 1024)));
+        return Err(CliError::usage(format!("{shown} is longer than {} MiB.", MAX_FILE / 1024 / 1024)));
     }
-    let document = parse(&text).map_err(|reason| CliError::usage(format!("{} is {reason}.", file.display())))?;
+    let document = parse(&text).map_err(|reason| CliError::usage(format!("{shown} is {reason}.")))?;
     let wanted = match kind {
         Kind::Openclaw => openclaw(&document),
         Kind::List => list(&document),
@@ -97,7 +98,7 @@ pub(super) fn read(file: &Path, kind: Kind) -> Result<Vec<Wanted>, CliError> {
         }
         _ => list(&document),
     };
-    wanted.map_err(|reason| CliError::usage(format!("{} {reason}.", file.display())))
+    wanted.map_err(|reason| CliError::usage(format!("{shown} {reason}.")))
 }
 
 fn is_database(file: &Path) -> std::io::Result<bool> {

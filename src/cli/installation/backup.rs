@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use gatewarden_actors::store::maintenance::backup::{Wanted, make};
+use gatewarden_actors::store::StoreError;
+use gatewarden_actors::store::maintenance::backup::{KEY_SUFFIX, Wanted, make};
+use gatewarden_actors::store::maintenance::unused;
 use serde_json::json;
 
 use super::{Done, InstallationArgs, file, key, stamp};
@@ -46,7 +48,12 @@ fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
         return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
     let to = target(args.to.as_deref(), config)?;
-    let backup = make(Wanted { database, to: &to, key: found, with_key: args.with_key })?;
+    let may_be_another = args.to.as_deref().is_none_or(Path::is_dir) && to.symlink_metadata().is_err();
+    let backup = match make(Wanted { database, to: &to, key: found, with_key: args.with_key }) {
+        // Another command took the place meanwhile.
+        Err(StoreError::Exists { .. }) if may_be_another => return make_backup(args, config),
+        made => made?,
+    };
     let contents = &backup.contents;
     let mut lines = vec![format!(
         "backup  {} ({}, {}), checked page by page",
@@ -108,9 +115,11 @@ fn target(named: Option<&Path>, config: &Config) -> Result<PathBuf, CliError> {
 
 /// The file of this time: another backup of the same second is kept.
 fn free_place(dir: &Path, stamp: &str) -> PathBuf {
-    let first = dir.join(backups::file_name(stamp));
-    let later = (2..100).map(|number| dir.join(backups::file_name(&format!("{stamp}-{number}"))));
-    std::iter::once(first.clone()).chain(later).find(|place| !place.exists()).unwrap_or(first)
+    let place = |stamp: &str| dir.join(backups::file_name(stamp));
+    place(&unused(stamp, |stamp| {
+        let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+        is_there(place(stamp)) || is_there(dir.join(backups::file_name(stamp) + KEY_SUFFIX))
+    }))
 }
 
 #[cfg(test)]

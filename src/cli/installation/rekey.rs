@@ -8,7 +8,7 @@ use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::maintenance::rekey::{self, Rekey};
 use serde_json::json;
 
-use super::{Done, InstallationArgs, claim, file, key, stamp};
+use super::{Done, InstallationArgs, claim, key, stamp};
 use crate::app::StartError;
 use crate::cli::EXIT_CONFIG;
 use crate::cli::error::CliError;
@@ -33,7 +33,7 @@ pub(in crate::cli) fn rekey(args: &RekeyArgs) -> u8 {
 }
 
 fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
-    let database = file(config)?;
+    let database = &config.store.database;
     let old = key(config, args.key.as_deref())?;
     let old_source = old.path().display().to_string();
     if !old.is_of(&config.state_dir) && args.new_key.is_none() {
@@ -44,9 +44,9 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
         );
         return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
-    if !database.exists() {
+    if database.file().is_some_and(|file| !file.exists()) {
         // Before a state directory is made for nothing.
-        return Err(StoreError::NoDatabase { path: database.to_owned() }.into());
+        return Err(StoreError::NoDatabase { path: database.place() }.into());
     }
     let new = match &args.new_key {
         Some(file) => SealingKey::from_file(file),
@@ -55,8 +55,10 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
     let new = new.map_err(StartError::from)?;
     let claimed = claim(config)?;
     let stamp = stamp();
-    let done = rekey::rekey(Rekey { state_dir: claimed.path(), database, old, new, stamp: &stamp })?;
-    let mut lines = vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), database.display())];
+    let patience = config.store.busy_timeout;
+    let done = rekey::rekey(Rekey { state_dir: claimed.path(), database, patience, old, new, stamp: &stamp })?;
+    let mut lines =
+        vec![format!("rekeyed  {} sealed anew in {}", counted(done.count, "secret"), database.place().display())];
     if let Some(kept) = &done.kept {
         lines.push(format!(
             "kept     the old key as {}: backups made before open with it alone. Delete it when you need none of them",
@@ -71,6 +73,11 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
             new_source.as_deref().unwrap_or("the new key")
         ));
     }
+    if database.file().is_none() {
+        lines.push(
+            "YOU MUST give the new key to every other node of this database before that node starts again".to_owned(),
+        );
+    }
     for value in &done.unreadable {
         lines.push(format!("left     {value}: it did not open with the old key either; set it again"));
     }
@@ -81,7 +88,8 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
                 .to_owned(),
         );
     }
-    lines.push("Make a backup now: it opens with the new key.".to_owned());
+    let copy = if database.file().is_some() { "backup" } else { "dump" };
+    lines.push(format!("Make a {copy} now: it opens with the new key."));
     let json = json!({ "rekeyed": {
         "count": done.count,
         "unreadable": done.unreadable,

@@ -34,7 +34,8 @@ pub(in crate::cli) fn restore(args: &RestoreArgs) -> u8 {
 fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
     let database = file(config)?;
     if !args.from.is_file() {
-        let sentence = format!("There is no file {}. Nothing was changed.", args.from.display());
+        let what = if args.from.exists() { "is no file" } else { "does not exist" };
+        let sentence = format!("{} {what}. Name a backup. Nothing was changed.", args.from.display());
         return Err(CliError::new(sentence));
     }
     let named = args.key.as_deref();

@@ -18,6 +18,8 @@ pub(super) struct Words {
     pub(super) encrypted: bool,
     pub(super) started_here: bool,
     pub(super) agent: Option<String>,
+    /// The path of the gateway's own pages.
+    pub(super) pages: Option<String>,
     pub(super) new_key: Option<Secret>,
     /// Where the admin key is, if it wasn't configured.
     pub(super) key_file: Option<PathBuf>,
@@ -61,6 +63,12 @@ impl Words {
             None => format!("dashboard  http://{daemon}/"),
         });
         lines.push(format!("API        http://{daemon}/docs"));
+        if let (Some(path), Ok(())) = (&self.pages, online) {
+            let scheme = if self.encrypted { "https" } else { "http" };
+            let token = self.gateway_state.join("gateway-token");
+            let token = if token.is_file() { format!(" with the token in {}", token.display()) } else { String::new() };
+            lines.push(format!("chat       {scheme}://{}{path}\n           talk to an agent{token}", self.gateway));
+        }
         if let (Some(agent), Ok(())) = (&self.agent, online) {
             let session = format!("agent:{agent}:main");
             lines.push("\nin another terminal, set the sample agent to work; control also takes kill:".to_owned());

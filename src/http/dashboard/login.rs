@@ -6,7 +6,7 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_protocol::Secret;
 use url::form_urlencoded;
 
-use super::{ASSETS, head, page};
+use super::{head, page};
 use crate::http::access::{open_session, open_session_once};
 use crate::http::auth::{cross_origin, is_from_elsewhere};
 use crate::http::context::App;
@@ -89,7 +89,7 @@ fn local(next: &str) -> &str {
 }
 
 fn form(status: StatusCode, next: &str, why: Option<&Failure>) -> HttpResponse {
-    let head = head("Log in – gatewarden", &ASSETS);
+    let head = head("Log in – gatewarden");
     let next = escaped(local(next));
     let why = why.map_or_else(String::new, |failure| {
         let help = failure.help.as_deref().unwrap_or_default();
@@ -119,7 +119,7 @@ fn form(status: StatusCode, next: &str, why: Option<&Failure>) -> HttpResponse {
 
 /// A link that logs in once: only the button uses it up, so that whoever loads links ahead does no harm.
 fn link_form(once: &Secret) -> HttpResponse {
-    let (head, once) = (head("Log in – gatewarden", &ASSETS), escaped(once.expose()));
+    let (head, once) = (head("Log in – gatewarden"), escaped(once.expose()));
     let html = format!(
         "{head}</head>\n<body class=\"login\">\n<main>\n<h1>gatewarden</h1>\n<form method=\"post\" action=\"/login\">\n\
          <input type=\"hidden\" name=\"once\" value=\"{once}\">\n<p>This link logs this browser in to the dashboard, once.</p>\n\

@@ -13,6 +13,7 @@ use gatewarden_actors::store::records::HealthEntry;
 use gatewarden_api::gateways::{
     BUCKETS, GatewayLatency, LatencyAnswer, LatencyBucket, LatencyIdsQuery, LatencyQuery, Outage,
 };
+use gatewarden_api::request::{Query, Request as _};
 use gatewarden_api::responses::NoGateway;
 use gatewarden_protocol::steady_time::Gap;
 
@@ -20,7 +21,7 @@ use super::gateway_id;
 use super::health::not_observed;
 use crate::http::auth::{Authorized, GatewayViewer};
 use crate::http::context::{App, AppContext};
-use crate::http::error::{Answer, ApiError, invalid};
+use crate::http::error::{Answer, ApiError};
 use crate::http::input::{GatewayPath, read_query};
 use crate::http::process_view::seconds;
 
@@ -41,13 +42,17 @@ const HOUR_MS: i64 = 3_600_000;
 )]
 #[get("/api/gateways/latency")]
 pub(crate) async fn read_latencies(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
-    let LatencyIdsQuery { ids, bucket, hours } = read_query(&request)?;
-    let ids: Option<Vec<GatewayId>> =
+    let query = Query::parse(request.query_string());
+    let mut fields = query.fields();
+    let LatencyIdsQuery { ids, bucket, hours } = LatencyIdsQuery::read(&mut fields);
+    let read: Option<Vec<GatewayId>> =
         ids.split(',').map(|id| id.trim().parse().ok().filter(|id| *id > 0).map(GatewayId)).collect();
-    let ids = ids
-        .filter(|ids| ids.len() <= MAX_GATEWAYS)
-        .ok_or_else(|| invalid(format!("ids must be up to {MAX_GATEWAYS} ids of gateways, separated by commas")))?;
-    let registered = ids.iter().filter_map(|id| app.roster.get(*id)).collect();
+    let read = read.filter(|ids| ids.len() <= MAX_GATEWAYS);
+    if read.is_none() && !ids.is_empty() {
+        fields.wrong("ids", format_args!("must be up to {MAX_GATEWAYS} ids of gateways, separated by commas"));
+    }
+    fields.finish()?;
+    let registered = read.unwrap_or_default().into_iter().filter_map(|id| app.roster.get(id)).collect();
     answer(&app, registered, bucket, hours).await
 }
 
@@ -98,6 +103,9 @@ const BUCKET_SECONDS: [i64; BUCKETS.len()] = [300, 900, 3_600, 21_600];
 fn start_of(at_ms: i64, bucket_ms: i64) -> i64 {
     at_ms.saturating_sub(at_ms.rem_euclid(bucket_ms))
 }
+
+/// A status that lasted for less is no outage of its own.
+const STEP_MS: i64 = 50;
 
 struct Window {
     from_ms: i64,
@@ -150,6 +158,12 @@ impl Window {
             let lasts = next.is_none() && known_until_ms >= self.to_ms;
             let to = (!lasts).then(|| seconds(end_ms.min(known_until_ms)));
             let (from, status) = (seconds(entry.point.at_ms.max(self.from_ms)), entry.point.status.as_str());
+            // A step on the way to another status, like the word of a gateway that was busy until it was connected.
+            if next.is_some_and(|next| {
+                next.point.status != entry.point.status && next.point.at_ms.saturating_sub(entry.point.at_ms) < STEP_MS
+            }) {
+                continue;
+            }
             match outages.last_mut() {
                 Some(last) if last.status == status && last.to == Some(from) => last.to = to,
                 _ => outages.push(Outage { from, to, status: status.to_owned() }),
@@ -217,6 +231,14 @@ mod tests {
         let buckets = window().buckets(&entries);
         let seen: Vec<_> = buckets.iter().map(|it| (it.at, it.count, it.p50, it.p95)).collect();
         assert_eq!(seen, [(0, 20, Some(10.0), Some(19.0)), (900, 1, Some(7.3), Some(7.3))]);
+    }
+
+    #[test]
+    fn a_status_on_the_way_to_another_is_no_outage_of_its_own() {
+        let (offline, degraded, online) = (Status::Offline, Status::Degraded, Status::Online);
+        let points = [(MINUTE, offline), (2 * MINUTE, degraded), (2 * MINUTE + 1, online), (5 * MINUTE, online)];
+        let entries = points.map(|(at_ms, status)| entry(at_ms, status, &[]));
+        assert_eq!(told(&entries), [(1, Some(2), "offline".to_owned())]);
     }
 
     #[test]

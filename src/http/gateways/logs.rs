@@ -12,7 +12,7 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_data;
 use gatewarden_actors::event_hub::subscriber::Subscription;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::log_watch::{LogBegin, LogCursor, LogDelivery, LogGap, LogSubscription, LogWish};
+use gatewarden_actors::log_watch::{LogBegin, LogCursor, LogDelivery, LogGap, LogRequest, LogSubscription};
 use gatewarden_actors::registry::messages::WatchGatewayLogs;
 use gatewarden_api::gateways::{GatewayLogs, LogsQuery};
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
@@ -97,9 +97,9 @@ async fn read_logs(app: &AppContext, id: GatewayId, asked: Asked) -> Answer {
 async fn follow_logs(app: App, caller: Caller, id: GatewayId, asked: Asked, last: Option<String>) -> Answer {
     let cursor = last.as_deref().map(LogCursor::parse);
     let begin = cursor.flatten().map_or(LogBegin::Newest(asked.limit), LogBegin::After);
-    let wish = LogWish { begin, level: asked.level };
+    let wanted = LogRequest { begin, level: asked.level };
     let end = join_for_the_end(&app, &caller).await?;
-    let watch = WatchGatewayLogs { gateway: id, wish, timeout: app.settings.gateway_timeout };
+    let watch = WatchGatewayLogs { gateway: id, request: wanted, timeout: app.settings.gateway_timeout };
     let subscription = app.registry.watch_logs.send(watch, app.gateway_patience()).await?;
     let id_was_unknown = cursor == Some(None);
     let following = Following::new(app, caller, id, asked.level, subscription, end, id_was_unknown);
@@ -245,8 +245,9 @@ impl Following {
                 None => {
                     sleep(REJOIN_EVERY).await;
                     let begin = last.map_or(LogBegin::Now, LogBegin::After);
-                    let wish = LogWish { begin, level: *level };
-                    let watch = WatchGatewayLogs { gateway: *gateway, wish, timeout: app.settings.gateway_timeout };
+                    let wanted = LogRequest { begin, level: *level };
+                    let watch =
+                        WatchGatewayLogs { gateway: *gateway, request: wanted, timeout: app.settings.gateway_timeout };
                     Next::Rejoined(app.registry.watch_logs.send(watch, app.gateway_patience()).await)
                 }
             }

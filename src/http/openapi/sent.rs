@@ -48,7 +48,8 @@ fn events(schemas: &mut Vec<Named>) {
     ];
     let mut by_type = Discriminator::new("type");
     let mut any = OneOfBuilder::new().description(Some(
-        "One event: what a message of `/api/ws` holds, and without `id` the `data:` of a server-sent event of `/api/events`.",
+        "One event: a message of `/api/ws`, and without `id` the `data:` of a server-sent event of `/api/events`. What both \
+         say of the stream itself is `StreamNotice`.",
     ));
     for (kind, name) in all {
         let reference = Ref::from_schema_name(name);
@@ -56,6 +57,22 @@ fn events(schemas: &mut Vec<Named>) {
         any = any.item(reference);
     }
     schemas.push(("Event".to_owned(), any.discriminator(Some(by_type)).into()));
+    schemas.push(("StreamNotice".to_owned(), notice().into()));
+}
+
+/// What a stream says of itself, between events.
+fn notice() -> ObjectBuilder {
+    let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["keepalive", "reset", "lagged"]));
+    let count = |text: &str| ObjectBuilder::new().schema_type(Type::Integer).description(Some(text));
+    ObjectBuilder::new()
+        .description(Some(
+            "A message of `/api/ws` that is no event. Of `/api/events` `type` stands in the line `event:`, and a keepalive is a comment.",
+        ))
+        .property("type", kind)
+        .required("type")
+        .property("last_id", count("With reset and keepalive: the newest event's id"))
+        .property("dropped", count("With lagged: how many events were lost"))
+        .property("ts", count("With keepalive: Unix milliseconds"))
 }
 
 /// The schema of events with this data, and its name.

@@ -134,7 +134,7 @@ pub(crate) async fn organization_delete_gateway(
 ) -> Answer {
     let view = by_path(&app, &request)?;
     let id = view.record.id;
-    if !app.ask(&app.registry.delete, DeleteGateway(id)).await? {
+    if !app.agents.deleting(id, app.ask(&app.registry.delete, DeleteGateway(id))).await? {
         return Err(Failure::gateway_not_found(&view.record.uuid).into());
     }
     tracing::info!(caller.key = by.key().name, gateway.id = id.0, gateway.name = %view.record.name, "gateway deleted");

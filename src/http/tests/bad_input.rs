@@ -171,9 +171,45 @@ async fn bad_paths_and_queries_are_named() {
 }
 
 #[actix_web::test]
+async fn what_body_and_address_name_is_the_same_or_nothing_is_done() {
+    let harness = Harness::start().await;
+    for (method, path, body) in [
+        ("DELETE", "/api/gateways/1", json!({"id": 2})),
+        ("DELETE", "/api/gateways?id=2", json!({"id": 1})),
+        ("PUT", "/api/gateways/1", json!({"id": 2, "name": "x"})),
+        ("DELETE", "/api/connect?connection_id=conn-a", json!({"connection_id": "conn-b"})),
+    ] {
+        let answer = harness.send(harness.admin(method, path).json(body)).await;
+        assert_eq!(answer.status, 400, "{method} {path}: {answer:?}");
+        let field = if path.contains("connect") { "connection_id" } else { "id" };
+        assert_eq!(answer.json()["details"]["fields"][0]["field"], field, "{answer:?}");
+    }
+}
+
+#[actix_web::test]
+async fn every_refused_field_is_in_the_list_for_programs() {
+    let harness = Harness::start().await;
+    for (method, path, body, fields) in [
+        ("DELETE", "/api/gateways", json!({}), vec!["id"]),
+        ("DELETE", "/api/connect", json!({}), vec!["connection_id"]),
+        ("POST", "/api/auth/login", json!({}), vec!["api_key"]),
+        ("POST", "/api/auth/login", json!({"api_key": "a", "once": "b"}), vec!["api_key"]),
+        ("GET", "/api/gateways/latency?ids=x&bucket=2m", json!({}), vec!["bucket", "ids"]),
+        ("POST", "/api/sessions?action=zap", json!({"sessionKey": "a:b"}), vec!["action"]),
+        ("POST", "/api/sessions?action=set-thinking", json!({"sessionKey": "no:such", "level": "zap"}), vec!["level"]),
+    ] {
+        let answer = harness.send(harness.admin(method, path).json(body)).await;
+        assert_eq!(answer.status, 400, "{method} {path}: {answer:?}");
+        let listed = answer.json()["details"]["fields"].clone();
+        let listed: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["field"].as_str().unwrap()).collect();
+        assert_eq!(listed, fields, "{answer:?}");
+    }
+}
+
+#[actix_web::test]
 async fn unknown_paths_and_methods_have_the_one_error_shape() {
     let harness = Harness::start().await;
-    for path in ["/", "/api", "/api/nothing", "/api/gateways/", "/api/gateways/1/fly", "//", "/api/../etc/passwd"] {
+    for path in ["/api", "/api/nothing", "/api/gateways/", "/api/gateways/1/fly", "//", "/api/../etc/passwd"] {
         let answer = harness.send(harness.admin("GET", path)).await;
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.error_code(), "not_found");

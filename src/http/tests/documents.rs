@@ -271,6 +271,7 @@ async fn a_path_without_parameters_is_never_taken_for_one_with_them() {
         ("DELETE", "/api/gateways/health", "POST"),
         ("GET", "/api/agents/sync", "POST"),
         ("PATCH", "/api/v1/gateways/commands", "GET, HEAD"),
+        ("PUT", "/api/v1/gateways", "GET, HEAD, POST"),
         ("OPTIONS", "/api/v1/gateways/status", "GET, HEAD"),
         ("OPTIONS", "/api/gateways/7", "GET, HEAD, PUT, DELETE"),
     ] {

@@ -193,7 +193,7 @@ async fn a_browsers_stream_must_come_from_our_own_pages_and_ends_with_the_sessio
     let (_stream, _) = opened(&harness, ask().header("origin", "http://127.0.0.1:3000")).await;
 
     let token = cookie.split_once('=').unwrap().1;
-    let session_hash = crate::http::keyring::hash_hex(token);
+    let session_hash = crate::http::keyring::key_hash(token);
     let session = harness.store.find_web_session(session_hash.clone()).await.unwrap().unwrap();
     let key = harness.app.keys.holder_of_session(session.key_id, &session.key_sha256, harness.app.now_s());
     let caller = crate::http::auth::Caller { key: key.unwrap(), session: Some(std::sync::Arc::new(session)) };

@@ -96,7 +96,7 @@ async fn a_gateway_is_created_read_changed_and_deleted() {
     assert_eq!(by_path(id).await.status, 200);
     let refused = by_path(id + 1).await;
     assert_eq!(refused.status, 400);
-    assert!(refused.json()["error"].as_str().unwrap().contains("id of a gateway does not change"));
+    assert!(refused.json()["error"].as_str().unwrap().contains("id of the body must be that of the path"));
 
     let deleted = harness.send(harness.admin("DELETE", "/api/gateways").json(json!({"id": id}))).await;
     assert_eq!((deleted.status.as_u16(), deleted.json()), (200, json!({"deleted": true})));

@@ -38,6 +38,8 @@ fn table() -> Vec<Row> {
         row("GET", "/api/gateways/latency", None, [401, 401, 400, 400, 400]),
         row("GET", "/api/gateways/1/latency", None, viewer),
         row("POST", "/api/gateways/check", Some(json!({"name": "new", "host": "127.0.0.1", "port": 1})), admin),
+        // A wrong wait: tests send nothing into the network.
+        row("POST", "/api/gateways/discover", Some(json!({"timeout_ms": 1})), [401, 401, 403, 403, 400]),
         row("POST", "/api/gateways/health", None, viewer),
         row("POST", "/api/gateways/connect", Some(json!({"id": 1})), viewer),
         row("GET", "/api/events", None, viewer),

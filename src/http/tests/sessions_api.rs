@@ -4,9 +4,8 @@ use std::num::NonZeroU32;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::machines::spawn_state::SpawnState;
 use gatewarden_actors::run::SessionSnapshot;
-use gatewarden_actors::spawn::{Recorded, SpawnChange, SpawnSpec, SpawnStep};
+use gatewarden_actors::spawn::{Recorded, SpawnChange, SpawnSpec, SpawnState, SpawnStep};
 use gatewarden_actors::store::records::Role;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! `/api/spawn`.
 
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::store::records::Role;
+use gatewarden_actors::store::records::{AgentSource, MainAgent, NewAgent, Role};
 use serde_json::{Value, json};
 
 use super::support::{Harness, settings};
@@ -23,6 +23,7 @@ async fn a_spawn_is_answered_with_its_id_and_found_in_the_history() {
     let accepted = answer.json();
     assert_eq!((&accepted["success"], &accepted["replayed"]), (&json!(true), &json!(false)));
     let id = accepted["spawnId"].as_str().unwrap();
+    assert_eq!(answer.header("location"), Some(format!("/api/spawn/{id}").as_str()));
     let read = harness.send(harness.ask(Role::Viewer, "GET", &format!("/api/spawn/{id}"))).await.json();
     assert_eq!(
         (&read["kind"], &read["task"], &read["agent"]),
@@ -43,6 +44,28 @@ async fn a_registered_agents_preference_and_the_requests_wishes_reach_the_regist
     assert_eq!(wish.preferred.as_deref(), Some("prod"));
     assert_eq!(wish.requested, Some(GatewayId(2)));
     assert_eq!(wish.selector["region"], "eu");
+}
+
+#[actix_web::test]
+async fn an_agent_whose_name_is_taken_gets_its_work_at_its_gateway_and_by_its_id_there() {
+    let harness = Harness::start().await;
+    let main = MainAgent { agent_id: "sample".to_owned(), role: None, config: json!({"id": "sample"}) };
+    harness.store.create_agent(NewAgent::manual("other")).await.unwrap();
+    let taken = NewAgent { source: AgentSource::Cli, ..NewAgent::manual("sample") };
+    harness.store.create_agent(taken).await.unwrap();
+    let name = harness.store.record_main_agent(GatewayId(1), main).await.unwrap().unwrap().agent.name;
+    assert!(name.starts_with("sample-"), "{name}");
+    for (body, requested, agent) in [
+        (json!({"task": "t", "agent": name}), Some(1), "sample"),
+        (json!({"task": "t", "agent": name, "gateway_id": 1}), Some(1), "sample"),
+        (json!({"task": "t", "agent": name, "gateway_id": 2}), Some(2), name.as_str()),
+        (json!({"task": "t", "agent": "other"}), None, "other"),
+    ] {
+        harness.script.spawns.lock().unwrap().clear();
+        assert_eq!(spawn(&harness, None, body).await.status, 202);
+        assert_eq!(harness.script.spawns.lock().unwrap()[0].requested, requested.map(GatewayId), "{agent}");
+        assert_eq!(harness.script.agents.lock().unwrap().pop().unwrap().as_deref(), Some(agent));
+    }
 }
 
 #[actix_web::test]

@@ -172,7 +172,7 @@ async fn agents_connections_and_token_usage_that_are_stored_late() {
 
     let usage = json!({"model": "m", "agent": "tool", "input_tokens": 1});
     stalled(&harness, harness.admin("POST", "/api/tokens").json(usage)).await;
-    assert_eq!(harness.store.list_tokens(10, None).await.unwrap().len(), 1);
+    assert_eq!(harness.store.list_tokens(0, 10, None).await.unwrap().len(), 1);
 }
 
 #[actix_web::test]

@@ -29,7 +29,7 @@ use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::log_watch::LogSubscription;
-use gatewarden_actors::machines::routing::RouteWish;
+use gatewarden_actors::machines::routing::RouteRequest;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::messages::Trial;
@@ -39,6 +39,7 @@ use gatewarden_actors::registry::messages::{
     WatchGatewayLogs,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
+use gatewarden_actors::run::Work;
 use gatewarden_actors::settings::RestartSettings;
 use gatewarden_actors::spawn::Recorded;
 use gatewarden_actors::store::StoreOptions;
@@ -70,7 +71,9 @@ pub(super) struct Script {
     replies: Arc<Mutex<HashMap<String, Result<Value, Failure>>>>,
     calls: Arc<Mutex<Vec<Called>>>,
     /// Where work was wished to go.
-    pub(super) spawns: Arc<Mutex<Vec<RouteWish>>>,
+    pub(super) spawns: Arc<Mutex<Vec<RouteRequest>>>,
+    /// The agents that these name to their gateways.
+    pub(super) agents: Arc<Mutex<Vec<Option<String>>>>,
     controls: Arc<Mutex<Vec<Controlled>>>,
     probes: Arc<Mutex<HashMap<i64, ProbeOutcome>>>,
     silent: Arc<Mutex<bool>>,
@@ -251,8 +254,11 @@ impl Handler<CallGateway> for ScriptedRegistry {
 impl Handler<SpawnWork> for ScriptedRegistry {
     type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
 
-    fn handle(&mut self, SpawnWork(message): SpawnWork, _: &mut Self::Context) -> Self::Result {
-        self.script.spawns.lock().unwrap().push(message.wish.clone());
+    fn handle(&mut self, message: SpawnWork, _: &mut Self::Context) -> Self::Result {
+        self.script.spawns.lock().unwrap().push(message.request.route.clone());
+        if let Work::Task { agent, .. } = &message.request.work {
+            self.script.agents.lock().unwrap().push(agent.clone());
+        }
         let store = self.store.clone();
         Box::pin(async move {
             match store.record_spawn(message.spec, message.text, message.idempotency).await? {

@@ -101,13 +101,13 @@ fn make_tried(database: &Path, to: &Path, tried: Tried<'_>, with_key: bool) -> R
     let (contents, key) = look(unfinished.path(), tried).map_err(|error| error.of(database))?;
     let key_file = match (&key_path, &key) {
         (Some(path), Some(key)) => {
-            let unfinished = Unfinished::at(path.clone());
             key.write_to(path).map_err(StoreError::file(path, "written"))?;
-            Some(unfinished)
+            // Ours to remove only now: another backup's key isn't.
+            Some(Unfinished::at(path.clone()))
         }
         _ => None,
     };
-    unfinished.finish(to).map_err(StoreError::file(to, "written"))?;
+    unfinished.finish_new(to).map_err(StoreError::file(to, "written"))?;
     Ok(Backup { path: to.to_path_buf(), key_path: key_file.map(Unfinished::leave), contents })
 }
 

@@ -5,27 +5,31 @@
 //! database counts. A key that an operator holds (the file behind a credential) is the operator's to replace: both are on
 //! disk by then, so only the transaction is ours.
 //!
-//! Nobody else may use the state directory meanwhile: the caller holds its lock.
+//! Nobody else may use the state directory meanwhile: the caller holds its lock. On a server no node may live; one that was taken
+//! for dead and wakes later has lost its right to write, since it has the old key.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::LOCK_WAIT;
+use super::{LOCK_WAIT, unused};
 use crate::connection::{Connection, Pool};
-use crate::database::write_transaction;
+use crate::database::{Database, write_transaction};
 use crate::error::StoreError;
 use crate::files::{beside, directory_of, give_to_owner_of_place, keep_as, remove_if_there, sync_directory};
 use crate::key_file::{KEY_FILE_NAME, NEXT_KEY_FILE_NAME, SealingKey, promote_next};
+use crate::postgres::{self, start::open_alone};
+use crate::rows::{TextColumn, columns_with};
 use crate::sealing::{Place, Sealer};
-use crate::sqlite::{self, TextColumn};
+use crate::sqlite;
 use crate::startup::{self, CANARY, CANARY_PLACE};
-
-/// Rows read at a time.
-const ROWS: i64 = 500;
+use crate::tables::credentials::ADMIN_KEY;
 
 /// Where sealed values are, by table and column: whoever adds a sealed column adds it here. A change of keys that was not told
 /// of one finds its values by the old key's name in them, and refuses; a test finds it before.
-const SEALED: [(&str, &str, RowName); 7] = [
+const SEALED: [(&str, &str, RowName); 8] = [
     (CANARY_PLACE.table, CANARY_PLACE.column, RowName::Fixed { name: CANARY, only: "name = 'canary'" }),
+    (ADMIN_KEY.table, ADMIN_KEY.column, RowName::Fixed { name: ADMIN_KEY.row, only: "name = 'admin_key'" }),
     ("identity", "seed", RowName::Fixed { name: "device", only: "id = 1" }),
     ("gateways", "token", RowName::Column("uuid")),
     ("gateways", "url_token", RowName::Column("uuid")),
@@ -57,7 +61,9 @@ pub struct Rekey<'a> {
     /// The state directory, locked by the caller.
     pub state_dir: &'a Path,
     /// The database.
-    pub database: &'a Path,
+    pub database: &'a Database,
+    /// How long a server's lock is waited for.
+    pub patience: Duration,
     /// The key that opens it now.
     pub old: SealingKey,
     /// The key that is to open it.
@@ -115,10 +121,10 @@ pub fn rekey(wanted: Rekey<'_>) -> Result<Rekeyed, StoreError> {
 }
 
 /// A change of keys under way.
-#[derive(Debug)]
 pub(crate) struct Rekeying<'a> {
     state_dir: &'a Path,
-    database: &'a Path,
+    database: &'a Database,
+    connection: Connection,
     old: Sealer,
     new: SealingKey,
     /// Whether the key file is ours to replace.
@@ -131,18 +137,27 @@ pub(crate) struct Rekeying<'a> {
 
 impl<'a> Rekeying<'a> {
     pub(crate) fn begin(wanted: Rekey<'a>) -> Result<Self, StoreError> {
-        let Rekey { state_dir, database, old, new, stamp } = wanted;
-        if !database.exists() {
-            return Err(StoreError::NoDatabase { path: database.to_path_buf() });
+        let Rekey { state_dir, database, patience, old, new, stamp } = wanted;
+        if let Database::File(path) = database
+            && !path.exists()
+        {
+            return Err(StoreError::NoDatabase { path: path.clone() });
         }
         if old.is_missing() {
             return Err(StoreError::NoKey { path: old.path().to_path_buf() });
         }
         let own_file = old.is_of(state_dir);
-        let mut connection = sqlite::open_plain(database, LOCK_WAIT).map_err(|error| error.of(database))?;
-        startup::schema(&mut connection, database)?;
-        let (old, sealer) = match startup::canary(&mut connection)? {
-            Some(canary) => startup::right_key(old, &canary, database)?,
+        let place = database.place();
+        let mut connection = match database {
+            Database::File(path) => sqlite::open(path, LOCK_WAIT, Pool::Writer).map_err(|error| error.of(path))?,
+            Database::Server(address) => Connection::Postgres(open_alone(address, patience)?),
+        };
+        let look = |connection: &mut Connection| -> Result<_, StoreError> {
+            startup::schema(connection, &place)?;
+            startup::canary(connection)
+        };
+        let (old, sealer) = match look(&mut connection).map_err(|error| database.said_of(error))? {
+            Some(canary) => startup::right_key(old, &canary, &place)?,
             None => {
                 let sealer = Sealer::new(old.bytes());
                 (old, sealer)
@@ -157,7 +172,7 @@ impl<'a> Rekeying<'a> {
             promote_next(state_dir).map_err(StoreError::file(&path, "replaced"))?;
         }
         let (resealed, kept) = (Resealed::default(), None);
-        Ok(Self { state_dir, database, old: sealer, new, own_file, stamp, resealed, kept, scrubbed: false })
+        Ok(Self { state_dir, database, connection, old: sealer, new, own_file, stamp, resealed, kept, scrubbed: false })
     }
 
     pub(crate) fn carry_out(&mut self, step: Step) -> Result<(), StoreError> {
@@ -170,7 +185,8 @@ impl<'a> Rekeying<'a> {
                 give_to_owner_of_place(&next_path);
             }
             Step::KeepOld if self.own_file => {
-                let kept = self.state_dir.join(format!("{KEY_FILE_NAME}.before-rekey-{}", self.stamp));
+                let kept_as = |stamp: &str| self.state_dir.join(format!("{KEY_FILE_NAME}.before-rekey-{stamp}"));
+                let kept = kept_as(&unused(self.stamp, |stamp| kept_as(stamp).exists()));
                 keep_as(&key_path, &kept)
                     .and_then(|()| sync_directory(directory_of(&kept)))
                     .map_err(StoreError::file(&kept, "written"))?;
@@ -198,22 +214,30 @@ impl<'a> Rekeying<'a> {
 
     fn reseal(&mut self) -> Result<(), StoreError> {
         let (old, new) = (&self.old, Sealer::new(self.new.bytes()));
-        let reseal = || {
-            let mut connection = sqlite::open(self.database, LOCK_WAIT, Pool::Writer)?;
-            write_transaction(&mut connection, |connection| reseal(connection, old, &new))
-        };
-        self.resealed = reseal().map_err(|error| error.of(self.database))?;
+        let resealed = write_transaction(&mut self.connection, |connection| {
+            if let Connection::Postgres(session) = connection {
+                postgres::cluster::retire_all(session)?;
+            }
+            reseal(connection, old, &new)
+        });
+        self.resealed = resealed.map_err(|error| self.database.said_of(error))?;
         Ok(())
     }
 
-    /// Needs room for a second copy of the database; where there is none, everything but this is done.
-    fn scrub(&self) -> bool {
-        let scrubbed = sqlite::open_plain(self.database, LOCK_WAIT)
-            .is_ok_and(|mut connection| sqlite::scrub(&mut connection).is_ok());
-        for suffix in ["-wal", "-shm"] {
-            give_to_owner_of_place(&beside(self.database, suffix));
+    /// Needs room for a second copy of the tables; where there is none, everything but this is done.
+    fn scrub(&mut self) -> bool {
+        let scrubbed = match &mut self.connection {
+            connection @ Connection::Sqlite(_) => sqlite::scrub(connection),
+            Connection::Postgres(session) => {
+                postgres::scrub(session, &SEALED.iter().map(|(table, ..)| *table).collect::<BTreeSet<_>>())
+            }
+        };
+        if let Database::File(path) = self.database {
+            for suffix in ["-wal", "-shm"] {
+                give_to_owner_of_place(&beside(path, suffix));
+            }
         }
-        scrubbed
+        scrubbed.is_ok()
     }
 }
 
@@ -221,40 +245,33 @@ impl<'a> Rekeying<'a> {
 fn reseal(connection: &mut Connection, old: &Sealer, new: &Sealer) -> Result<Resealed, StoreError> {
     let mut done = Resealed::default();
     for (table, column, row) in &SEALED {
-        let values = TextColumn { table, column };
-        if !values.exists(connection)? {
-            continue;
-        }
         let (name, only) = match row {
-            RowName::Column(name) => ((*name).to_owned(), "1"),
+            RowName::Column(name) => ((*name).to_owned(), "1 = 1"),
             RowName::Fixed { name, only } => (format!("'{name}'"), *only),
         };
-        let mut after = i64::MIN;
-        loop {
-            let some = values.values(connection, (&name, only), after, ROWS)?;
-            let Some(last) = some.last() else { break };
-            after = last.rowid;
+        let values = TextColumn { table, column, name: &name, only };
+        values.each(connection, |connection, some| {
             for value in some {
-                let sealed = value.text.unwrap_or_default();
                 let at = Place { table, row: &value.name, column };
-                match old.open(at, &sealed) {
+                match old.open(at, &value.text) {
                     Ok(plain) => {
                         let anew = new
                             .seal(at, &plain)
                             .map_err(|error| StoreError::Sealed { what: "a value cannot be sealed anew", error })?;
-                        values.set(connection, value.rowid, &anew)?;
+                        values.set(connection, &value.name, &anew)?;
                         done.count += 1;
                     }
                     Err(_) => {
-                        done.of_old_key += usize::from(sealed.starts_with(&old.prefix()));
+                        done.of_old_key += usize::from(value.text.starts_with(&old.prefix()));
                         done.unreadable.push(format!("{table} {}, {column}", value.name));
                     }
                 }
             }
-        }
+            Ok(())
+        })?;
     }
     // How many values of the old key are anywhere.
-    let left = sqlite::columns_with(connection, &old.prefix())?;
+    let left = columns_with(connection, &old.prefix())?;
     let count = left.iter().map(|(_, count)| count).sum::<usize>().saturating_sub(done.of_old_key);
     if count > 0 {
         return Err(StoreError::UnknownSealed { count, columns: left.into_iter().map(|(column, _)| column).collect() });

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::SHORT_LOCK_WAIT;
 use super::backup::{Contents, Tried, look};
+use super::{SHORT_LOCK_WAIT, unused};
 use crate::error::StoreError;
 use crate::files::{
     Unfinished, beside, copy_private, directory_of, give_to_owner_of_place, keep_as, remove_if_there, sync_directory,
@@ -80,7 +80,7 @@ pub(crate) struct Restoring<'a> {
     database: &'a Path,
     key: SealingKey,
     replaces_key: bool,
-    stamp: &'a str,
+    stamp: String,
     copy: Option<Unfinished>,
     contents: Contents,
     kept: Vec<PathBuf>,
@@ -100,6 +100,11 @@ impl<'a> Restoring<'a> {
         let key = key.ok_or_else(|| StoreError::NoKey { path: state_dir.join(KEY_FILE_NAME) })?;
         let present = SealingKey::load_or_create(None, state_dir).ok().filter(|present| !present.is_new());
         let replaces_key = install_key && present.is_none_or(|present| !present.is_same_as(&key));
+        let key_path = state_dir.join(KEY_FILE_NAME);
+        let stamp = unused(stamp, |stamp| {
+            let kept = kept_as(database, stamp);
+            kept.exists() || beside(&kept, "-wal").exists() || kept_as(&key_path, stamp).exists()
+        });
         Ok(Self { state_dir, database, key, replaces_key, stamp, copy: Some(copy), contents, kept: Vec::new() })
     }
 
@@ -163,13 +168,17 @@ impl<'a> Restoring<'a> {
             return Ok(());
         }
         let kept = match path.to_string_lossy().strip_suffix("-wal") {
-            Some(_) => beside(&beside(self.database, &format!(".before-restore-{}", self.stamp)), "-wal"),
-            None => beside(&path, &format!(".before-restore-{}", self.stamp)),
+            Some(_) => beside(&kept_as(self.database, &self.stamp), "-wal"),
+            None => kept_as(&path, &self.stamp),
         };
         keep_as(&path, &kept).map_err(StoreError::file(&kept, "written"))?;
         self.kept.push(kept);
         Ok(())
     }
+}
+
+fn kept_as(path: &Path, stamp: &str) -> PathBuf {
+    beside(path, &format!(".before-restore-{stamp}"))
 }
 
 /// Copies a database with the log that may lie beside it, and makes one file of them.

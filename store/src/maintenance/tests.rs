@@ -1,6 +1,7 @@
 //! Copies, restores and changes of keys, with a crash at every step.
 
 mod backups;
+mod copies;
 mod rekeys;
 mod restores;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use gatewarden_protocol::Secret;
@@ -129,10 +130,13 @@ impl ServerAddress {
         Ok(Self { config: Box::new(config), protection, fence: None })
     }
 
-    /// Connects and logs in. Without a limit of time.
-    pub(super) async fn connect(&self) -> Result<AsyncPgConnection, Trouble> {
+    /// Connects and logs in. The limit is shared by the hosts' connections, with two addresses each; looking names up has none.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<AsyncPgConnection, Trouble> {
         let tls = Tls::new(&self.protection)?;
-        let (client, connection) = self.config.connect(tls).await.map_err(|error| Trouble::of_login(&error))?;
+        let mut config = self.config.clone();
+        let limit = limit / (2 * u32::try_from(config.get_hosts().len()).unwrap_or(1).max(1));
+        let (client, connection) =
+            config.connect_timeout(limit).connect(tls).await.map_err(|error| Trouble::of_login(&error))?;
         AsyncPgConnection::try_from_client_and_connection(client, connection)
             .await
             .map_err(|error| Trouble::Unreachable(error.to_string()))

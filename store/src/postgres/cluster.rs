@@ -202,6 +202,15 @@ pub(crate) fn leave(session: &mut PostgresConnection, me: &str) -> QueryResult<(
     diesel::sql_query("DELETE FROM cluster_nodes WHERE node = $1").bind::<Text, _>(me).execute(session).map(drop)
 }
 
+/// Takes the right to write from every node: whoever wakes later finds itself dead.
+pub(crate) fn retire_all(session: &mut PostgresConnection) -> QueryResult<()> {
+    use diesel::connection::SimpleConnection as _;
+    session.batch_execute(
+        "UPDATE cluster_nodes SET state = 'dead' WHERE state = 'active'; \
+         UPDATE cluster_roles SET node = NULL, epoch = epoch + 1, since = clock_timestamp() WHERE node IS NOT NULL",
+    )
+}
+
 /// Whether the tables are there: an older release may have made the others.
 pub(crate) fn exists(session: &mut PostgresConnection) -> QueryResult<bool> {
     let query =

@@ -27,7 +27,7 @@ fn facts(name: &str, home: &str) -> NodeFacts {
 async fn join(address: &ServerAddress, dir: &tempfile::TempDir, facts: NodeFacts) -> Result<Member, StoreError> {
     let key = SealingKey::load_or_create(None, dir.path()).unwrap();
     let options = StoreOptions::of(Database::Server(address.clone()));
-    Member::join(&options, address, key, facts, Clock::system()).await
+    Member::join(&options, address, key, facts, None, Clock::system()).await
 }
 
 /// The store of the node that acts.

@@ -4,7 +4,7 @@ use super::address::ServerAddress;
 use super::cluster::{self, ClusterNode};
 use super::tls::Protection;
 use super::trouble::Trouble;
-use super::{lines, number, open};
+use super::{in_words, lines, number, open};
 use crate::connection::Connection;
 use crate::database::tables;
 use crate::error::StoreError;
@@ -80,8 +80,5 @@ pub fn inspect(
             nodes,
         })
     };
-    look().map_err(|error| match error {
-        StoreError::Database { error, .. } => Trouble::of_query(&error).at(address),
-        other => other,
-    })
+    look().map_err(|error| in_words(error, address))
 }

@@ -17,7 +17,7 @@ use gatewarden_protocol::Secret;
 
 use super::address::ServerAddress;
 use super::trouble::Trouble;
-use super::{LOCK, PostgresConnection, cluster, connect, lines, number, open, unlock};
+use super::{LOCK, PostgresConnection, cluster, connect, in_words, lines, number, open, unlock};
 use crate::connection::Connection;
 use crate::database::{migrate, tables, write_transaction};
 use crate::error::StoreError;
@@ -25,19 +25,22 @@ use crate::key_file::SealingKey;
 use crate::queue::StoreOptions;
 use crate::sealing::Sealer;
 use crate::startup::{self, Installation};
-use crate::tables::credentials::shared_key;
+use crate::tables::credentials::{KnownAdminKey, settle_admin_key};
 
 /// The oldest server whose release is still looked after.
 const OLDEST: i64 = 130_000;
 /// Migrations may take longer than other work.
 const MIGRATING: Duration = Duration::from_secs(600);
 
-/// The same before a node joins, whichever acts: one node at a time. Answers the admin key that the nodes share. Not on a thread that
-/// runs a runtime.
+/// The same before a node joins, whichever acts: one node at a time. Answers the admin key that counts for this node, where it takes part
+/// in that. Not on a thread that runs a runtime.
 pub(crate) fn prepare_node(
     options: &StoreOptions,
     address: &ServerAddress,
     key: SealingKey,
+    admin: Option<KnownAdminKey>,
+    node: &str,
+    now_ms: i64,
 ) -> Result<Option<Secret>, StoreError> {
     let mut session = cluster::open(address, options.busy_timeout)?;
     // One that migrates may take its time.
@@ -48,8 +51,11 @@ pub(crate) fn prepare_node(
     session.patience = options.busy_timeout;
     let mut connection = Connection::Postgres(session);
     let prepared = prepare_with(&mut connection, options, address, key, true);
-    let shared = prepared.and_then(|(_, sealer)| shared_key(&mut connection, &sealer));
-    shared.map_err(|error| in_words(error, address))
+    let settled = prepared.and_then(|(_, sealer)| {
+        let Some(admin) = admin else { return Ok(None) };
+        write_transaction(&mut connection, |connection| settle_admin_key(connection, &sealer, &admin, node, now_ms))
+    });
+    settled.map_err(|error| in_words(error, address))
 }
 
 /// Checks, migrates and seals; answers what is fixed at the first start, and what seals with the right key.
@@ -92,11 +98,43 @@ fn prepare_here(
     prepared.map_err(|error| in_words(error, address))
 }
 
-fn in_words(error: StoreError, address: &ServerAddress) -> StoreError {
-    match error {
-        StoreError::Database { error, .. } => Trouble::of_query(&error).at(address),
-        other => other,
+/// Makes all migrations that are still to be made, in the transaction that is open.
+pub(crate) fn migrate_server(connection: &mut Connection, address: &ServerAddress) -> Result<(), StoreError> {
+    migrate(connection).map_err(|error| match error {
+        error if error.contains("permission denied") => Trouble::NoRights(error).at(address),
+        error => Trouble::Other(format!("migrating it failed: {error}")).at(address),
+    })
+}
+
+/// Opens a session for work on the whole database, which may take its time, while no node lives: who does is named.
+pub(crate) fn open_alone(address: &ServerAddress, patience: Duration) -> Result<PostgresConnection, StoreError> {
+    let mut session = match open(address, patience, true) {
+        Err(StoreError::Server { trouble: Trouble::InUse(holder), .. }) => {
+            let living = open(address, patience, false).and_then(|mut session| living(&mut session));
+            let living = living.unwrap_or_default();
+            return Err(Trouble::InUse(if living.is_empty() { holder } else { living }).at(address));
+        }
+        opened => opened?,
+    };
+    check_server(&mut session, address, true)?;
+    check_pool(&mut session, address, patience)?;
+    // One that lost its session a moment ago is about to come back.
+    match living(&mut session)? {
+        living if living.is_empty() => {}
+        living => return Err(Trouble::InUse(living).at(address)),
     }
+    session.patience = MIGRATING;
+    Ok(session)
+}
+
+/// The nodes that have not expired, in words.
+fn living(session: &mut PostgresConnection) -> Result<String, StoreError> {
+    if !cluster::exists(session)? {
+        return Ok(String::new());
+    }
+    let nodes = cluster::look(session)?.nodes;
+    let names = nodes.iter().filter(|node| !node.expired).map(|node| format!("node {} at {}", node.name, node.url));
+    Ok(names.collect::<Vec<_>>().join(", "))
 }
 
 fn prepare_with(
@@ -128,10 +166,7 @@ fn prepare_with(
     }
     let key = std::cell::RefCell::new(key);
     let installation = write_transaction(connection, |connection| {
-        migrate(connection).map_err(|error| match error {
-            error if error.contains("permission denied") => Trouble::NoRights(error).at(address),
-            error => Trouble::Other(format!("migrating it failed: {error}")).at(address),
-        })?;
+        migrate_server(connection, address)?;
         startup::seal_if_new(connection, &mut key.borrow_mut(), &sealer, &place)?;
         startup::installation(connection, leftover_key.clone())
     })?;

@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 #[expect(missing_docs, reason = "the sentences say what they are")]
 pub enum Trouble {
     Unreachable(String),
+    Silent(String),
     Starting(String),
     Crowded(String),
     WrongPassword(String),
@@ -58,6 +59,7 @@ impl Trouble {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable(_)
+            | Self::Silent(_)
             | Self::Starting(_)
             | Self::Crowded(_)
             | Self::ReadOnly
@@ -68,72 +70,91 @@ impl Trouble {
     }
 }
 
+impl Trouble {
+    /// What it is, without a stop at its end.
+    pub fn said(&self) -> String {
+        match self {
+            Self::Unreachable(why) => format!("the server cannot be reached ({why})"),
+            Self::Silent(why) => format!("the server doesn't answer ({why})"),
+            Self::Starting(why) => format!("the server is starting or stopping ({why})"),
+            Self::Crowded(why) => format!("the server has no connection left ({why})"),
+            Self::WrongPassword(why) => format!("the server refuses the password ({why})"),
+            Self::NotAdmitted(why) => format!("the server does not admit this role from here ({why})"),
+            Self::NoTls => "the server offers no TLS".to_owned(),
+            Self::Untrusted(why) => format!("the server's certificate is not trusted ({why})"),
+            Self::Authorities(why) => format!("there is nothing to check the server's certificate with ({why})"),
+            Self::NoDatabase(why) => format!("there is no such database ({why})"),
+            Self::NoRights(why) => format!("the role lacks rights ({why})"),
+            Self::ReadOnly => "the server takes no writes: it is a standby, or set to read only".to_owned(),
+            Self::InUse(who) if who.is_empty() => "another gatewarden works on it".to_owned(),
+            Self::InUse(who) => format!("another gatewarden works on it ({who})"),
+            Self::Pooled => {
+                "a connection pool gives each transaction another session (pgbouncer with pool_mode = transaction)"
+                    .to_owned()
+            }
+            Self::Foreign => "it holds tables of another program".to_owned(),
+            Self::TooOld(version) => format!("the server is PostgreSQL {version}"),
+            Self::NotUtf8(encoding) => format!("its encoding is {encoding}, and UTF8 is needed"),
+            Self::Other(why) => why.clone(),
+        }
+    }
+
+    /// What to do, in sentences.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::Unreachable(why) if why.contains("refused") => {
+                "Nothing listens there: start PostgreSQL on that machine, let it listen on this address (listen_addresses), or \
+                 correct host and port of store.url."
+            }
+            Self::Unreachable(why) if why.contains("lookup") => {
+                "The host has no address: correct its name in store.url, or the name resolution of this machine."
+            }
+            Self::Unreachable(why) if why.contains("timed out") => {
+                "Nothing comes back: check that the machine runs, the network and the firewalls between, and the host of store.url."
+            }
+            Self::Unreachable(_) => "Check that it runs and that host and port of store.url are right.",
+            Self::Silent(_) => {
+                "Look on that machine at its load and its disk, at who holds locks (pg_stat_activity, pg_locks), and whether \
+                 PostgreSQL listens on that port at all: a frozen server goes on when it is let, a hung one after a restart."
+            }
+            Self::Starting(_) => "Try again in a moment.",
+            Self::Crowded(_) => {
+                "gatewarden needs 4, and 2 more at its start: raise max_connections, or the limit of the role."
+            }
+            Self::WrongPassword(_) => "Put the role's password into store.url.",
+            Self::NotAdmitted(_) => {
+                "Add a line for it to pg_hba.conf; where that asks for TLS (hostssl), take sslmode=verify-full in store.url."
+            }
+            Self::NoTls => {
+                "Switch ssl on there; on a network that is protected by other means, put sslmode=disable into store.url."
+            }
+            Self::Untrusted(_) => {
+                "Name the file of its authority in store.url with sslrootcert=/path/ca.pem, and the host as the certificate names it."
+            }
+            Self::Authorities(_) => {
+                "Let sslrootcert of store.url name a file with the authority's certificate, or install ca-certificates."
+            }
+            Self::NoDatabase(_) => "Make it: createdb -O ROLE DATABASE.",
+            Self::NoRights(_) => "Make it the owner of the database: ALTER DATABASE DATABASE OWNER TO ROLE.",
+            Self::ReadOnly => "Name the primary in store.url, or all hosts with target_session_attrs=read-write.",
+            Self::InUse(_) => {
+                "Stop it first, with all its nodes: this needs the database for itself. One that has died is out of the way after \
+                 some seconds, at most half a minute."
+            }
+            Self::Pooled => {
+                "gatewarden needs its own: use pool_mode = session for it, or connect to the server directly."
+            }
+            Self::Foreign => "Give gatewarden a database of its own: createdb -O ROLE DATABASE.",
+            Self::TooOld(_) => "Upgrade it: 13 or later is needed.",
+            Self::NotUtf8(_) => "Make another one: createdb -E UTF8 -T template0 DATABASE.",
+            Self::Other(_) => "The server's log may say more.",
+        }
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(why) => write!(
-                f,
-                "the server cannot be reached ({why}). Check that it runs and that host and port of store.url are right."
-            ),
-            Self::Starting(why) => write!(f, "the server is starting or stopping ({why}). Try again in a moment."),
-            Self::Crowded(why) => write!(
-                f,
-                "the server has no connection left ({why}). gatewarden needs 4, and 2 more at its start: raise max_connections, \
-                 or the limit of the role."
-            ),
-            Self::WrongPassword(why) => {
-                write!(f, "the server refuses the password ({why}). Put the role's password into store.url.")
-            }
-            Self::NotAdmitted(why) => write!(
-                f,
-                "the server does not admit this role from here ({why}). Add a line for it to pg_hba.conf; where that asks for \
-                 TLS (hostssl), take sslmode=verify-full in store.url."
-            ),
-            Self::NoTls => f.write_str(
-                "the server offers no TLS. Switch ssl on there; on a network that is protected by other means, put \
-                 sslmode=disable into store.url.",
-            ),
-            Self::Untrusted(why) => write!(
-                f,
-                "the server's certificate is not trusted ({why}). Name the file of its authority in store.url with \
-                 sslrootcert=/path/ca.pem, and the host as the certificate names it."
-            ),
-            Self::Authorities(why) => write!(
-                f,
-                "there is nothing to check the server's certificate with ({why}). Let sslrootcert of store.url name a file with \
-                 the authority's certificate, or install ca-certificates."
-            ),
-            Self::NoDatabase(why) => write!(f, "there is no such database ({why}). Make it: createdb -O ROLE DATABASE."),
-            Self::NoRights(why) => write!(
-                f,
-                "the role lacks rights ({why}). Make it the owner of the database: ALTER DATABASE DATABASE OWNER TO ROLE."
-            ),
-            Self::ReadOnly => f.write_str(
-                "the server takes no writes: it is a standby, or set to read only. Name the primary in store.url, or all hosts \
-                 with target_session_attrs=read-write.",
-            ),
-            Self::InUse(who) if who.is_empty() => f.write_str(
-                "another gatewarden works on it. Stop it first, with all its nodes: this needs the database for itself.",
-            ),
-            Self::InUse(who) => write!(
-                f,
-                "another gatewarden works on it ({who}). Stop it first, with all its nodes: this needs the database for itself. One \
-                 whose machine has died loses it within half a minute."
-            ),
-            Self::Pooled => f.write_str(
-                "a connection pool gives each transaction another session (pgbouncer with pool_mode = transaction). gatewarden \
-                 needs its own: use pool_mode = session for it, or connect to the server directly.",
-            ),
-            Self::Foreign => f.write_str(
-                "it holds tables of another program. Give gatewarden a database of its own: createdb -O ROLE DATABASE.",
-            ),
-            Self::TooOld(version) => write!(f, "the server is PostgreSQL {version}; 13 or later is needed."),
-            Self::NotUtf8(encoding) => write!(
-                f,
-                "its encoding is {encoding}, and UTF8 is needed. Make another one: createdb -E UTF8 -T template0 DATABASE."
-            ),
-            Self::Other(why) => write!(f, "{why}. The server's log may say more."),
-        }
+        write!(f, "{}. {}", self.said(), self.cure())
     }
 }
 

@@ -29,7 +29,7 @@ use crate::connection::{Backend, on_either};
 use crate::database::is_taken;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, whole};
-use crate::schema::{agents, gateways};
+use crate::schema::{agents, direct_connections, gateways};
 
 /// Agents in one page.
 const MAX_LISTED: usize = 1_000;
@@ -118,6 +118,23 @@ impl AgentRecord {
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         }
+    }
+
+    /// Whether it is known from its gateway.
+    pub fn is_told_of(&self) -> bool {
+        matches!(self.source, AgentSource::Gateway | AgentSource::Sync)
+    }
+
+    /// Its gateway, and its id there where that is not its name here: another agent had the name.
+    pub fn other_name(&self) -> Option<(GatewayId, &str)> {
+        let id = self.config.get("id")?.as_str().filter(|id| self.is_told_of() && *id != self.name)?;
+        Some((self.gateway_id?, id))
+    }
+
+    /// What its gateway may call it: its name here, its id there, the name that is shown there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let there = ["id", "name"].into_iter().filter_map(|field| self.config.get(field)?.as_str());
+        std::iter::once(self.name.as_str()).chain(there)
     }
 
     /// Whether a gateway may speak for it.
@@ -509,9 +526,14 @@ pub(super) fn register(
     Ok(registered)
 }
 
-/// Before a gateway is deleted: its main agent means nothing without it and goes, its other agents stay, without a gateway.
+/// Before a gateway is deleted: its main agent means nothing without it and goes, its other agents stay, without a gateway, and
+/// offline but for those whose tool is connected.
 pub(super) fn detach(db: &mut Db<'_>, gateway: GatewayId) -> Result<(), StoreError> {
     let of_gateway = agents::table.filter(agents::gateway_id.eq(gateway.0));
+    let with_tool = direct_connections::table.filter(direct_connections::disconnected_at.is_null());
+    diesel::update(of_gateway.filter(agents::id.ne_all(with_tool.select(direct_connections::agent_id))))
+        .set(agents::status.eq(AgentStatus::Offline))
+        .execute(db.connection)?;
     diesel::delete(of_gateway.filter(agents::is_gateway_main.eq(true))).execute(db.connection)?;
     diesel::update(of_gateway)
         .set((agents::gateway_id.eq(None::<i64>), agents::updated_at.eq(db.now_s())))

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::access::Role;
 use super::columns::{Json, stored_enum};
 use super::{ROWS_AN_INSERT, cut_text, delete_beyond, delete_some, json_text};
-use crate::connection::on_either;
+use crate::connection::{Connection, on_either};
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms, whole};
 use crate::schema::audit_log;
@@ -124,7 +124,7 @@ impl StoreHandle {
         if entries.is_empty() {
             return Ok(());
         }
-        self.write("append to the audit log", move |db| append(db, &entries)).await
+        self.write("append to the audit log", move |db| append(db.connection, &entries)).await
     }
 
     /// Entries newest first: not older than `since_ms` (Unix milliseconds), and with a smaller id than `before_id`, where
@@ -160,7 +160,7 @@ impl StoreHandle {
     }
 }
 
-fn append(db: &mut Db<'_>, entries: &[AuditEntry]) -> Result<(), StoreError> {
+pub(super) fn append(connection: &mut Connection, entries: &[AuditEntry]) -> Result<(), StoreError> {
     let cut = |text: &Option<String>, longest| text.as_deref().map(|text| cut_text(text, longest));
     for chunk in entries.chunks(ROWS_AN_INSERT) {
         let rows = chunk.iter().map(|entry| {
@@ -180,7 +180,7 @@ fn append(db: &mut Db<'_>, entries: &[AuditEntry]) -> Result<(), StoreError> {
             )
         });
         let added = diesel::insert_into(audit_log::table).values(rows.collect::<Vec<_>>());
-        on_either!(db.connection, |inner| added.execute(inner))?;
+        on_either!(connection, |inner| added.execute(inner))?;
     }
     Ok(())
 }

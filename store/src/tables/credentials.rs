@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::gateway_record::DeviceToken;
 use gatewarden_protocol::Secret;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::connection::{Connection, on_either};
@@ -13,10 +14,15 @@ use crate::handle::{Db, StoreHandle};
 use crate::schema::{device_tokens, identity, meta};
 use crate::sealing::{Place, SealError, Sealer};
 use crate::startup::{set, setting};
+use crate::tables::audit_log::{AuditActor, AuditEntry, AuditResult, append};
+use crate::tables::spawns::key_hash;
 
 const ONLY: i64 = 1;
 const SEED: Place<'static> = Place { table: "identity", row: "device", column: "seed" };
-const ADMIN_KEY: Place<'static> = Place { table: "meta", row: "admin_key", column: "value" };
+pub(crate) const ADMIN_KEY: Place<'static> = Place { table: "meta", row: "admin_key", column: "value" };
+/// Hashes of admin keys that were retired, the newest last.
+const RETIRED_KEYS: &str = "retired_admin_keys";
+const MOST_RETIRED: usize = 64;
 const STEADY_TIME: &str = "steady_time";
 
 fn token_place(address: &str) -> Place<'_> {
@@ -110,22 +116,11 @@ impl StoreHandle {
         .await
     }
 
-    /// Stores the admin key that a new node of the cluster takes over, or that there is none.
-    pub async fn share_admin_key(&self, key: Option<Secret>) -> Result<(), Failure> {
-        self.write("store the admin key", move |db| {
-            let stored = shared_key(db.connection, db.sealer).unwrap_or_default();
-            if stored.as_ref().map(Secret::expose) == key.as_ref().map(Secret::expose) {
-                return Ok(());
-            }
-            let Some(key) = &key else {
-                diesel::delete(meta::table.find(ADMIN_KEY.row)).execute(db.connection)?;
-                return Ok(());
-            };
-            let sealed = db
-                .sealer
-                .seal(ADMIN_KEY, key.expose().as_bytes())
-                .map_err(|error| StoreError::Sealed { what: "the admin key cannot be sealed", error })?;
-            Ok(set(db.connection, ADMIN_KEY.row, &sealed)?)
+    /// Settles which admin key counts for a node; see [`settle_admin_key`].
+    pub async fn settle_admin_key(&self, known: KnownAdminKey, node: String) -> Result<Option<Secret>, Failure> {
+        self.write("settle the admin key", move |db| {
+            let now_ms = db.now_s() * 1_000;
+            settle_admin_key(db.connection, db.sealer, &known, &node, now_ms)
         })
         .await
     }
@@ -146,10 +141,68 @@ fn broken_seed(error: SealError) -> StoreError {
     StoreError::Sealed { what: "the stored device identity does not open", error }
 }
 
-pub(crate) fn shared_key(connection: &mut Connection, sealer: &Sealer) -> Result<Option<Secret>, StoreError> {
-    let Some(sealed) = setting(connection, ADMIN_KEY.row)? else { return Ok(None) };
-    let opened = sealer.open_text(ADMIN_KEY, &sealed);
-    opened.map(Some).map_err(|error| StoreError::Sealed { what: "the stored admin key does not open", error })
+/// What a node knows of the admin key that the nodes share.
+#[derive(Debug, Clone)]
+pub struct KnownAdminKey {
+    /// That of its file.
+    pub key: Option<Secret>,
+    /// SHA-256 of the one that its file had when it started last: another file since then means that this one is retired.
+    pub before: Option<String>,
+}
+
+/// Which admin key counts for this node: that of its file, unless that was retired at any node; else the one that the nodes share. Notes
+/// what is retired, also in the audit log, and the key for nodes that have none.
+pub(crate) fn settle_admin_key(
+    connection: &mut Connection,
+    sealer: &Sealer,
+    known: &KnownAdminKey,
+    node: &str,
+    now_ms: i64,
+) -> Result<Option<Secret>, StoreError> {
+    // One that was sealed with another key is as good as none.
+    let stored = setting(connection, ADMIN_KEY.row)?.and_then(|sealed| sealer.open_text(ADMIN_KEY, &sealed).ok());
+    let mut retired: Vec<String> =
+        setting(connection, RETIRED_KEYS)?.unwrap_or_default().split(' ').map(str::to_owned).collect();
+    let hash_of = |key: &Option<Secret>| key.as_ref().map(|key| key_hash(key.expose()));
+    if let Some(before) = &known.before
+        && hash_of(&known.key).as_ref() != Some(before)
+        && !retired.contains(before)
+    {
+        retired.push(before.clone());
+        let oldest = retired.len().saturating_sub(MOST_RETIRED);
+        set(connection, RETIRED_KEYS, retired.get(oldest..).unwrap_or_default().join(" ").trim())?;
+        let found = if known.key.is_some() { "another key" } else { "no key" };
+        tracing::warn!(
+            node.name = node,
+            "the admin key is being retired on all nodes: admin.key of this node has {found} now"
+        );
+        let entry = AuditEntry {
+            at_ms: now_ms,
+            actor: AuditActor::system(),
+            address: None,
+            request_id: None,
+            action: "admin_key.retire".to_owned(),
+            target: Some("key admin.key".to_owned()),
+            result: AuditResult::Ok,
+            details: json!({ "node": node, "replaced": known.key.is_some() }),
+        };
+        append(connection, &[entry])?;
+    }
+    let counts = |key: &Option<Secret>| hash_of(key).is_some_and(|hash| !retired.contains(&hash));
+    let key = if counts(&known.key) { known.key.clone() } else { stored.clone().filter(|_| counts(&stored)) };
+    match &key {
+        None => {
+            diesel::delete(meta::table.find(ADMIN_KEY.row)).execute(connection)?;
+        }
+        Some(key) if stored.as_ref().map(Secret::expose) != Some(key.expose()) => {
+            let sealed = sealer
+                .seal(ADMIN_KEY, key.expose().as_bytes())
+                .map_err(|error| StoreError::Sealed { what: "the admin key cannot be sealed", error })?;
+            set(connection, ADMIN_KEY.row, &sealed)?;
+        }
+        Some(_) => {}
+    }
+    Ok(key)
 }
 
 fn stored_seed(db: &mut Db<'_>) -> Result<Option<Zeroizing<[u8; 32]>>, StoreError> {

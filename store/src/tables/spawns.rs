@@ -7,8 +7,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::spawn_state::SpawnState;
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnSpec, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnSpec, SpawnState, SpawnStep};
 use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
@@ -21,11 +20,11 @@ use crate::sealing::Place;
 
 /// Spawns in one answer.
 const MAX_LISTED: usize = 1_000;
-const LONGEST_SUMMARY: usize = 500;
-const LONGEST_ERROR: usize = 4_000;
-const LONGEST_REASON: usize = 1_000;
+const MAX_SUMMARY: usize = 500;
+const MAX_ERROR: usize = 4_000;
+const MAX_REASON: usize = 1_000;
 /// Largest result in bytes of JSON.
-const LARGEST_RESULT: usize = 64 * 1024;
+const MAX_RESULT: usize = 64 * 1024;
 
 /// All but the sealed request, which may be large.
 #[derive(Queryable, Selectable)]
@@ -196,8 +195,9 @@ impl StoreHandle {
     }
 }
 
-fn key_hash(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+/// SHA-256 of a key or of a session's token, 64 lowercase hex digits.
+pub fn key_hash(key: &str) -> String {
+    hex::encode(Sha256::digest(key.as_bytes()))
 }
 
 /// Where a request is sealed.
@@ -217,7 +217,7 @@ fn insert(db: &mut Db<'_>, spec: &SpawnSpec, text: &Secret) -> Result<SpawnRecor
         spawns::updated_at_ms.eq(db.now_ms),
         spawns::kind.eq(spec.kind.as_str()),
         spawns::request.eq(request),
-        spawns::summary.eq(cut_text(&spec.summary, LONGEST_SUMMARY)),
+        spawns::summary.eq(cut_text(&spec.summary, MAX_SUMMARY)),
         spawns::model.eq(&spec.model),
         spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
         spawns::gateway_name.eq(&spec.gateway_name),
@@ -276,12 +276,12 @@ fn carry_out(
             change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
             change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
             change.pid.map(|pid| spawns::pid.eq(pid)),
-            change.result.as_ref().map(|result| spawns::result.eq(json_text(result, LARGEST_RESULT))),
+            change.result.as_ref().map(|result| spawns::result.eq(json_text(result, MAX_RESULT))),
             change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
-            change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, LONGEST_ERROR))),
+            change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, MAX_ERROR))),
             // The reason of an earlier state isn't one of an end, nor of a run that goes on after all.
             (change.reason.is_some() || to.is_final() || *to == SpawnState::Running)
-                .then(|| spawns::reason.eq(change.reason.as_ref().map(|text| cut_text(text, LONGEST_REASON)))),
+                .then(|| spawns::reason.eq(change.reason.as_ref().map(|text| cut_text(text, MAX_REASON)))),
             to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
         ));
     let moved: Option<Row> =

@@ -111,16 +111,28 @@ impl StoreHandle {
         self.read("sum up the token usage", move |db| by_agent(db, since_ms)).await
     }
 
-    /// Reports newest first, not older than `since_ms`; `limit` is 1 to 1,000.
-    pub async fn list_tokens(&self, limit: usize, since_ms: Option<i64>) -> Result<Vec<TokenRecord>, Failure> {
-        let limit = whole(limit.clamp(1, MAX_LISTED));
+    /// Reports newest first, not older than `since_ms`, without the `offset` newest; `limit` is 1 to 1,000.
+    pub async fn list_tokens(
+        &self,
+        offset: usize,
+        limit: usize,
+        since_ms: Option<i64>,
+    ) -> Result<Vec<TokenRecord>, Failure> {
+        let (offset, limit) = (whole(offset), whole(limit.clamp(1, MAX_LISTED)));
         self.read("list the token usage", move |db| {
-            let newest = token_usage::table.select(TokenRecord::as_select()).order(token_usage::id.desc()).limit(limit);
-            let mut query = newest.into_boxed();
-            if let Some(since) = since_ms {
-                query = query.filter(token_usage::at_ms.ge(since));
-            }
-            Ok(query.load(db.connection)?)
+            let since = token_usage::table.filter(token_usage::at_ms.ge(since_ms.unwrap_or(i64::MIN)));
+            let newest = since.order(token_usage::id.desc()).offset(offset).limit(limit);
+            Ok(newest.select(TokenRecord::as_select()).load(db.connection)?)
+        })
+        .await
+    }
+
+    /// How many reports there are since then.
+    pub async fn count_tokens(&self, since_ms: Option<i64>) -> Result<usize, Failure> {
+        self.read("count the token usage", move |db| {
+            let since = token_usage::table.filter(token_usage::at_ms.ge(since_ms.unwrap_or(i64::MIN)));
+            let count: i64 = since.count().get_result(db.connection)?;
+            Ok(usize::try_from(count).unwrap_or_default())
         })
         .await
     }

@@ -32,7 +32,7 @@ async fn one_call_forgets_what_is_old_and_keeps_the_rest() {
     }
     scratch.store.forget_old(&RetentionSettings::default()).await.unwrap();
     assert_eq!(scratch.store.list_audit(9, None, None).await.unwrap().len(), 1);
-    assert_eq!(scratch.store.list_tokens(9, None).await.unwrap().len(), 1);
+    assert_eq!(scratch.store.list_tokens(0, 9, None).await.unwrap().len(), 1);
 }
 
 fn entry(at_ms: i64) -> AuditEntry {

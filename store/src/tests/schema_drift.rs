@@ -91,6 +91,13 @@ fn schema_rs_is_what_the_migrations_make() {
     assert_eq!(database_keys, written_keys);
 }
 
+#[test]
+fn a_copy_of_a_database_carries_every_table() {
+    let mut carried = crate::maintenance::copy::TABLES.to_vec();
+    carried.sort_unstable();
+    assert_eq!(carried, of_schema_rs().0.into_keys().collect::<Vec<_>>());
+}
+
 /// The same of a server, whose migrations are others. The tables of the cluster are only there, and diesel knows nothing of them.
 #[test]
 fn schema_rs_is_what_the_migrations_make_on_a_server() {

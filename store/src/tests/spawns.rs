@@ -3,7 +3,7 @@ use crate::schema::spawns;
 use crate::tables::spawns::request_place;
 use diesel::prelude::*;
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::spawn_state::SpawnState::{self, *};
+use gatewarden_core::spawn::SpawnState::{self, *};
 use gatewarden_core::spawn::{Idempotency, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnSpec, SpawnStep};
 use serde_json::json;
 

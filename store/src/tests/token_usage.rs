@@ -56,10 +56,10 @@ async fn reports_come_back_newest_first_as_they_were_stored() {
     let scratch = Scratch::open();
     scratch.store.append_token_usage((0..5).map(|at| usage(at, "a", at, 1, None)).collect()).await.unwrap();
     scratch.store.append_token_usage(vec![]).await.unwrap();
-    let page = scratch.store.list_tokens(2, None).await.unwrap();
+    let page = scratch.store.list_tokens(0, 2, None).await.unwrap();
     assert_eq!(page[0].usage, usage(4, "a", 4, 1, None));
     assert_eq!(page.len(), 2);
-    assert_eq!(scratch.store.list_tokens(50, Some(3)).await.unwrap().len(), 2);
+    assert_eq!(scratch.store.list_tokens(0, 50, Some(3)).await.unwrap().len(), 2);
     assert_eq!(serde_json::to_value(&page[0]).unwrap()["inputTokens"], 4);
 }
 
@@ -87,6 +87,6 @@ async fn usage_is_kept_for_ninety_days() {
         .await
         .unwrap();
     assert_eq!(scratch.store.thin_tokens(now, StoreHandle::TOKENS_KEPT).await.unwrap(), 1);
-    let left = scratch.store.list_tokens(50, None).await.unwrap();
+    let left = scratch.store.list_tokens(0, 50, None).await.unwrap();
     assert_eq!((left.len(), left[0].usage.at_ms), (1, edge));
 }

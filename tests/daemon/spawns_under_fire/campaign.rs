@@ -8,40 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::FINAL;
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::dice::Dice;
 use crate::support::http::{self, Answer};
 use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, Moment, ScriptedGateway, Strike, Truth};
 use crate::support::wait;
-
-/// States that nothing follows.
-pub(super) const FINAL: [&str; 4] = ["completed", "failed", "killed", "lost"];
-
-/// A small generator, so that a run can be repeated with the seed that it printed.
-#[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    /// The seed is `GATEWARDEN_TEST_SEED`, else a random one; it is printed.
-    fn cast() -> Self {
-        let random = || getrandom::u64().expect("the system has randomness");
-        let seed = std::env::var("GATEWARDEN_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(random);
-        println!("GATEWARDEN_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.roll(100) < chance
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.roll(from.len() as u64)).expect("small")]
-    }
-}
 
 /// How much of what.
 pub(super) struct Plan {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::campaign::{Ended, FINAL, Front, Job};
+use super::FINAL;
+use super::campaign::{Ended, Front, Job};
 use crate::support::scripted_gateway::{Ended as RunEnded, Form, Memory, Truth};
 
 /// What there was of each kind, so that a test can tell whether it meant anything.

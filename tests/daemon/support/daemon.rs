@@ -30,6 +30,7 @@ pub(crate) struct Setup {
     _owned: Option<Arc<tempfile::TempDir>>,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    binary: PathBuf,
 }
 
 impl Setup {
@@ -41,6 +42,7 @@ impl Setup {
             _owned: Some(Arc::new(owned)),
             env: Vec::new(),
             args: vec!["serve".into(), "--listen".into(), "127.0.0.1:0".into()],
+            binary: env!("CARGO_BIN_EXE_gatewarden").into(),
         };
         for (key, value) in [
             ("API_KEY", ADMIN_KEY),
@@ -71,6 +73,12 @@ impl Setup {
     pub(crate) fn env(mut self, key: &str, value: &str) -> Self {
         self.env.retain(|(name, _)| name != key);
         self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs another release.
+    pub(crate) fn binary(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.binary);
         self
     }
 
@@ -114,7 +122,7 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatewarden"));
+        let mut command = Command::new(&self.binary);
         command.args(&self.args);
         if self.args.first().is_some_and(|first| first == "serve") {
             command.arg("--state-dir").arg(&self.state);
@@ -151,21 +159,31 @@ impl Setup {
         self.start_command(&mut command)
     }
 
+    /// The same, where it may end instead: what it said then.
+    pub(crate) fn try_to_start(&self) -> Result<Daemon, String> {
+        self.try_command(&mut self.command())
+    }
+
     fn start_command(&self, command: &mut Command) -> Daemon {
+        let refused = |said| panic!("the daemon ended before it listened; it said: {said}");
+        self.try_command(command).unwrap_or_else(refused)
+    }
+
+    fn try_command(&self, command: &mut Command) -> Result<Daemon, String> {
         let mut child = command.spawn().expect("the binary starts");
         let stderr = follow(child.stderr.take().expect("piped"));
         let stdout = follow(child.stdout.take().expect("piped"));
         let address = wait::until_ok("the daemon says where it listens", PATIENCE, || {
             let said = text_of(&stdout);
             if let Some(line) = said.lines().find_map(|line| line.strip_prefix("listening on http://")) {
-                return line.trim().parse::<SocketAddr>().map_err(|error| format!("{line}: {error}"));
+                return line.trim().parse::<SocketAddr>().map(Ok).map_err(|error| format!("{line}: {error}"));
             }
             if let Ok(Some(status)) = child.try_wait() {
-                panic!("the daemon ended with {status} before it listened; it said: {}", text_of(&stderr));
+                return Ok(Err(format!("{status}: {}", text_of(&stderr))));
             }
             Err(format!("{said:?}; log: {}", text_of(&stderr)))
-        });
-        Daemon { child, address, stdout, stderr, answers: Mutex::default(), setup: self.clone() }
+        })?;
+        Ok(Daemon { child, address, stdout, stderr, answers: Mutex::default(), setup: self.clone() })
     }
 
     /// Starts it without waiting for anything: for commands that go on until somebody ends them.
@@ -309,6 +327,11 @@ impl Daemon {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether its process is there.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Its process id.
@@ -482,7 +505,8 @@ impl Daemon {
         self.kernel_says("VmHWM:")
     }
 
-    fn kernel_says(&self, name: &str) -> u64 {
+    /// A line of the kernel's status of the process, bytes.
+    pub(crate) fn kernel_says(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the daemon runs");
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says so");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") * 1024

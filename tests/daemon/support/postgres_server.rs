@@ -90,6 +90,14 @@ impl Server {
         self.running.take().expect("it runs").wait().expect("it ends");
     }
 
+    /// What a query of one value answers.
+    pub(crate) fn ask(&self, query: &str) -> String {
+        let asked =
+            Command::new(self.bin.join("psql")).args([&self.url(), "-XAtc", query]).output().expect("psql runs");
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("postgres://gw:pw-secret@127.0.0.1:{}/postgres", self.port)
     }

@@ -6,10 +6,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::peer::*;
-use crate::dialing::frame_cap::{CAP_BEFORE_CONNECT, FrameCap};
 use crate::dialing::memory_budget::{MemoryAccount, MemoryBudget};
-use crate::dialing::outgoing::MAX_QUEUED_BYTES;
-use crate::dialing::socket::open_halves;
+use crate::dialing::socket::{CAP_BEFORE_CONNECT, FrameCap, MAX_QUEUED_BYTES, open_halves};
 use crate::dialing::{Incoming, SocketError};
 
 #[actix::test]

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::world::{Line, World, hello, record};
 use crate::dialing::{DialFailure, SocketError};
-use crate::gateway_notice::AuthResult;
 use crate::gateway_record::{GatewayRecord, Transport};
 use crate::gateway_report::{BreakerState, Phase, Status};
 use crate::machines::auth_budget::{MAX_FAILURES, WINDOW};
+use crate::machines::connection::AuthResult;
 use gatewarden_protocol::{Dialect, Secret};
 
 #[actix::test]
@@ -138,7 +138,7 @@ async fn a_wrong_token_never_costs_more_than_five_failed_logins_a_minute_however
         }
         world
             .gateway
-            .send(crate::gateway::messages::GatewayCommand::Order(crate::gateway_notice::GatewayOrder::Reconnect))
+            .send(crate::gateway::GatewayCommand::Order(crate::machines::connection::GatewayOrder::Reconnect))
             .await
             .unwrap();
     }
@@ -210,7 +210,7 @@ async fn a_changed_token_reconnects_with_it() {
     let changed = GatewayRecord { revision: 2, ..record().with(|spec| spec.token = Some(Secret::new("new"))) };
     world
         .gateway
-        .send(crate::gateway::messages::GatewayCommand::Order(crate::gateway_notice::GatewayOrder::Record(
+        .send(crate::gateway::GatewayCommand::Order(crate::machines::connection::GatewayOrder::Record(
             std::sync::Arc::new(changed),
         )))
         .await

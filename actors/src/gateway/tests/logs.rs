@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::world::{Line, Peer, World, hello};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::messages::GatewayCommand;
+use crate::gateway::GatewayCommand;
 use crate::gateway_report::Phase;
-use crate::log_watch::{LogBegin, LogDelivery, LogSubscription, LogWish};
+use crate::log_watch::{LogBegin, LogDelivery, LogRequest, LogSubscription};
 
 /// A gateway's log and how often it was asked for.
 #[derive(Clone, Default)]
@@ -91,7 +91,7 @@ async fn again(world: &World, log: &Log) -> tokio::task::JoinHandle<()> {
 }
 
 async fn watch(world: &World, begin: LogBegin) -> Result<LogSubscription, Failure> {
-    world.ask(|reply| GatewayCommand::WatchLogs(LogWish { begin, level: None }, reply)).await
+    world.ask(|reply| GatewayCommand::WatchLogs(LogRequest { begin, level: None }, reply)).await
 }
 
 async fn heard(subscription: &LogSubscription) -> String {

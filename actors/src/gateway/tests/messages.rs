@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::world::{Line, World};
 use crate::dialing::DialFailure;
 use crate::error::Failure;
+use crate::gateway::GatewayCommand;
 use crate::gateway::InducePanic;
-use crate::gateway::messages::GatewayCommand;
 use crate::gateway_report::{Phase, Status};
 use crate::run::{ControlSession, SessionAction};
 

@@ -8,12 +8,12 @@ use actix::prelude::*;
 
 use crate::clock::Clock;
 use crate::gateway::GatewayActor;
-use crate::gateway::messages::{FromGateway, GatewayCommand};
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
+use crate::gateway::{FromGateway, GatewayCommand};
 use crate::gateway_record::DeviceToken;
 use crate::gateway_report::HealthPoint;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::auth_budget::AuthBudget;
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
 
 /// What was heard so far; shared with the test.
 #[derive(Default)]

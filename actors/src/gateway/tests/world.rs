@@ -19,8 +19,8 @@ use crate::dialing::MemoryAccount;
 use crate::dialing::{
     DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, ScriptedPeer, Sent, SocketError,
 };
-use crate::gateway::messages::{GatewayCommand, GatewayHandle, Reply};
 use crate::gateway::{GatewayActor, GatewayParts};
+use crate::gateway::{GatewayCommand, GatewayHandle, Reply};
 use crate::gateway_record::{GatewayRecord, GatewaySpec};
 use crate::gateway_report::ProbeOutcome;
 use crate::gateway_report::{GatewayReport, Phase, Status};

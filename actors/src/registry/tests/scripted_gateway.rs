@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 
 use crate::dialing::Held;
 use crate::error::Failure;
-use crate::gateway::messages::*;
-use crate::gateway_notice::{AuthPermit, GatewayNotice, GatewayOrder};
+use crate::gateway::*;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::GatewayReport;
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
+use crate::machines::connection::{AuthPermit, GatewayNotice, GatewayOrder};
 use crate::registry::SpawnGateway;
 use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
 use crate::run::{ControlSession, LookUpRun, StartRun};
@@ -44,6 +44,8 @@ enum Act {
 struct ScriptedGateway {
     id: GatewayId,
     incarnation: u64,
+    /// Orders that it heard, as its reports tell.
+    orders: u64,
     supervisor: Recipient<FromGateway>,
     heard: mpsc::UnboundedSender<(GatewayId, Heard)>,
     silent: Rc<RefCell<HashSet<GatewayId>>>,
@@ -82,6 +84,7 @@ impl Script {
             let gateway = ScriptedGateway {
                 id,
                 incarnation,
+                orders: 0,
                 supervisor,
                 heard: heard.clone(),
                 silent: silent.clone(),
@@ -167,7 +170,10 @@ impl Handler<Act> for ScriptedGateway {
 
     fn handle(&mut self, act: Act, _: &mut Self::Context) {
         match act {
-            Act::Say(notice) => {
+            Act::Say(mut notice) => {
+                if let GatewayNotice::Report(report) = notice.as_mut() {
+                    report.orders = self.orders;
+                }
                 self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice: *notice });
             }
             Act::Panic => panic!("induced by the test"),
@@ -179,6 +185,9 @@ impl Handler<GatewayCommand> for ScriptedGateway {
     type Result = ();
 
     fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
+        if let GatewayCommand::Order(GatewayOrder::Record(_) | GatewayOrder::Reconnect) = &command {
+            self.orders += 1;
+        }
         match command {
             GatewayCommand::Order(GatewayOrder::Record(record)) => self.tell(Heard::Record(record)),
             GatewayCommand::Order(GatewayOrder::Reconnect) => self.tell(Heard::Reconnect),

@@ -7,33 +7,35 @@ use serde_json::{Value, json};
 use super::*;
 use crate::event_hub::subscriber::Subscription;
 use crate::machines::event_places::Holder;
-use crate::machines::routing::RouteWish;
-use crate::machines::spawn_state::SpawnState;
+use crate::machines::routing::RouteRequest;
 use crate::run::RunNotice;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
-use crate::spawn::{Idempotency, SpawnSpec};
+use crate::spawn::{Idempotency, SpawnSpec, SpawnState};
 
-fn task() -> SpawnRequest {
-    SpawnRequest {
-        wish: RouteWish::default(),
-        work: Work::Task {
-            task: "say hello".into(),
-            agent: None,
-            session_key: None,
-            model: None,
-            label: None,
-            timeout_seconds: None,
-        },
+fn task() -> SpawnWork {
+    to(RouteRequest::default())
+}
+
+fn to(route: RouteRequest) -> SpawnWork {
+    let work = Work::Task {
+        task: "say hello".into(),
+        agent: None,
+        session_key: None,
+        model: None,
+        label: None,
+        timeout_seconds: None,
+    };
+    SpawnWork {
+        request: SpawnRequest { route, work, timeout: Duration::from_secs(2) },
         spec: SpawnSpec { summary: "say hello".into(), key_id: Some(1), ..SpawnSpec::default() },
         text: Secret::new("{}"),
         idempotency: None,
-        timeout: Duration::from_secs(2),
     }
 }
 
 pub(super) fn keyed(key: &str, body: &str) -> SpawnWork {
     let idempotency = Idempotency { key_id: 1, key: key.into(), body_hash: body.into() };
-    SpawnWork(SpawnRequest { idempotency: Some(idempotency), ..task() })
+    SpawnWork { idempotency: Some(idempotency), ..task() }
 }
 
 fn not_taken(code: ErrorCode) -> Result<Accepted, NotAccepted> {
@@ -100,7 +102,7 @@ async fn a_task_reaches_the_acting_primary_and_its_end_comes_back() {
     let mut house = House::open(at_once()).await;
     let (prod, _) = two_ready(&mut house).await;
     let events = follow(&house).await;
-    let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
+    let answer = house.registry.send(task()).await.unwrap().unwrap();
     assert_eq!(answer.record.spec.gateway_id, Some(prod));
     assert_eq!(answer.record.spec.route.as_deref(), Some("primary"));
     assert_eq!(answer.record.state, SpawnState::Accepted);
@@ -119,11 +121,11 @@ async fn work_moves_on_only_where_the_first_gateway_certainly_could_not_be_reach
     let mut house = House::open(at_once()).await;
     let (prod, backup) = two_ready(&mut house).await;
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayUnavailable));
-    let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
+    let answer = house.registry.send(task()).await.unwrap().unwrap();
     assert_eq!(answer.record.spec.gateway_id, Some(backup));
     assert_eq!(starts(&mut house).await, [prod, backup]);
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayRefused));
-    let refused = house.registry.send(SpawnWork(task())).await.unwrap().unwrap_err();
+    let refused = house.registry.send(task()).await.unwrap().unwrap_err();
     assert_eq!(refused.code, ErrorCode::GatewayRefused);
     assert_eq!(starts(&mut house).await, [prod], "a gateway's no is the answer");
 }
@@ -133,7 +135,7 @@ async fn the_record_names_the_next_gateway_before_that_one_hears_of_the_spawn() 
     let mut house = House::open(at_once()).await;
     let (prod, backup) = two_ready(&mut house).await;
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayUnavailable));
-    let answer = house.registry.send(SpawnWork(task()));
+    let answer = house.registry.send(task());
     let watch = async {
         loop {
             if let (id, Heard::Start(start)) = house.script.heard().await
@@ -153,8 +155,8 @@ async fn a_named_gateway_that_cannot_be_reached_is_an_error_and_never_replaced()
     let mut house = House::open(at_once()).await;
     let (prod, _) = two_ready(&mut house).await;
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayUnavailable));
-    let wish = RouteWish { requested: Some(prod), ..RouteWish::default() };
-    let failure = house.registry.send(SpawnWork(SpawnRequest { wish, ..task() })).await.unwrap().unwrap_err();
+    let route = RouteRequest { requested: Some(prod), ..RouteRequest::default() };
+    let failure = house.registry.send(to(route)).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::GatewayUnavailable);
     assert_eq!(starts(&mut house).await, [prod]);
 }
@@ -166,7 +168,7 @@ async fn a_lost_answer_is_a_timeout_with_the_spawns_id_and_is_never_sent_again()
     let events = follow(&house).await;
     house.script.answers_start(prod, answer_lost());
     house.script.answers_look_up(prod, Ok(RunFinding::Ended(RunStage::Completed { result: json!("done") })));
-    let failure = house.registry.send(SpawnWork(task())).await.unwrap().unwrap_err();
+    let failure = house.registry.send(task()).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::GatewayTimeout);
     let spawn_id = failure.details.unwrap()["spawnId"].as_str().unwrap().to_owned();
     assert_eq!(until_final(&events).await, ["sent", "unknown", "completed"]);
@@ -183,7 +185,7 @@ async fn a_connection_that_ends_before_the_answer_is_a_timeout_and_invites_no_re
     let failure = Failure::new(ErrorCode::GatewayUnavailable, "the connection ended before it answered")
         .with_retry_after(Duration::from_secs(1));
     house.script.answers_start(prod, Err(NotAccepted { failure, certainty: Certainty::Unknown }));
-    let failure = house.registry.send(SpawnWork(task())).await.unwrap().unwrap_err();
+    let failure = house.registry.send(task()).await.unwrap().unwrap_err();
     assert_eq!((failure.code, failure.retry_after), (ErrorCode::GatewayTimeout, None));
     assert!(failure.message.contains("the connection ended"));
     let spawn_id = failure.details.unwrap()["spawnId"].as_str().unwrap().to_owned();
@@ -196,7 +198,7 @@ async fn a_spawn_whose_connection_was_lost_is_asked_about_when_the_gateway_is_ba
     let mut house = House::open(at_once()).await;
     let (prod, _) = two_ready(&mut house).await;
     let events = follow(&house).await;
-    house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
+    house.registry.send(task()).await.unwrap().unwrap();
     house.script.answers_look_up(prod, Ok(RunFinding::Ended(RunStage::Killed { reason: "rpc".into() })));
     house.fail(prod).await;
     house.ready(prod).await;
@@ -209,8 +211,8 @@ async fn deleting_a_gateway_makes_its_spawns_lost() {
     let mut house = House::open(at_once()).await;
     let (_, backup) = two_ready(&mut house).await;
     let events = follow(&house).await;
-    let wish = RouteWish { requested: Some(backup), ..RouteWish::default() };
-    house.registry.send(SpawnWork(SpawnRequest { wish, ..task() })).await.unwrap().unwrap();
+    let route = RouteRequest { requested: Some(backup), ..RouteRequest::default() };
+    house.registry.send(to(route)).await.unwrap().unwrap();
     house.registry.send(DeleteGateway(backup)).await.unwrap().unwrap();
     assert_eq!(until_final(&events).await.last().map(String::as_str), Some("lost"));
 }
@@ -246,7 +248,7 @@ async fn with_no_usable_gateway_nothing_is_recorded_and_nothing_is_sent() {
     let (prod, backup) = two_ready(&mut house).await;
     house.fail(prod).await;
     house.fail(backup).await;
-    let failure = house.registry.send(SpawnWork(task())).await.unwrap().unwrap_err();
+    let failure = house.registry.send(task()).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::NoUsableGateway);
     assert!(failure.retry_after.is_some());
     assert!(house.store.list_spawns(10, 0).await.unwrap().is_empty());
@@ -259,10 +261,10 @@ async fn a_drained_gateway_takes_no_new_work() {
     let (prod, backup) = two_ready(&mut house).await;
     let change = GatewayChange { drained: Some(true), ..GatewayChange::default() };
     house.registry.send(UpdateGateway { id: prod, change }).await.unwrap().unwrap();
-    let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
+    let answer = house.registry.send(task()).await.unwrap().unwrap();
     assert_eq!(answer.record.spec.gateway_id, Some(backup));
-    let wish = RouteWish { requested: Some(prod), ..RouteWish::default() };
-    let failure = house.registry.send(SpawnWork(SpawnRequest { wish, ..task() })).await.unwrap().unwrap_err();
+    let route = RouteRequest { requested: Some(prod), ..RouteRequest::default() };
+    let failure = house.registry.send(to(route)).await.unwrap().unwrap_err();
     assert!(failure.message.contains("drained"));
 }
 
@@ -289,7 +291,7 @@ async fn control_goes_to_the_named_gateway_and_brings_its_words() {
 async fn what_is_gathered_when_the_daemon_stops_is_written_down_before_it_ends() {
     let mut house = House::open(at_once()).await;
     two_ready(&mut house).await;
-    let answer = house.registry.send(SpawnWork(task())).await.unwrap().unwrap();
+    let answer = house.registry.send(task()).await.unwrap().unwrap();
     house.registry.send(Drain).await.unwrap();
     // As the daemon does: a write may have been under way already.
     house.store.flush().await.unwrap();

@@ -6,7 +6,7 @@ use diesel::{Connection, SqliteConnection};
 use super::spawns::{keyed, starts, two_ready};
 use super::*;
 use crate::gateway_record::GatewayRecord;
-use crate::machines::spawn_state::SpawnState;
+use crate::spawn::SpawnState;
 
 /// The store's own deadline in these tests.
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -117,7 +117,7 @@ async fn a_client_who_left_while_a_spawn_was_recorded_changes_nothing() {
 async fn what_is_stored_and_neither_sent_nor_ended_is_not_replayed() {
     let mut house = House::open(at_once()).await;
     two_ready(&mut house).await;
-    let SpawnWork(SpawnRequest { spec, text, idempotency, .. }) = keyed("k", "a");
+    let SpawnWork { spec, text, idempotency, .. } = keyed("k", "a");
     house.store.record_spawn(spec, text, idempotency).await.unwrap();
     let failure = house.registry.send(keyed("k", "a")).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::Unavailable);

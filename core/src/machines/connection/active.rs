@@ -20,9 +20,8 @@ use gatewarden_protocol::{
 use serde_json::{Value, json};
 
 use super::http_dialect::{self, SLACK};
-use super::request::{MAX_CALL, NoAnswer, Outcome, PendingKind};
 use super::run_ends::RunEnds;
-use super::turn::{CallToken, Effect, Epoch, Moment, Turn};
+use super::turn::{CallToken, Effect, Epoch, MAX_CALL, Moment, NoAnswer, Outcome, PendingKind, Turn};
 use crate::error::Failure;
 use crate::gateway_report::Phase;
 use crate::machines::heartbeat::Heartbeat;

@@ -14,10 +14,12 @@ use gatewarden_protocol::{CalendarVersion, Capabilities, DeviceIdentity, Dialect
 use super::active::ActiveConnection;
 use super::ending::Verdict;
 use super::http_dialect::{SLACK, well_or_not};
-use super::{Connection, Count, Effect, Epoch, HttpAnswer, HttpOperation, Machines, Moment, State, Until};
+use super::{
+    AuthPermit, AuthResult, Connection, Count, Effect, Epoch, GatewayNotice, HttpAnswer, HttpOperation, Machines,
+    Moment, State, Until,
+};
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply};
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::{DeviceToken, SharedRecord, Transport};
 use crate::machines::breaker::Breaker;
 use crate::machines::login_attempt::{LoginAttempt, LoginPatience};
@@ -117,7 +119,9 @@ impl Connection {
         self.start_over(moment, "record_changed");
     }
 
-    pub(super) fn shut_down(&mut self, moment: Moment) {
+    /// Stops for good: closes the socket, answers whoever waits.
+    pub fn shut_down(&mut self, moment: Moment) {
+        self.tracker.mark();
         if !self.is_stopped() {
             self.hang_up(moment, 1001, "gatewarden is stopping", Some(&Refusal::new(RefusalCode::Closed, "")));
             self.fail_probes(RefusalCode::Closed, "gatewarden is stopping");
@@ -126,6 +130,7 @@ impl Connection {
     }
 
     fn clear_errors(&mut self, moment: Moment) {
+        self.kept = None;
         self.verdict = Verdict::None;
         self.login.clear_errors();
         self.backoff.reset();
@@ -205,7 +210,11 @@ impl Connection {
         self.push(Effect::Dial(self.epoch, Box::new(request)));
     }
 
-    pub(super) fn dialed(&mut self, moment: Moment) {
+    /// The socket of this attempt is open. Ask [`Connection::is_dialing`] first whether it is still wanted.
+    pub fn on_dialed(&mut self, moment: Moment, epoch: Epoch) {
+        if !self.is_dialing(epoch) {
+            return;
+        }
         let patience = match self.peer.dialect {
             Some(Dialect::Openclaw) => self.peer.settings.known_challenge_timeout,
             _ => self.peer.settings.challenge_timeout,
@@ -217,8 +226,10 @@ impl Connection {
         self.enter(State::Handshaking(Box::new(handshaking)), "upgraded");
     }
 
-    pub(super) fn dial_failed(&mut self, moment: Moment, failure: &DialFailure) {
+    /// The socket of this attempt could not be opened.
+    pub fn on_dial_failed(&mut self, moment: Moment, epoch: Epoch, failure: &DialFailure) {
         match self.read_dial_failure(failure) {
+            _ if !self.is_dialing(epoch) => {}
             UpgradeAnswer::TryHttp(refusal) if self.peer.record.transport == Transport::Auto => {
                 self.try_http(moment, refusal);
             }
@@ -329,7 +340,7 @@ impl Connection {
     fn go_live(&mut self, moment: Moment, active: ActiveConnection) {
         let dialect = active.dialect;
         self.peer.dialect = Some(dialect);
-        self.verdict = Verdict::None;
+        (self.verdict, self.kept) = (Verdict::None, None);
         self.login.without_device_token = false;
         self.backoff.on_ready(moment.now);
         self.breaker.on_success(moment.wall_ms);

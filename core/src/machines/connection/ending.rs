@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::refusal::{Pairing, Refusal, RefusalClass, RefusalCode};
 
-use super::{Connection, Count, Effect, Machines, Moment, Permission, State};
-use crate::gateway_notice::{AuthResult, GatewayNotice};
+use super::{AuthResult, Connection, Count, Effect, GatewayNotice, Machines, Moment, Permission, State};
 use crate::gateway_report::{PairingView, Phase, Problem, StatusSource};
 use crate::machines::backoff::MAX_JITTER;
 use crate::machines::status::LastAttempt;
@@ -28,6 +27,11 @@ const STARTING_WAIT_BOUNDS: (Duration, Duration) = (Duration::from_millis(200), 
 const STOPPED_PATIENCE: Duration = Duration::from_secs(8);
 /// A restart may announce its length; more than this isn't believed.
 const MAX_ANNOUNCED_RESTART: Duration = Duration::from_secs(600);
+
+/// So long after a time in which we got none ourselves, a connection from before it may turn out to be broken.
+const AFTER_OWN_SILENCE: Duration = Duration::from_secs(10);
+/// How long a gateway that is dialled anew, by an operator's wish or after our own silence, is taken for what it was.
+pub(crate) const REDIAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the last outcome says of the gateway, until another one replaces it.
 #[derive(Debug, Default)]
@@ -114,6 +118,10 @@ impl Connection {
             State::Handshaking(handshaking) => handshaking.offers_device_token,
             _ => false,
         };
+        if self.is_own_silence(moment, &refusal) {
+            return self.find_out_anew(moment, &refusal);
+        }
+        self.kept = None;
         self.push(Effect::Count(Count::Refusal(refusal.code.as_str())));
         self.hang_up(moment, close_code(&refusal), "done", Some(&refusal));
         if matches!(refusal.code, RefusalCode::MemoryExceeded | RefusalCode::MemorySpent) {
@@ -133,6 +141,35 @@ impl Connection {
             }
         }
         self.probes_after_ending(&refusal);
+    }
+
+    /// Whether what ends began before a time in which we got none ourselves, and is found broken right after it: gateways drop a
+    /// client that is silent, so this says nothing of the gateway. Each attempt is excused once, since the next begins later.
+    fn is_own_silence(&self, moment: Moment, refusal: &Refusal) -> bool {
+        let woke_between = |woke: Instant| self.attempt_since < woke && moment.now < woke + AFTER_OWN_SILENCE;
+        let is_said_by_silence = !matches!(
+            refusal.code,
+            RefusalCode::MemoryExceeded
+                | RefusalCode::MemorySpent
+                | RefusalCode::FrameTooLarge
+                | RefusalCode::Garbage
+                | RefusalCode::LocalFault
+        );
+        is_said_by_silence
+            && refusal.class == RefusalClass::Retryable
+            && self.has_socket()
+            && moment.woke.is_some_and(woke_between)
+    }
+
+    /// Dials at once; until that has failed, or has taken too long, a connected gateway is what it was.
+    fn find_out_anew(&mut self, moment: Moment, refusal: &Refusal) {
+        if matches!(self.state, State::Live(_)) {
+            let status = self.facts(moment).status(moment.now);
+            self.kept = Some((status, moment.now + REDIAL_PATIENCE));
+        }
+        self.hang_up(moment, close_code(refusal), "done", Some(refusal));
+        self.breaker.on_no_verdict(moment.wall_ms);
+        self.begin(moment, "own_silence");
     }
 
     fn wait(&mut self, moment: Moment, delay: Duration, code: RefusalCode) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use gatewarden_protocol::capabilities::Heartbeat as HeartbeatWay;
 use gatewarden_protocol::decoding::Meter;
 use gatewarden_protocol::frame::{Event, Frame, FrameError, FrameText, Response};
@@ -12,46 +13,73 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode, classify_close};
 use gatewarden_protocol::{Dialect, SessionsEvent, Unmatched, WireError, read_sessions_event};
 use serde_json::{Value, json};
 
-use super::request::{NoAnswer, Outcome, PendingKind};
-use super::{Connection, Count, Effect, HttpAnswer, Machines, Moment, SocketInput, State, http_dialect, run_words};
+use super::turn::{NoAnswer, Outcome, PendingKind};
+use super::{
+    AgentNews, Connection, Count, Effect, Epoch, HttpAnswer, Machines, Moment, State, http_dialect, run_words,
+};
 use crate::dialing::failure::memory_code;
-use crate::dialing::{DialFailure, Health, HealthFailure};
-use crate::gateway_notice::AgentNews;
+use crate::dialing::{DialFailure, Health, HealthFailure, SocketError};
 use crate::gateway_report::StatusSource;
 use crate::machines::heartbeat::HeartbeatEffect;
 use crate::run::Certainty;
 
 impl Connection {
-    pub(super) fn on_socket(&mut self, moment: Moment, input: SocketInput<'_>) {
-        match (input, &self.state) {
-            (SocketInput::Dialed, State::Dialing { http: None, .. }) => self.dialed(moment),
-            (SocketInput::DialFailed(failure), State::Dialing { http: None, .. }) => self.dial_failed(moment, failure),
-            (SocketInput::Message(bytes, meter), State::Handshaking(_)) => self.handshake_bytes(moment, bytes, meter),
-            (SocketInput::Closed(code, reason), State::Handshaking(_)) => self.handshake_closed(moment, code, reason),
-            (SocketInput::Message(bytes, meter), State::Live(_)) => {
+    /// A text or binary message. What becomes of it is decoded at the expense of the meter.
+    pub fn on_message(&mut self, moment: Moment, epoch: Epoch, bytes: &[u8], meter: &mut dyn Meter) {
+        match &self.state {
+            State::Handshaking(_) if self.epoch == epoch => self.handshake_bytes(moment, bytes, meter),
+            State::Live(_) if self.epoch == epoch => {
                 self.sign_of_life(moment);
                 self.live_bytes(moment, bytes, meter);
             }
-            (SocketInput::Closed(code, reason), State::Live(_)) => {
-                self.end(moment, classify_close(code, reason, true));
+            _ => {}
+        }
+    }
+
+    /// A ping, to be answered at once: a gateway drops a client that doesn't.
+    pub fn on_ping(&mut self, moment: Moment, epoch: Epoch, payload: Bytes) {
+        if self.has_socket() && self.epoch == epoch {
+            self.push(Effect::Pong(epoch, payload));
+            self.sign_of_life(moment);
+        }
+    }
+
+    /// An answer to our ping, or a word of its own.
+    pub fn on_pong(&mut self, moment: Moment, epoch: Epoch, payload: &[u8]) {
+        if let State::Live(active) = &self.state
+            && self.epoch == epoch
+        {
+            let answers_ours = active.is_last_ping(payload);
+            self.sign_of_life(moment);
+            if answers_ours {
+                self.heartbeat_answered(moment);
             }
-            (SocketInput::Ping(payload), _) => {
-                self.push(Effect::Pong(self.epoch, payload));
-                self.sign_of_life(moment);
-            }
-            (SocketInput::Pong(payload), State::Live(active)) => {
-                let answers_ours = active.is_last_ping(payload);
-                self.sign_of_life(moment);
-                if answers_ours {
-                    self.heartbeat_answered(moment);
-                }
-            }
-            (SocketInput::Failed(error), State::Handshaking(_) | State::HttpLogin { .. } | State::Live(_)) => {
-                let known = self.active().is_some() || self.peer.dialect.is_some();
-                self.end(moment, Refusal::new(error.before_login(known), &error.to_string()));
-            }
-            (SocketInput::Http(id, answer, meter), State::Live(_)) => self.live_http(moment, id, answer, meter),
-            (SocketInput::Http(id, answer, _), _) => self.http_login(moment, id, answer),
+        }
+    }
+
+    /// The gateway said goodbye with a code, or just went.
+    pub fn on_closed(&mut self, moment: Moment, epoch: Epoch, code: Option<u16>, reason: &str) {
+        match &self.state {
+            State::Handshaking(_) if self.epoch == epoch => self.handshake_closed(moment, code, reason),
+            State::Live(_) if self.epoch == epoch => self.end(moment, classify_close(code, reason, true)),
+            _ => {}
+        }
+    }
+
+    /// The socket is of no use any more.
+    pub fn on_socket_failed(&mut self, moment: Moment, epoch: Epoch, error: &SocketError) {
+        let is_open = matches!(self.state, State::Handshaking(_) | State::HttpLogin { .. } | State::Live(_));
+        if is_open && self.epoch == epoch {
+            let known = self.active().is_some() || self.peer.dialect.is_some();
+            self.end(moment, Refusal::new(error.before_login(known), &error.to_string()));
+        }
+    }
+
+    /// The answer to the HTTP request of this id, decoded at the expense of the meter.
+    pub fn on_http(&mut self, moment: Moment, epoch: Epoch, id: &str, answer: HttpAnswer, meter: &mut dyn Meter) {
+        match &self.state {
+            State::Live(_) if self.epoch == epoch => self.live_http(moment, id, answer, meter),
+            _ if self.has_socket() && self.epoch == epoch => self.http_login(moment, id, answer),
             _ => {}
         }
     }

@@ -9,8 +9,7 @@ use gatewarden_protocol::{Method, WireError, words};
 use serde_json::{Value, json};
 
 use super::peer::Peer;
-use super::request::{NoAnswer, Outcome, PendingKind};
-use super::turn::HttpOperation;
+use super::turn::{HttpOperation, NoAnswer, Outcome, PendingKind};
 use crate::dialing::{DialFailure, DialStep, Health, HealthFailure, HttpReply};
 use crate::error::{ErrorCode, Failure};
 use crate::run::Certainty;

@@ -8,8 +8,7 @@ use gatewarden_protocol::{LogEntry, Method, read_log_event, read_log_line, read_
 use serde_json::{Value, json};
 
 use super::active::{ActiveConnection, ready};
-use super::request::{NoAnswer, Outcome, PendingKind};
-use super::turn::{Effect, LogNews, Turn};
+use super::turn::{Effect, LogNews, NoAnswer, Outcome, PendingKind, Turn};
 use crate::error::Failure;
 use crate::gateway_report::Phase;
 use crate::machines::log_tail::{Begin, LogStep, LogTail, MAX_WATCHERS, POLL_BYTES, TailQuestion, WatchToken};

@@ -12,10 +12,9 @@ use gatewarden_protocol::{
 use serde_json::{Value, json};
 
 use super::active::ActiveConnection;
-use super::request::{MAX_CALL, Outcome, PendingKind};
 use super::run_tracker::RunTracker;
 use super::run_words;
-use super::turn::{CallToken, Effect, Turn};
+use super::turn::{CallToken, Effect, MAX_CALL, Outcome, PendingKind, Turn};
 use crate::error::Failure;
 use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage, is_own_session};
 

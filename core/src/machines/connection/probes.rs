@@ -112,7 +112,9 @@ impl Probes {
 }
 
 impl Connection {
-    pub(super) fn on_probe(&mut self, moment: Moment, probe: ProbeToken, timeout: Duration) {
+    /// Somebody wants to know now how the gateway is. Answered once, within the time, with [`Effect::AnswerProbe`].
+    pub fn probe(&mut self, moment: Moment, probe: ProbeToken, timeout: Duration) {
+        self.tracker.mark();
         let mode = match &self.state {
             State::Live(_) if self.phase == Phase::Ready => Mode::Live,
             State::Dialing { .. } | State::Handshaking(_) | State::HttpLogin { .. } => Mode::Attempt,
@@ -140,7 +142,9 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_probe_finding(&mut self, moment: Moment, round: u64, finding: ProbeFinding) {
+    /// What the try beside the connection found, in the round of [`Effect::ProbeUnconnected`].
+    pub fn on_probe_finding(&mut self, moment: Moment, round: u64, finding: ProbeFinding) {
+        self.tracker.mark();
         if self.probes.round != Some(round) {
             return;
         }
@@ -217,7 +221,7 @@ impl Connection {
             Phase::Ready => "request",
             _ => "connect",
         };
-        let words = format!("gateway \"{}\" gave no answer within the probe's time", self.peer.record.name);
+        let words = format!("Gateway \"{}\" gave no answer within the probe's time", self.peer.record.name);
         self.probes.answer(due, None, Some((step, &words)));
     }
 }

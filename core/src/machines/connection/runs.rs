@@ -12,15 +12,14 @@ use gatewarden_protocol::hello::HelloForm;
 use gatewarden_protocol::{Dialect, Event, Quirk, SessionsEvent, Settled, WireError};
 use serde_json::{Value, json};
 
+use super::GatewayNotice;
 use super::active::{ActiveConnection, ready};
 use super::look_ups::{LookUps, find};
-use super::request::{MAX_CALL, NoAnswer, Outcome, PendingKind};
 use super::run_tracker::RunTracker;
 use super::run_words::{self, Confidence, Progress, RunUpdate};
-use super::turn::{CallToken, Effect, Turn};
+use super::turn::{CallToken, Effect, MAX_CALL, NoAnswer, Outcome, PendingKind, Turn};
 use super::work_request::{self, WorkRequest};
 use crate::error::Failure;
-use crate::gateway_notice::GatewayNotice;
 use crate::run::{
     Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction,
     StartRun, Work,
@@ -275,23 +274,22 @@ impl Runs {
         turn: &mut Turn<'_>,
         active: Option<&mut ActiveConnection>,
         call: CallToken,
-        control: &ControlSession,
+        ControlSession { session_key, action, timeout }: ControlSession,
     ) {
-        let ControlSession { session_key, action, timeout } = control;
         let sent = ready(turn, active).and_then(|active| {
-            let (method, params) = order(active, session_key, *action).map_err(|missing| match action {
+            let (method, params) = order(active, &session_key, action).map_err(|missing| match action {
                 SessionAction::Kill => turn.peer.not_supported(missing),
                 SessionAction::Pause | SessionAction::Resume => turn.peer.cannot_pause(missing),
             })?;
-            if *action == SessionAction::Kill {
+            if action == SessionAction::Kill {
                 // An end that comes before the answer is the kill's all the same.
-                self.tracker.kill_asked(session_key, turn.moment.now);
+                self.tracker.kill_asked(&session_key, turn.moment.now);
             }
             let aborts = method != "control";
             let kind = if aborts { PendingKind::Kill(call) } else { PendingKind::Caller(call) };
-            active.request(turn, method, &params, (*timeout).min(MAX_CALL), kind)?;
+            active.request(turn, method, &params, timeout.min(MAX_CALL), kind)?;
             if aborts {
-                self.kills.insert(call, session_key.clone());
+                self.kills.insert(call, session_key);
             }
             Ok(())
         });

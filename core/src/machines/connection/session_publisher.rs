@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::active::ActiveConnection;
 use super::turn::Turn;
-use crate::gateway_notice::{AgentNews, GatewayNotice};
+use super::{AgentNews, GatewayNotice};
 use crate::run::{SessionSnapshot, SharedSessions};
 
 /// At least this long between two snapshots: events come in bursts, and each snapshot holds all rows.

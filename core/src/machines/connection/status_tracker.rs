@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::Dialect;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 
-use super::{Connection, Effect, Moment, Permission, State, Verdict};
-use crate::gateway_notice::GatewayNotice;
+use super::{Connection, Effect, GatewayNotice, Moment, Permission, State, Verdict};
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::machines::latency_fold::LatencyFold;
 use crate::machines::status::{BlockedAs, Facts, LastAttempt};
@@ -209,7 +208,7 @@ fn state_of(report: &GatewayReport) -> impl PartialEq + '_ {
     (
         (report.status, report.phase, &report.last_error, &report.breaker),
         (&report.pairing, report.ready_since_ms, report.next_attempt_ms, report.reconnect_attempts),
-        (&report.version, report.protocol, report.dialect, &report.scopes),
+        (&report.version, report.protocol, report.dialect, &report.scopes, report.orders),
     )
 }
 
@@ -252,7 +251,9 @@ impl Connection {
             degraded_latency: self.peer.settings.degraded_latency,
             calls_itself_degraded: active.is_some_and(|active| active.degraded.is_some()),
             attempt_due: self.attempt_due(),
-            as_of: self.tracker.as_of,
+            kept: self.kept,
+            // While we got no time ourselves, nothing aged.
+            as_of: moment.woke.map_or(self.tracker.as_of, |woke| woke.max(self.tracker.as_of)),
             heartbeat_interval: self.peer.settings.heartbeat_interval,
         }
     }
@@ -302,6 +303,7 @@ impl Connection {
             pairing: self.verdict.blocked().and_then(|blocked| blocked.pairing.clone()),
             scopes: active.map(|active| active.scopes.clone()).unwrap_or_default(),
             ready_since_ms: active.map(|active| active.since_ms),
+            orders: self.orders,
         }
     }
 

@@ -1,21 +1,20 @@
-//! What goes into a [`Connection`](super::Connection) and comes out of it, and the turn in which one becomes the other.
+//! What goes into a [`Connection`](super::Connection) and comes out of it; what the registry and it tell each other; the turn in which
+//! one becomes the other, and the requests to the gateway that are made in it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gatewarden_protocol::LogEntry;
-use gatewarden_protocol::decoding::Meter;
+use gatewarden_protocol::{LogEntry, WireError, words};
 use serde_json::Value;
 
 use super::peer::Peer;
-use super::probes::ProbeFinding;
-use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply, SocketError};
+use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply};
 use crate::error::Failure;
-use crate::gateway_notice::{GatewayNotice, GatewayOrder};
-use crate::gateway_report::{Phase, ProbeOutcome, Problem, unavailable};
-use crate::machines::log_tail::{Begin, LogCursor, LogGap, WatchToken};
-use crate::run::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, StartRun};
+use crate::gateway_record::{DeviceToken, SharedRecord};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, Problem, unavailable};
+use crate::machines::log_tail::{LogCursor, LogGap, WatchToken};
+use crate::run::{Accepted, Certainty, LookedUp, NotAccepted, RunNotice, SharedSessions};
 
 /// Time and chance at one input.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +25,8 @@ pub struct Moment {
     pub wall_ms: i64,
     /// A random number in `[0, 1)`.
     pub jitter: f64,
+    /// When the daemon last came back from a time in which it got none itself: the machine was suspended, or the process stopped.
+    pub woke: Option<Instant>,
 }
 
 impl Moment {
@@ -54,59 +55,6 @@ pub struct CallToken(pub u64);
 /// Names a probe that waits in the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeToken(pub u64);
-
-/// What a [`Connection`](super::Connection) is told.
-pub enum Input<'a> {
-    /// Make the first attempt.
-    Start,
-    /// Stop for good: close the socket, answer whoever waits.
-    ShutDown,
-    /// What [`Connection::next_deadline`](super::Connection::next_deadline) said is due.
-    Deadline,
-    /// What the registry wants of it.
-    Order(GatewayOrder),
-    /// Something about the socket or the HTTP conversation of an attempt.
-    Socket(Epoch, SocketInput<'a>),
-    /// Somebody asks the gateway for something: method, parameters and how long the answer is waited for. Answered once, with
-    /// [`Effect::Answer`].
-    Call(CallToken, &'a str, &'a Value, Duration),
-    /// Somebody wants a run started. Answered once, with [`Effect::AnswerRun`].
-    StartRun(CallToken, StartRun),
-    /// The socket refused the frame that was to start a run: it never left.
-    RunUnsent(CallToken),
-    /// Somebody wants to know what became of a run. Answered once, with [`Effect::AnswerFinding`].
-    LookUpRun(CallToken, LookUpRun),
-    /// Somebody wants a session paused, resumed or killed. Answered once, with [`Effect::Answer`].
-    Control(CallToken, ControlSession),
-    /// Somebody wants to know now how the gateway is. Answered once, within the time, with [`Effect::AnswerProbe`].
-    Probe(ProbeToken, Duration),
-    /// What the try beside the connection found, in the round of [`Effect::ProbeUnconnected`].
-    ProbeFinding(u64, ProbeFinding),
-    /// Somebody wants to follow the log. Answered once, with [`LogNews::Welcome`] or [`LogNews::Refused`].
-    WatchLogs(WatchToken, Begin),
-    /// A follower of the log is gone.
-    UnwatchLogs(WatchToken),
-}
-
-/// What is heard of the socket or the HTTP conversation of one attempt.
-pub enum SocketInput<'a> {
-    /// It is open. Ask [`Connection::is_dialing`](super::Connection::is_dialing) first whether it is still wanted.
-    Dialed,
-    /// It could not be opened.
-    DialFailed(&'a DialFailure),
-    /// A text or binary message. What becomes of it is decoded at the expense of the meter.
-    Message(&'a [u8], &'a mut dyn Meter),
-    /// A ping, to be answered at once: a gateway drops a client that doesn't.
-    Ping(Bytes),
-    /// An answer to our ping, or a word of its own.
-    Pong(&'a [u8]),
-    /// The gateway said goodbye with a code, or just went.
-    Closed(Option<u16>, &'a str),
-    /// It is of no use any more.
-    Failed(&'a SocketError),
-    /// The answer to the HTTP request of this id, decoded at the expense of the meter.
-    Http(&'a str, HttpAnswer, &'a mut dyn Meter),
-}
 
 /// What is asked over HTTP.
 #[derive(Debug, Clone, PartialEq)]
@@ -197,7 +145,8 @@ pub enum Effect {
         epoch: Epoch,
         /// The frame.
         text: String,
-        /// The run that it starts: if the socket's queue refuses the frame, say so with [`Input::RunUnsent`].
+        /// The run that it starts: if the socket's queue refuses the frame, say so with
+        /// [`Connection::on_run_unsent`](super::Connection::on_run_unsent).
         starts: Option<CallToken>,
     },
     /// Send a ping; its payload comes back in the pong.
@@ -258,6 +207,113 @@ pub enum Effect {
     Remark(String),
 }
 
+/// What a `Gateway` actor says.
+#[derive(Debug, Clone)]
+pub enum GatewayNotice {
+    /// The report changed (any field).
+    Report(Box<GatewayReport>),
+    /// One authentication is wanted for `address`; answered with [`AuthPermit`].
+    PermitWanted {
+        /// The address in its canonical form.
+        address: String,
+    },
+    /// The permitted authentication has ended.
+    AuthSettled {
+        /// The address in its canonical form.
+        address: String,
+        /// How.
+        result: AuthResult,
+    },
+    /// The gateway issued a device token: keep it for this address.
+    DeviceTokenIssued {
+        /// The address in its canonical form.
+        address: String,
+        /// The token.
+        token: DeviceToken,
+    },
+    /// The gateway rejected the device token: forget it.
+    DeviceTokenRejected {
+        /// The address in its canonical form.
+        address: String,
+    },
+    /// One point for the health log.
+    Health(HealthPoint),
+    /// A run that this gateway took moved on.
+    Run(RunNotice),
+    /// The sessions changed; at most a few times a second.
+    Sessions(SharedSessions),
+    /// What it says its agents are doing; at most a few times a second, each agent once.
+    Agents(Vec<AgentNews>),
+}
+
+/// What a gateway says of one of its agents (`agent.status` of document 002).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentNews {
+    /// The agent's name there.
+    pub name: String,
+    /// What it is doing, in the gateway's word.
+    pub status: String,
+    /// Unix seconds of its last sign of life, where told.
+    pub last_seen: Option<i64>,
+    /// What it did last, where told.
+    pub last_activity: Option<String>,
+}
+
+impl AgentNews {
+    /// Reads the event's payload; none where it names no agent or no status.
+    pub fn read(payload: &Value) -> Option<Self> {
+        let text = |name: &str| payload.get(name)?.as_str().map(words::shown).filter(|text| !text.is_empty());
+        Some(Self {
+            name: text("name")?,
+            status: text("status")?,
+            last_seen: payload.get("last_seen").and_then(Value::as_i64).filter(|at| *at > 0),
+            last_activity: text("last_activity"),
+        })
+    }
+}
+
+/// What the registry tells a gateway's actor, and that its connection.
+#[derive(Debug, Clone)]
+pub enum GatewayOrder {
+    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
+    /// other is only taken over.
+    Record(SharedRecord),
+    /// For an operator: drop the connection and dial now, whatever is waited for.
+    Reconnect,
+    /// In answer to [`GatewayNotice::PermitWanted`]. One is under way per gateway, so this never piles up.
+    Permit(AuthPermit),
+    /// The spawn of this run was given up: nothing more is wanted of it.
+    ForgetRun(String),
+}
+
+/// From the registry, in answer to [`GatewayNotice::PermitWanted`]: whether one authentication may be tried now.
+#[derive(Debug, Clone)]
+pub enum AuthPermit {
+    /// Dial and authenticate; the outcome must be told with [`GatewayNotice::AuthSettled`].
+    Granted {
+        /// The device token kept for this address, if any.
+        device_token: Option<DeviceToken>,
+    },
+    /// The address has used up its failed authentications; ask again then.
+    Denied {
+        /// When a permit may be had.
+        retry_at: Instant,
+    },
+}
+
+/// How a permitted authentication ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthResult {
+    /// The gateway let us in.
+    Accepted,
+    /// Nothing was tried: the attempt ended before any credential was sent, or with a refusal that is not about them.
+    NotFailed,
+    /// The gateway refused the credentials.
+    Failed,
+    /// Credentials were sent and the answer never came: counts as failed, to be safe, until one is accepted.
+    Unknown,
+}
+
 /// What the machines within a connection are handed: when it is, what gateway it is about, and where their effects go.
 pub(super) struct Turn<'a> {
     pub(super) moment: Moment,
@@ -285,3 +341,54 @@ impl Turn<'_> {
         unavailable(&self.peer.record.name, self.phase, self.problem, wait)
     }
 }
+
+/// No caller waits longer than this.
+pub(super) const MAX_CALL: Duration = Duration::from_secs(600);
+
+/// What a reply is awaited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PendingKind {
+    Caller(CallToken),
+    Heartbeat,
+    /// What a gateway that calls itself degraded says of itself by now.
+    Health,
+    Agents,
+    AgentsFromConfig,
+    Subscribe,
+    Sessions,
+    Run(CallToken),
+    /// What must be set before a run is started, and whether that makes no sense without.
+    Preparation(CallToken, bool),
+    LookUp(CallToken),
+    Kill(CallToken),
+    Logs,
+}
+
+impl PendingKind {
+    pub(super) fn is_read(self) -> bool {
+        matches!(self, Self::Agents | Self::AgentsFromConfig | Self::Subscribe | Self::Sessions)
+    }
+}
+
+/// Why a request wasn't answered as it was meant to be.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// The gateway said no.
+    Refused(WireError),
+    /// The gateway doesn't know the method.
+    NotOffered(WireError),
+    /// Nothing came back, or nothing that tells; and whether the gateway may be carrying the request out.
+    Lost(Failure, Certainty),
+}
+
+impl NoAnswer {
+    pub(super) fn failure(self, peer: &Peer, method: &str) -> Failure {
+        match self {
+            Self::Refused(error) => peer.refused(method, &error),
+            Self::NotOffered(_) => peer.not_supported(method),
+            Self::Lost(failure, _) => failure,
+        }
+    }
+}
+
+pub(super) type Outcome = Result<Value, NoAnswer>;

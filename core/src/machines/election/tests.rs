@@ -104,6 +104,20 @@ fn where_the_configured_primary_and_its_stand_in_are_drained_the_reason_names_bo
 }
 
 #[test]
+fn a_primary_that_is_no_longer_drained_takes_the_role_back_for_that_reason() {
+    let now = start();
+    let mut election = election(now);
+    let mut all = [Candidate { configured: true, ..gateway(1, now) }, gateway(2, now)];
+    election.decide(now, &all, false);
+    all[0].drained = true;
+    let later = now + Duration::from_secs(600);
+    assert_eq!(election.decide(later, &all, false).unwrap().to, Some(GatewayId(2)));
+    all[0].drained = false;
+    let back = election.decide(later, &all, false).unwrap();
+    assert_eq!((back.to, back.reason), (Some(GatewayId(1)), "the configured primary is no longer drained"));
+}
+
+#[test]
 fn the_reason_is_that_of_whoever_lost_the_role() {
     let now = start();
     let all = || [gateway(1, now), gateway(2, now), gateway(3, now)];

@@ -99,9 +99,9 @@ fn an_old_one_is_given_up_but_never_untried() {
 fn attempts_are_bounded() {
     let mut outbox = Outbox::new(DAY);
     outbox.push(waiting(1, 1));
-    for attempt in 1..=MOST_ATTEMPTS {
+    for attempt in 1..=MAX_ATTEMPTS {
         let given_up = outbox.failed(1, Blame::Notification, None, 0, 0.0) == Some(Next::GivenUp);
-        assert_eq!(given_up, attempt == MOST_ATTEMPTS);
+        assert_eq!(given_up, attempt == MAX_ATTEMPTS);
     }
     assert_eq!(outbox.failed(1, Blame::Notification, None, 0, 0.0), None, "it is gone");
 }

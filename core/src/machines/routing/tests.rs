@@ -21,7 +21,7 @@ fn gateway<'a>(id: i64, name: &'a str, labels: &'a BTreeMap<String, String>) -> 
 }
 
 fn route(
-    wish: &RouteWish,
+    wish: &RouteRequest,
     policy: RoutingPolicy,
     acting: i64,
     fleet: &[RouteCandidate<'_>],
@@ -33,7 +33,7 @@ fn route(
 fn work_without_a_wish_goes_to_the_acting_primary() {
     let eu = labels("eu");
     let fleet = [gateway(1, "prod", &eu), gateway(2, "backup", &eu)];
-    let wish = RouteWish::default();
+    let wish = RouteRequest::default();
     assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Ok((1, RouteReason::Primary)));
     assert_eq!(route(&wish, RoutingPolicy::Primary, 2, &fleet), Ok((2, RouteReason::ActingPrimary)));
     assert_eq!(choose(&wish, RoutingPolicy::Primary, None, &fleet), Err(NoRoute::NoneUsable(Vec::new())));
@@ -44,20 +44,20 @@ fn an_agents_preference_by_name_or_id_wins_while_it_can_take_work() {
     let eu = labels("eu");
     let mut fleet = [gateway(1, "prod", &eu), gateway(2, "backup", &eu)];
     for preferred in ["backup", "2"] {
-        let wish = RouteWish { preferred: Some(preferred.into()), ..RouteWish::default() };
+        let wish = RouteRequest { preferred: Some(preferred.into()), ..RouteRequest::default() };
         assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Ok((2, RouteReason::Preferred)));
     }
-    let wish = RouteWish { preferred: Some("backup".into()), ..RouteWish::default() };
+    let wish = RouteRequest { preferred: Some("backup".into()), ..RouteRequest::default() };
     fleet[1].usable = false;
     assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Ok((1, RouteReason::Primary)));
-    let gone = RouteWish { preferred: Some("deleted".into()), ..RouteWish::default() };
+    let gone = RouteRequest { preferred: Some("deleted".into()), ..RouteRequest::default() };
     assert_eq!(route(&gone, RoutingPolicy::Primary, 1, &fleet), Ok((1, RouteReason::Primary)));
 }
 
 #[test]
 fn a_named_gateway_is_taken_or_refused_but_never_replaced() {
     let eu = labels("eu");
-    let named = |id| RouteWish { requested: Some(GatewayId(id)), ..RouteWish::default() };
+    let named = |id| RouteRequest { requested: Some(GatewayId(id)), ..RouteRequest::default() };
     let mut fleet = [gateway(1, "prod", &eu), gateway(2, "backup", &eu)];
     assert_eq!(route(&named(2), RoutingPolicy::LeastLoaded, 1, &fleet), Ok((2, RouteReason::Requested)));
     assert_eq!(route(&named(9), RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::UnknownGateway(GatewayId(9))));
@@ -67,7 +67,7 @@ fn a_named_gateway_is_taken_or_refused_but_never_replaced() {
     assert_eq!(route(&named(2), RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::NotUsable(GatewayId(2))));
     fleet[1].drained = true;
     assert_eq!(route(&named(2), RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::Drained(GatewayId(2))));
-    let picky = RouteWish { selector: labels("us"), ..named(1) };
+    let picky = RouteRequest { selector: labels("us"), ..named(1) };
     assert_eq!(route(&picky, RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::NotSelected(GatewayId(1))));
 }
 
@@ -75,7 +75,7 @@ fn a_named_gateway_is_taken_or_refused_but_never_replaced() {
 fn the_least_loaded_policy_counts_load_then_priority_then_id() {
     let eu = labels("eu");
     let mut fleet = [gateway(1, "a", &eu), gateway(2, "b", &eu), gateway(3, "c", &eu)];
-    let wish = RouteWish::default();
+    let wish = RouteRequest::default();
     fleet[0].load = 1;
     assert_eq!(route(&wish, RoutingPolicy::LeastLoaded, 1, &fleet), Ok((2, RouteReason::LeastLoaded)));
     fleet[2].priority = 1;
@@ -88,7 +88,7 @@ fn the_least_loaded_policy_counts_load_then_priority_then_id() {
 fn a_selector_keeps_the_primary_if_it_matches_and_else_takes_the_least_loaded_match() {
     let (eu, us) = (labels("eu"), labels("us"));
     let fleet = [gateway(1, "a", &eu), gateway(2, "b", &us), gateway(3, "c", &us)];
-    let wish = |region| RouteWish { selector: labels(region), ..RouteWish::default() };
+    let wish = |region| RouteRequest { selector: labels(region), ..RouteRequest::default() };
     assert_eq!(route(&wish("eu"), RoutingPolicy::Primary, 1, &fleet), Ok((1, RouteReason::Primary)));
     assert_eq!(route(&wish("us"), RoutingPolicy::Primary, 1, &fleet), Ok((2, RouteReason::LeastLoaded)));
     assert_eq!(route(&wish("mars"), RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::NothingSelected));
@@ -98,9 +98,9 @@ fn a_selector_keeps_the_primary_if_it_matches_and_else_takes_the_least_loaded_ma
 fn work_that_the_primary_certainly_refused_moves_on() {
     let eu = labels("eu");
     let fleet = [gateway(1, "a", &eu), gateway(2, "b", &eu)];
-    let wish = RouteWish { excluded: vec![GatewayId(1)], ..RouteWish::default() };
+    let wish = RouteRequest { excluded: vec![GatewayId(1)], ..RouteRequest::default() };
     assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Ok((2, RouteReason::LeastLoaded)));
-    let wish = RouteWish { excluded: vec![GatewayId(1), GatewayId(2)], ..RouteWish::default() };
+    let wish = RouteRequest { excluded: vec![GatewayId(1), GatewayId(2)], ..RouteRequest::default() };
     assert_eq!(route(&wish, RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::NoneUsable(Vec::new())));
 }
 
@@ -109,7 +109,7 @@ fn a_fleet_at_its_bound_says_so() {
     let eu = labels("eu");
     let mut fleet = [gateway(1, "a", &eu), gateway(2, "b", &eu)];
     fleet[0].full = true;
-    assert_eq!(route(&RouteWish::default(), RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::AllFull));
+    assert_eq!(route(&RouteRequest::default(), RoutingPolicy::Primary, 1, &fleet), Err(NoRoute::AllFull));
 }
 
 proptest! {
@@ -140,7 +140,7 @@ proptest! {
                 priority: 0,
             })
             .collect();
-        let wish = RouteWish {
+        let wish = RouteRequest {
             preferred,
             requested: requested.map(GatewayId),
             selector: if select { labels("eu") } else { BTreeMap::new() },

@@ -16,6 +16,7 @@ fn online(now: Instant) -> Facts {
         degraded_latency: Duration::from_millis(500),
         calls_itself_degraded: false,
         attempt_due: None,
+        kept: None,
         as_of: now,
         heartbeat_interval: Duration::from_secs(30),
     }

@@ -71,7 +71,7 @@ fn a_fleet_that_connects_at_once_is_read_a_few_at_a_time() {
     let times = syncs(&done);
     assert!(times.len() >= 990, "{}", times.len());
     let busiest = times.iter().map(|at| times.iter().filter(|other| *other == at).count()).max().unwrap();
-    assert!(busiest <= MOST_AT_ONCE, "{busiest} in one second");
+    assert!(busiest <= MAX_AT_ONCE, "{busiest} in one second");
     assert!(times.iter().max().unwrap() - times.iter().min().unwrap() > 100);
 }
 
@@ -80,7 +80,7 @@ fn no_more_than_the_bound_is_under_way_and_the_longest_waiting_goes_first() {
     let mut run = Run::new();
     let fleet: Vec<Seen> = (0..20).map(usable).collect();
     let first = run.look(&fleet);
-    assert_eq!(first.len(), MOST_AT_ONCE);
+    assert_eq!(first.len(), MAX_AT_ONCE);
     assert_eq!(run.look(&fleet), vec![], "no room");
     run.schedule.done(run.now, first[0], true, 0.0);
     assert_eq!(run.look(&fleet).len(), 1);

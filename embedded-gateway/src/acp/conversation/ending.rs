@@ -92,7 +92,7 @@ impl Conversation {
         }
     }
 
-    /// The process is gone. Whether that was a failure of the agent.
+    /// The process is gone. Whether that was a failure of the agent, whichever session asks it: it couldn't be spoken to.
     pub(in crate::acp) fn ended(&mut self, ended: Ended, now: Instant) -> bool {
         let asked_for = self.stage == Stage::Ending && self.fault.is_none();
         self.stage = Stage::Ending;
@@ -121,7 +121,7 @@ impl Conversation {
             }
         }
         self.exited(&turn, (ended.code, ended.signal, ended.left_behind), now);
-        !asked_for && turn.cancelled.is_none()
+        !asked_for && turn.cancelled.is_none() && !self.speaks
     }
 
     /// It isn't told anything any more: the gateway is stopping, or something else needs its place.

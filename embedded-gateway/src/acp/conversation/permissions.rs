@@ -8,47 +8,54 @@ use crate::effect::{LogLevel, ProcessNews, Question};
 
 /// What an agent may ask for at a time.
 const QUESTIONS: usize = 16;
-/// What is shown of what a tool is called with, in characters.
-const INPUT: usize = 2_000;
+/// Most that is shown of what a tool is called with, in bytes. Nobody can allow what isn't shown whole.
+const INPUT: usize = 16 * 1_024;
 
 impl Conversation {
     pub(super) fn permission(&mut self, id: &Value, params: &Value) {
         let options = params.get("options").and_then(Value::as_array);
-        let of_kinds = |kinds: [&str; 2]| {
-            let of_kind = |kind: &str| {
-                let is_it = |option: &&Value| option.get("kind").and_then(Value::as_str) == Some(kind);
-                options.into_iter().flatten().find(is_it).and_then(|option| option.get("optionId")).cloned()
-            };
-            kinds.into_iter().find_map(of_kind)
+        let of_kind = |kind: &str| {
+            let is_it = |option: &&Value| option.get("kind").and_then(Value::as_str) == Some(kind);
+            options.into_iter().flatten().find(is_it).and_then(|option| option.get("optionId")).cloned()
         };
-        let to_allow = of_kinds(["allow_once", "allow_always"]);
-        let to_reject = of_kinds(["reject_once", "reject_always"]);
+        let once = of_kind("allow_once");
+        let always = of_kind("allow_always");
+        let to_reject = of_kind("reject_once").or_else(|| of_kind("reject_always"));
         let turn = self.turn.as_ref().filter(|turn| turn.cancelled.is_none() && self.stage == Stage::Prompting);
         let Some(turn) = turn else { return self.permit(id, None) };
         let tool = params.get("toolCall").unwrap_or(&Value::Null);
-        let title = shown(tool.get("title").and_then(Value::as_str).unwrap_or("a tool"));
-        let (done, word) = match (self.acp.permissions, &to_allow) {
-            (Permissions::Ask, Some(_)) if self.questions.len() < QUESTIONS => {
-                self.asked_for += 1;
-                let input = tool.get("rawInput").filter(|input| !input.is_null());
-                let question = Question {
-                    number: self.asked_for,
-                    title,
-                    input: input.map(|input| input.to_string().chars().take(INPUT).collect()),
-                    cwd: turn.order.cwd.display().to_string(),
-                    tool_call: tool.get("toolCallId").and_then(Value::as_str).map(shown),
-                };
-                self.questions.insert(self.asked_for, (id.clone(), [to_allow, to_reject]));
-                return self.tell(ProcessNews::Asks(question));
+        let whole = tool.get("title").and_then(Value::as_str).unwrap_or("a tool");
+        let title = shown(whole);
+        let (done, word) = match (self.acp.permissions, &once, &always) {
+            (Permissions::Ask, Some(_), _) if self.questions.len() >= QUESTIONS => {
+                ("denied, since as much waits for a decision already", "ask")
             }
-            (Permissions::Ask, Some(_)) => ("denied, since as much waits for a decision already", "ask"),
-            (Permissions::Ask, None) => ("not allowed, since the agent offers no way to", "ask"),
-            (Permissions::Allow, Some(_)) => ("allowed", "allow"),
-            (Permissions::Allow, None) => ("not allowed, since the agent offers no way to", "allow"),
-            (Permissions::Deny, _) => ("denied", "deny"),
+            (Permissions::Ask, Some(_), _) => {
+                let input = tool.get("rawInput").filter(|input| !input.is_null()).map(Value::to_string);
+                // A title may be all that says what is done.
+                let input = input.or_else(|| (title != whole).then(|| json!(whole).to_string()));
+                if input.as_ref().is_none_or(|input| input.len() <= INPUT) {
+                    self.asked_for += 1;
+                    let question = Question {
+                        number: self.asked_for,
+                        title,
+                        input,
+                        cwd: turn.order.cwd.display().to_string(),
+                        tool_call: tool.get("toolCallId").and_then(Value::as_str).map(shown),
+                    };
+                    self.questions.insert(self.asked_for, (id.clone(), [once, to_reject]));
+                    return self.tell(ProcessNews::Asks(question));
+                }
+                ("denied, since what it is called with is longer than 16 KiB, which nobody can be shown", "ask")
+            }
+            (Permissions::Ask, None, Some(_)) => ("denied, since the agent offers no way to allow it only once", "ask"),
+            (Permissions::Ask, None, None) => ("not allowed, since the agent offers no way to", "ask"),
+            (Permissions::Allow, None, None) => ("not allowed, since the agent offers no way to", "allow"),
+            (Permissions::Allow, ..) => ("allowed", "allow"),
+            (Permissions::Deny, ..) => ("denied", "deny"),
         };
         let allows = self.acp.permissions == Permissions::Allow;
-        self.permit(id, if allows { to_allow } else { to_reject });
+        self.permit(id, if allows { once.or(always) } else { to_reject });
         let setting = self.setting("permissions");
         let said = format!("\"{title}\" of agent \"{}\" was {done}: {setting} is {word}", self.acp.agent);
         self.tell(ProcessNews::Remark(LogLevel::Info, said));

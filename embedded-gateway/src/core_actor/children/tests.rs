@@ -92,7 +92,7 @@ impl Stage {
 
     async fn end(self) {
         tokio::time::timeout(PATIENCE, self.core.send(Stop)).await.expect("it stops in time").unwrap();
-        assert!(find_orphans(self.state.path()).is_empty(), "nothing is left");
+        assert!(find_orphans(self.state.path(), None).is_empty(), "nothing is left");
     }
 }
 

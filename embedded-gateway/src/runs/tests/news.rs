@@ -37,6 +37,25 @@ fn tools_and_thoughts_are_told_in_order_with_the_text() {
 }
 
 #[test]
+fn what_a_program_says_of_its_failure_cant_steer_a_terminal() {
+    let mut world = World::new();
+    world.call("r1", "agent", message("k1"));
+    world.start("k1");
+    world.says("k1", r#"{"type":"error","message":"\u001b[31mbroken\u001b[0m\u0007"}"#);
+    world.exit("k1", 1);
+    let answers: Vec<String> = world.effects.iter().map(|effect| format!("{effect:?}")).collect();
+    let answers = answers.join("\n");
+    assert!(answers.contains("broken") && !answers.contains("u{1b}") && !answers.contains("\\u{7}"), "{answers}");
+
+    world.call("r2", "agent", message("k2"));
+    world.start("k2");
+    world.news("k2", ProcessNews::Line { stream: OutputStream::Stderr, text: "\u{1b}[2Jgone".into(), cut: false });
+    world.exit("k2", 1);
+    let error = world.event("chat")["errorMessage"].as_str().unwrap_or_default().to_owned();
+    assert!(error.ends_with("exit code 1: gone"), "{error}");
+}
+
+#[test]
 fn events_of_a_run_are_numbered_without_gaps() {
     let mut world = World::new();
     world.call("r1", "agent", message("k1"));

@@ -1,6 +1,8 @@
 //! Commands begun by name, and what is refused before anything begins.
 
 use super::*;
+use crate::methods::{AgentMessage, deliver};
+use crate::sessions::{Opening, SessionKey};
 
 #[test]
 fn a_spawned_command_is_running_only_after_its_execution() {
@@ -135,6 +137,51 @@ fn senseless_parameters_are_refused_by_name() {
         assert!(world.orders().is_empty());
     }
     assert!(world.machine.sessions.len() == 0);
+}
+
+#[test]
+fn no_client_takes_the_id_of_a_run_of_the_gateways_own() {
+    let mut world = World::new();
+    world.call("r0", "chat.send", message("k0"));
+    for key in ["telegram:666:8", "cron:j:1795428060000", "manual:j:1:1", "hook:w:d"] {
+        for (method, mut params) in [
+            ("agent", json!({"message": "x"})),
+            ("chat.send", json!({"message": "x", "sessionKey": "agent:main:chat"})),
+            ("sessions.send", json!({"message": "x", "key": "agent:main:chat"})),
+            ("spawn", json!({"command": "plain"})),
+        ] {
+            params["idempotencyKey"] = key.into();
+            world.call("r", method, params);
+            let error = world.refusal("r");
+            assert!(error.message.contains("name the gateway's own runs"), "{method} {key}: {}", error.message);
+            assert!(world.orders().is_empty());
+        }
+    }
+    let request = "cron:j:1795428060000";
+    world.call(request, "spawn", json!({"command": "plain"}));
+    assert_ne!(world.order().run.0, request);
+    for key in ["cron", "telegram-1", "crontab:1", "7e57:cron:1"] {
+        world.call("r", "agent", json!({"message": "x", "idempotencyKey": key}));
+        assert_eq!(world.order().run.0, key);
+    }
+}
+
+#[test]
+fn no_run_begins_under_the_id_of_another_one() {
+    let mut world = World::new();
+    world.call("r1", "chat.send", message("k1"));
+    world.start("k1");
+    let request = RunRequest::unasked(RunId("k1".into()), "cron:j".into());
+    let session = SessionKey::of("main", "other");
+    world.turn(|machine, turn| {
+        let agent = machine.agents.resolve(Some("main")).unwrap();
+        let message = AgentMessage { session, opening: Opening::default(), agent, text: "x".into(), cwd: None };
+        let error = deliver(machine, request, message, turn).expect_err("refused");
+        assert!(error.message.contains("\"k1\" already"), "{error}");
+    });
+    assert!(world.effects.is_empty() && world.machine.sessions.len() == 1);
+    world.exit("k1", 0);
+    assert_eq!(world.row("agent:main:chat")["status"], "done");
 }
 
 #[test]

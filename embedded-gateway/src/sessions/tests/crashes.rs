@@ -44,6 +44,32 @@ impl Disk {
     }
 }
 
+#[test]
+fn what_a_crash_cut_off_is_the_run_of_the_first_message_without_an_answer() {
+    let mut room = Room::new();
+    let key = room.open("a");
+    for (role, run) in [(Role::User, "r1"), (Role::Assistant, "r1"), (Role::User, "r2"), (Role::User, "r3")] {
+        let run = RunId(run.to_owned());
+        if role == Role::User {
+            room.act(|sessions, subscribers, turn| sessions.begin_run(&key, &run, subscribers, turn));
+        }
+        let message = NewMessage { role, text: "words".into(), run: Some(run.clone()), model: None, usage: None };
+        room.act(|sessions, subscribers, turn| sessions.append(&key, message, subscribers, turn));
+        if role == Role::Assistant {
+            room.end(&key, "r1", RunEnd::Done);
+        }
+    }
+    let mut disk = Disk::default();
+    for effect in &room.effects {
+        if let Effect::Write(change) = effect {
+            disk.carry_out(change);
+        }
+    }
+    let after = disk.load().sessions;
+    let session = after.get(&key).expect("it is kept");
+    assert_eq!((session.status, session.last_run_id.as_deref()), (Some(RowStatus::Failed), Some("r2")));
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Open(u8),

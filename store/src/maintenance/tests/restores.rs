@@ -73,6 +73,19 @@ async fn a_crash_at_any_step_leaves_a_state_that_starts_as_before_or_as_restored
 }
 
 #[actix::test]
+async fn two_restores_of_one_second_keep_what_was_there_under_names_of_their_own() {
+    let (dir, _) = backup_of_old().await;
+    let state = Stopped::with(&["other"]).await;
+    let (database, from) = (state.database(), dir.path().join("b.db"));
+    for suffix in ["", "-2"] {
+        let key = SealingKey::from_file(&dir.path().join("b.db.key")).unwrap();
+        let done = restore(wanted(state.path(), &database, &from, key, true)).unwrap();
+        let kept = crate::files::beside(&database, &format!(".before-restore-20260101T000000Z{suffix}"));
+        assert!(done.kept.contains(&kept), "{:?}", done.kept);
+    }
+}
+
+#[actix::test]
 async fn what_cannot_be_restored_is_refused_and_nothing_is_changed() {
     let (dir, _) = backup_of_old().await;
     let state = Stopped::with(&["other"]).await;

@@ -28,7 +28,7 @@ async fn under_random_failures_each_spawn_is_taken_at_most_once_and_ends_exactly
                 _ => house.script.accepts_start(id),
             }
         }
-        let spawn_id = match house.registry.send(SpawnWork(task())).await.unwrap() {
+        let spawn_id = match house.registry.send(task()).await.unwrap() {
             Ok(answer) => Some(answer.record.spawn_id),
             Err(failure) => failure.details.and_then(|details| details["spawnId"].as_str().map(str::to_owned)),
         };

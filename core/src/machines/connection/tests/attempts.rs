@@ -3,9 +3,9 @@ use gatewarden_protocol::Secret;
 use super::super::*;
 use super::sim::{Sim, record};
 use crate::dialing::{DialFailure, DialStep};
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::{BreakerState, Status};
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use gatewarden_protocol::Dialect;
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
     sim.grants = false;
     sim.start();
     let retry_at = sim.now + Duration::from_secs(40);
-    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Denied { retry_at })));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Denied { retry_at })));
     assert_eq!(sim.code().as_deref(), Some("login_budget_spent"));
+    let cure = sim.current().last_error.unwrap().help;
+    assert!(cure.contains("only if that has not been done yet"), "it may have been corrected just now: {cure}");
     sim.grants = true;
     sim.pass_s(39);
     assert_eq!(sim.dials(), 0);
@@ -42,7 +44,9 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
 #[test]
 fn a_grant_that_nobody_waits_for_is_given_back() {
     let mut sim = Sim::online();
-    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
+    sim.feed(|connection, moment| {
+        connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
+    });
     assert_eq!(sim.settlements(), [AuthResult::Accepted, AuthResult::NotFailed]);
     assert_eq!(sim.connection.phase(), Phase::Ready);
 }
@@ -91,13 +95,13 @@ fn a_dialler_that_never_answers_is_given_up() {
 fn what_an_older_socket_says_is_ignored() {
     let mut sim = Sim::online();
     let old = sim.epoch();
-    sim.feed(Input::Order(GatewayOrder::Reconnect));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
     assert_ne!(sim.epoch(), old);
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     let before = sim.log.len();
-    sim.feed(Input::Socket(old, SocketInput::Closed(Some(1000), "")));
-    sim.feed(Input::Socket(old, SocketInput::Message(b"{}", &mut super::sim::ample())));
-    sim.feed(Input::Socket(old, SocketInput::DialFailed(&DialFailure::Refused)));
+    sim.feed(|connection, moment| connection.on_closed(moment, old, Some(1000), ""));
+    sim.feed(|connection, moment| connection.on_message(moment, old, b"{}", &mut super::sim::ample()));
+    sim.feed(|connection, moment| connection.on_dial_failed(moment, old, &DialFailure::Refused));
     assert!(!sim.connection.is_dialing(old));
     assert_eq!(sim.log.len(), before);
     assert_eq!(sim.connection.phase(), Phase::Dialing);
@@ -109,7 +113,7 @@ fn an_operators_reconnect_leaves_backoff_at_once() {
     sim.start();
     sim.dial_failed(DialFailure::Refused);
     assert_eq!(sim.connection.phase(), Phase::Backoff);
-    sim.feed(Input::Order(GatewayOrder::Reconnect));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.current().reconnect_attempts, 0);
 }
@@ -119,10 +123,13 @@ fn what_is_wrong_with_a_gateway_is_said_by_its_new_name_at_once() {
     let mut sim = Sim::new();
     sim.grants = false;
     sim.start();
-    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Denied { retry_at: sim.now + Duration::from_secs(40) })));
+    let retry_at = sim.now + Duration::from_secs(40);
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Denied { retry_at })));
     let old = format!("\"{}\"", record().name);
     assert!(sim.current().last_error.unwrap().message.contains(&old));
-    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(record().with(|spec| spec.name = "other".into())))));
+    sim.feed(|connection, moment| {
+        connection.on_order(moment, GatewayOrder::Record(Arc::new(record().with(|spec| spec.name = "other".into()))))
+    });
     let told = sim.current().last_error.unwrap().message;
     assert!(told.contains("ateway \"other\"") && !told.contains(&old), "{told}");
 }
@@ -135,10 +142,10 @@ fn another_name_does_not_reconnect_but_another_token_does() {
         dialect: Some(Dialect::Openclaw),
         ..record().with(|spec| spec.name = "other".into())
     };
-    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(renamed))));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(renamed))));
     assert_eq!(sim.connection.phase(), Phase::Ready);
     let retokened = record().with(|spec| spec.token = Some(Secret::new("new")));
-    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(retokened))));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(retokened))));
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.status(), Status::Unknown);
     sim.reach_login();
@@ -151,7 +158,7 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
     sim.start();
     sim.reach_login();
     let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(moved))));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(moved))));
     let settled: Vec<_> = sim
         .log
         .iter()
@@ -173,14 +180,18 @@ fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
     sim.grants = false;
     sim.start();
     let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(Input::Order(GatewayOrder::Record(Arc::new(moved))));
-    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(moved))));
+    sim.feed(|connection, moment| {
+        connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
+    });
     assert_eq!(sim.dials(), 0);
     assert!(
         matches!(sim.log.last(), Some(Effect::Notify(GatewayNotice::AuthSettled { address, result: AuthResult::NotFailed }))
         if address == "ws://127.0.0.1:18789")
     );
-    sim.feed(Input::Order(GatewayOrder::Permit(AuthPermit::Granted { device_token: None })));
+    sim.feed(|connection, moment| {
+        connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
+    });
     assert_eq!(sim.dials(), 1);
 }
 
@@ -188,14 +199,14 @@ fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
 fn a_stopped_link_closes_its_socket_and_has_nothing_due() {
     let mut sim = Sim::online();
     sim.call(1, "agent");
-    sim.feed(Input::ShutDown);
+    sim.feed(Connection::shut_down);
     assert_eq!(sim.connection.phase(), Phase::Stopping);
     assert_eq!(sim.connection.next_deadline(sim.moment()), None);
     assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Close { code: 1001, .. })));
     assert_eq!(sim.answers().len(), 1);
     assert_eq!(sim.status(), Status::Online, "our stop is no news of the gateway");
-    sim.feed(Input::Order(GatewayOrder::Reconnect));
-    sim.feed(Input::Start);
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+    sim.feed(Connection::start);
     assert_eq!(sim.connection.phase(), Phase::Stopping);
 }
 

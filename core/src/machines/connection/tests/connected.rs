@@ -2,10 +2,58 @@ use serde_json::json;
 
 use super::super::*;
 use super::sim::{START_MS, Sim, hello_4, record};
-use crate::gateway_notice::GatewayNotice;
 use crate::gateway_report::{BreakerState, Status};
+use crate::machines::connection::GatewayNotice;
 use crate::settings::GatewaySettings;
 use std::time::Duration;
+
+#[test]
+fn a_connection_that_breaks_over_our_own_silence_is_dialled_anew_and_is_what_it_was_until_that_fails() {
+    let mut sim = Sim::online();
+    for _ in 0..3 {
+        // Nothing is handled for 40 s: the heartbeat comes too late, and the gateway has hung up.
+        sim.now += Duration::from_secs(40);
+        sim.woke = Some(sim.now);
+        let dials = sim.dials();
+        sim.closes(None, "");
+        assert_eq!((sim.status(), sim.dials(), sim.connection.phase()), (Status::Online, dials + 1, Phase::Dialing));
+        sim.let_in();
+        sim.news();
+        assert_eq!((sim.status(), sim.current().reconnect_attempts), (Status::Online, 0));
+        assert!(sim.health_points().iter().all(|point| point.status == Status::Online), "nothing happened to it");
+    }
+    sim.now += Duration::from_secs(40);
+    sim.woke = Some(sim.now);
+    sim.closes(None, "");
+    sim.dial_failed(crate::dialing::DialFailure::Refused);
+    assert_eq!((sim.status(), sim.connection.phase()), (Status::Offline, Phase::Backoff), "it is gone after all");
+}
+
+#[test]
+fn a_new_attempt_after_our_own_silence_that_tells_nothing_keeps_the_status_for_ten_seconds() {
+    let mut sim = Sim::online();
+    sim.now += Duration::from_secs(40);
+    sim.woke = Some(sim.now);
+    sim.closes(None, "");
+    sim.pass(Duration::from_millis(9_900));
+    assert_eq!(sim.status(), Status::Online);
+    sim.pass_s(1);
+    assert_ne!(sim.status(), Status::Online);
+}
+
+#[test]
+fn a_connection_that_breaks_without_our_own_silence_or_long_after_it_has_failed() {
+    for woke_before in [None, Some(Duration::from_secs(11))] {
+        let mut sim = Sim::online();
+        sim.now += Duration::from_secs(40);
+        sim.woke = Some(sim.now);
+        sim.feed(Connection::on_deadline);
+        sim.pass_alive(woke_before.map_or(0, |before| before.as_secs()));
+        sim.woke = woke_before.map(|before| sim.now - before);
+        sim.closes(None, "");
+        assert_eq!(sim.status(), Status::Offline);
+    }
+}
 
 #[test]
 fn an_unknown_ping_teaches_the_heartbeat_to_use_socket_pings() {
@@ -107,7 +155,7 @@ fn the_gateways_pings_are_answered_at_once() {
     let mut sim = Sim::online();
     sim.news();
     let epoch = sim.epoch();
-    sim.feed(Input::Socket(epoch, SocketInput::Ping(bytes::Bytes::from_static(b"x"))));
+    sim.feed(|connection, moment| connection.on_ping(moment, epoch, bytes::Bytes::from_static(b"x")));
     assert!(matches!(&sim.news()[0], Effect::Pong(_, payload) if &payload[..] == b"x"));
 }
 
@@ -209,7 +257,7 @@ fn heavy_lists_are_read_again_only_slowly() {
         let epoch = sim.epoch();
         for effect in sim.news() {
             match effect {
-                Effect::Ping(_, payload) => sim.feed(Input::Socket(epoch, SocketInput::Pong(&payload))),
+                Effect::Ping(_, payload) => sim.feed(|connection, moment| connection.on_pong(moment, epoch, &payload)),
                 Effect::Send { text, .. } => {
                     let frame: serde_json::Value = serde_json::from_str(&text).unwrap();
                     lists += u32::from(frame["method"] == "sessions.list");

@@ -6,9 +6,9 @@ use super::super::*;
 use super::sim::{Sim, record};
 use crate::dialing::{DialFailure, HttpReply, SocketError};
 use crate::dialing::{Health, HealthFailure};
-use crate::gateway_notice::AuthResult;
 use crate::gateway_record::{GatewayRecord, Transport};
 use crate::gateway_report::Status;
+use crate::machines::connection::AuthResult;
 use gatewarden_protocol::Dialect;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) fn last_ask(sim: &Sim) -> Ask {
 
 pub(super) fn answers(sim: &mut Sim, ask: &Ask, answer: HttpAnswer) {
     let epoch = sim.epoch();
-    sim.feed(Input::Socket(epoch, SocketInput::Http(&ask.id, answer, &mut super::sim::ample())));
+    sim.feed(|connection, moment| connection.on_http(moment, epoch, &ask.id, answer, &mut super::sim::ample()));
 }
 
 /// Answers what an `http` gateway is asked until it is online.
@@ -170,7 +170,7 @@ fn calls_over_http_reach_their_operation_and_others_are_not_supported() {
     let ask = last_ask(&sim);
     answers(&mut sim, &ask, reply(501, "{}"));
     sim.call(4, "spawn");
-    sim.feed(Input::Order(GatewayOrder::Reconnect));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
     let codes: Vec<_> =
         sim.answers().into_iter().map(|(_, result)| result.map_err(|failure| failure.code.as_str())).collect();
     assert_eq!(
@@ -278,7 +278,7 @@ fn a_giant_frame_before_the_login_is_offline_with_its_own_code_and_tried_again()
     sim.dialed();
     let epoch = sim.epoch();
     let giant = SocketError::FrameTooLarge { announced: 30_000_000, cap: 65_536 };
-    sim.feed(Input::Socket(epoch, SocketInput::Failed(&giant)));
+    sim.feed(|connection, moment| connection.on_socket_failed(moment, epoch, &giant));
     assert_eq!((sim.status(), sim.code().as_deref()), (Status::Offline, Some("frame_too_large")));
     sim.until_next_dial();
     sim.let_in();

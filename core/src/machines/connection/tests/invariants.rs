@@ -7,8 +7,8 @@ use super::super::*;
 use super::sim::{Sim, hello_4, record};
 use crate::dialing::HealthFailure;
 use crate::dialing::{DialFailure, DialStep, SocketError};
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::auth_budget::{AuthBudget, MAX_FAILURES, WINDOW};
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ impl Watch {
                     match self.sim.connection.next_deadline(self.sim.moment()).filter(|due| *due <= until) {
                         Some(due) => {
                             self.sim.now = self.sim.now.max(due);
-                            self.sim.feed(Input::Deadline);
+                            self.sim.feed(Connection::on_deadline);
                             self.look();
                         }
                         None => break,
@@ -141,10 +141,10 @@ impl Watch {
             Act::NextDeadline => {
                 if let Some(due) = sim.connection.next_deadline(sim.moment()) {
                     sim.now = sim.now.max(due);
-                    sim.feed(Input::Deadline);
+                    sim.feed(Connection::on_deadline);
                 }
             }
-            Act::Dialed => sim.feed(Input::Socket(epoch, SocketInput::Dialed)),
+            Act::Dialed => sim.feed(|connection, moment| connection.on_dialed(moment, epoch)),
             Act::DialFailed(which) => {
                 let failure = match which {
                     0 => DialFailure::Refused,
@@ -202,12 +202,12 @@ impl Watch {
                     2 => SocketError::SlowPeer,
                     _ => SocketError::Closed,
                 };
-                sim.feed(Input::Socket(epoch, SocketInput::Failed(&error)));
+                sim.feed(|connection, moment| connection.on_socket_failed(moment, epoch, &error));
             }
-            Act::Ping => sim.feed(Input::Socket(epoch, SocketInput::Ping(bytes::Bytes::new()))),
+            Act::Ping => sim.feed(|connection, moment| connection.on_ping(moment, epoch, bytes::Bytes::new())),
             Act::Pong => {
                 let payload = self.pings.pop().unwrap_or_default();
-                sim.feed(Input::Socket(epoch, SocketInput::Pong(&payload)));
+                sim.feed(|connection, moment| connection.on_pong(moment, epoch, &payload));
             }
             Act::Http(which) => {
                 if let Some(ask) = self.asks.pop() {
@@ -234,7 +234,7 @@ impl Watch {
                         (false, 1) => HttpAnswer::Reply(Err(DialFailure::Timeout { step: DialStep::Request })),
                         (false, _) => reply(200),
                     };
-                    sim.feed(Input::Socket(epoch, SocketInput::Http(&ask.id, answer, &mut super::sim::ample())));
+                    sim.feed(|connection, moment| connection.on_http(moment, epoch, &ask.id, answer, &mut super::sim::ample()));
                 }
             }
             Act::Shutdown => sim.says(json!({"type":"event","event":"shutdown","payload":{"restartExpectedMs":1500}})),
@@ -250,12 +250,12 @@ impl Watch {
             Act::ProbeFound(found) => {
                 if let Some(round) = self.rounds.pop() {
                     let failure = (!found).then(|| ("connect", Refusal::new(RefusalCode::ConnectionRefused, "")));
-                    sim.feed(Input::ProbeFinding(round, ProbeFinding { latency: None, failure }));
+                    sim.feed(|connection, moment| connection.on_probe_finding(moment, round, ProbeFinding { latency: None, failure }));
                 }
             }
             Act::Reconnect => {
                 self.operator += 1;
-                sim.feed(Input::Order(GatewayOrder::Reconnect));
+                sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
             }
             Act::Record(which) => {
                 self.operator += 1;
@@ -265,7 +265,7 @@ impl Watch {
                     2 => record().with(|spec| spec.name = "renamed".into()),
                     _ => record().with(|spec| spec.token = None),
                 };
-                sim.feed(Input::Order(GatewayOrder::Record(Arc::new(changed))));
+                sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(changed))));
             }
             Act::StrayPermit(grant) => {
                 let retry_at = sim.now + Duration::from_secs(1);
@@ -276,12 +276,12 @@ impl Watch {
                 if *grant && self.budget.reserve(sim.now).is_err() {
                     self.permits -= 1;
                 } else {
-                    sim.feed(Input::Order(GatewayOrder::Permit(permit)));
+                    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(permit)));
                 }
             }
             Act::OldEpoch => {
                 let old = Epoch(epoch.0.saturating_sub(1));
-                sim.feed(Input::Socket(old, SocketInput::Closed(None, "")));
+                sim.feed(|connection, moment| connection.on_closed(moment, old, None, ""));
                 assert!(!sim.connection.is_dialing(old));
             }
         }
@@ -303,7 +303,7 @@ impl Watch {
                         }
                         Err(retry_at) => AuthPermit::Denied { retry_at },
                     };
-                    self.sim.feed(Input::Order(GatewayOrder::Permit(permit)));
+                    self.sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(permit)));
                 }
                 Effect::Notify(GatewayNotice::AuthSettled { result, .. }) => {
                     self.permits -= 1;
@@ -389,7 +389,7 @@ proptest! {
         watch.apply(&Act::Pass(40_000));
         prop_assert_eq!(watch.answered.len(), usize::try_from(watch.callers).unwrap());
         prop_assert_eq!(watch.probed.len(), usize::try_from(watch.probers).unwrap());
-        watch.sim.feed(Input::ShutDown);
+        watch.sim.feed(Connection::shut_down);
         prop_assert_eq!(watch.sim.connection.next_deadline(watch.sim.moment()), None);
     }
 }

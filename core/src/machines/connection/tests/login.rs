@@ -3,9 +3,9 @@ use serde_json::json;
 
 use super::super::*;
 use super::sim::{Sim, hello_4, record};
-use crate::gateway_notice::{AuthResult, GatewayNotice};
 use crate::gateway_record::{DeviceToken, GatewayRecord};
 use crate::gateway_report::{BreakerState, Status};
+use crate::machines::connection::{AuthResult, GatewayNotice};
 use gatewarden_protocol::Dialect;
 use std::time::Duration;
 
@@ -179,7 +179,7 @@ fn an_issued_device_token_is_handed_over_to_be_kept_once() {
     };
     assert_eq!(issued_tokens(&sim), 1);
     sim.device_token = Some(issued());
-    sim.feed(Input::Order(GatewayOrder::Reconnect));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
     sim.reach_login();
     sim.says(hello);
     assert_eq!(issued_tokens(&sim), 1, "the same token again is no news");

@@ -16,7 +16,7 @@ fn round(sim: &Sim) -> Option<u64> {
 fn finds(sim: &mut Sim, failure: Option<(&'static str, Refusal)>) {
     let round = round(sim).expect("a try beside the connection was asked for");
     let latency = failure.is_none().then_some(Duration::from_millis(4));
-    sim.feed(Input::ProbeFinding(round, ProbeFinding { latency, failure }));
+    sim.feed(|connection, moment| connection.on_probe_finding(moment, round, ProbeFinding { latency, failure }));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn too_many_probes_are_answered_at_once() {
 fn stopping_answers_every_probe() {
     let mut sim = Sim::online();
     sim.probe(1);
-    sim.feed(Input::ShutDown);
+    sim.feed(Connection::shut_down);
     sim.probe(2);
     assert_eq!(sim.outcomes().len(), 2);
 }

@@ -63,9 +63,9 @@ fn a_frame_that_the_socket_refused_was_not_taken() {
     let mut sim = Sim::release(4);
     sim.starts(1, task());
     let epoch = sim.epoch();
-    sim.feed(Input::RunUnsent(CallToken(1)));
+    sim.feed(|connection, moment| connection.on_run_unsent(moment, CallToken(1)));
     let error = SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own);
-    sim.feed(Input::Socket(epoch, SocketInput::Failed(&error)));
+    sim.feed(|connection, moment| connection.on_socket_failed(moment, epoch, &error));
     assert_eq!(sim.started().len(), 1);
     assert_eq!(sim.not_accepted().certainty, Certainty::NotTaken);
 }
@@ -100,7 +100,7 @@ fn an_answer_that_never_comes_leaves_it_open() {
 
     let mut stopped = Sim::documented();
     stopped.starts(1, command());
-    stopped.feed(Input::ShutDown);
+    stopped.feed(Connection::shut_down);
     assert_eq!(stopped.not_accepted().certainty, Certainty::Unknown);
 }
 

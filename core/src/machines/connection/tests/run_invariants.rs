@@ -120,9 +120,9 @@ fn apply(sim: &mut Sim, kind: u8, started: &mut u64, input: &Act) {
             let open = sim.started().len() < usize::try_from(*started).unwrap();
             if open {
                 let epoch = sim.epoch();
-                sim.feed(Input::RunUnsent(CallToken(u64::from(*number))));
+                sim.feed(|connection, moment| connection.on_run_unsent(moment, CallToken(u64::from(*number))));
                 let error = crate::dialing::SocketError::OutOfMemory(gatewarden_protocol::decoding::Excess::Own);
-                sim.feed(Input::Socket(epoch, SocketInput::Failed(&error)));
+                sim.feed(|connection, moment| connection.on_socket_failed(moment, epoch, &error));
             }
         }
         Act::Pass(ms) => sim.pass(Duration::from_millis(*ms)),

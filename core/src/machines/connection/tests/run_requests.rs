@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::*;
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
-use crate::gateway_notice::GatewayNotice;
+use crate::machines::connection::GatewayNotice;
 use crate::run::{Certainty, Work};
 
 fn full_task() -> Work {

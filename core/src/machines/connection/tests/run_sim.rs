@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::sim::{Sim, hello_4};
 use crate::error::Failure;
-use crate::gateway_notice::{AgentNews, GatewayNotice};
+use crate::machines::connection::{AgentNews, GatewayNotice};
 use crate::run::{Accepted, NotAccepted, RunFinding, RunStage, SessionAction, SharedSessions, Work};
 use crate::run::{ControlSession, LookUpRun, RunNotice, StartRun};
 
@@ -106,7 +106,7 @@ impl Sim {
 
     pub(super) fn starts_as(&mut self, token: u64, spawn_id: &str, work: Work) {
         let start = StartRun { spawn_id: spawn_id.to_owned(), work, timeout: Duration::from_secs(30) };
-        self.feed(Input::StartRun(CallToken(token), start));
+        self.feed(|connection, moment| connection.start_run(moment, CallToken(token), start));
     }
 
     pub(super) fn looks_up(&mut self, token: u64, run_id: &str, session_key: Option<&str>) {
@@ -115,12 +115,12 @@ impl Sim {
             session_key: session_key.map(str::to_owned),
             timeout: Duration::from_secs(10),
         };
-        self.feed(Input::LookUpRun(CallToken(token), wanted));
+        self.feed(|connection, moment| connection.look_up_run(moment, CallToken(token), wanted));
     }
 
     pub(super) fn controls(&mut self, token: u64, session_key: &str, action: SessionAction) {
         let control = ControlSession { session_key: session_key.to_owned(), action, timeout: Duration::from_secs(30) };
-        self.feed(Input::Control(CallToken(token), control));
+        self.feed(|connection, moment| connection.control(moment, CallToken(token), control));
     }
 
     /// The last frame that went out, whatever it was for.

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
-use crate::gateway_notice::GatewayOrder;
-use crate::machines::connection::Input;
+use crate::machines::connection::GatewayOrder;
 use crate::run::{RunStage, SessionAction};
 
 const P3: &str = include_str!("../../../../../protocol/tests/golden/frames-p3.jsonl");
@@ -311,6 +310,6 @@ fn a_run_that_was_given_up_is_not_followed_any_more() {
     sim.replies(json!({"runId": SPAWN, "status": "accepted"}));
     sim.closes(None, "");
     assert!(sim.connection.waiting() > 0);
-    sim.feed(Input::Order(GatewayOrder::ForgetRun(SPAWN.to_owned())));
+    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::ForgetRun(SPAWN.to_owned())));
     assert_eq!(sim.connection.waiting(), 0);
 }

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use crate::dialing::DialFailure;
-use crate::gateway_notice::{AuthPermit, AuthResult, GatewayNotice};
 use crate::gateway_record::DeviceToken;
 use crate::gateway_record::{GatewayRecord, GatewaySpec};
 use crate::gateway_report::Status;
 use crate::gateway_report::{HealthPoint, ProbeOutcome};
 use crate::ids::GatewayId;
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 
 /// More than any message of these tests takes.
 pub(super) fn ample() -> Allowance {
@@ -33,6 +33,7 @@ pub(super) struct Sim {
     pub(super) connection: Connection,
     begin: Instant,
     pub(super) now: Instant,
+    pub(super) woke: Option<Instant>,
     /// Everything that happened, oldest first.
     pub(super) log: Vec<Effect>,
     /// Where the last look at `log` ended.
@@ -60,14 +61,14 @@ impl Sim {
             version: "0.1.0".into(),
             instance_id: "run-1".into(),
         };
-        let moment = Moment { now: begin, wall_ms: START_MS, jitter: 0.0 };
+        let moment = Moment { now: begin, wall_ms: START_MS, jitter: 0.0, woke: None };
         let connection = Connection::new(parts, moment);
-        Self { connection, begin, now: begin, log: Vec::new(), seen: 0, grants: true, device_token: None }
+        Self { connection, begin, now: begin, woke: None, log: Vec::new(), seen: 0, grants: true, device_token: None }
     }
 
     pub(super) fn moment(&self) -> Moment {
         let passed = i64::try_from((self.now - self.begin).as_millis()).unwrap();
-        Moment { now: self.now, wall_ms: START_MS + passed, jitter: 0.0 }
+        Moment { now: self.now, wall_ms: START_MS + passed, jitter: 0.0, woke: self.woke }
     }
 
     /// Seconds since the start.
@@ -76,8 +77,9 @@ impl Sim {
     }
 
     /// Feeds an input and answers permits as the registry would.
-    pub(super) fn feed(&mut self, input: Input<'_>) {
-        self.connection.on(self.moment(), input);
+    pub(super) fn feed(&mut self, input: impl FnOnce(&mut Connection, Moment)) {
+        let moment = self.moment();
+        input(&mut self.connection, moment);
         self.drain();
     }
 
@@ -93,7 +95,7 @@ impl Sim {
                 if asks && self.grants {
                     let moment = self.moment();
                     let permit = AuthPermit::Granted { device_token: self.device_token.clone() };
-                    self.connection.on(moment, Input::Order(GatewayOrder::Permit(permit)));
+                    self.connection.on_order(moment, GatewayOrder::Permit(permit));
                 }
             }
         }
@@ -107,7 +109,7 @@ impl Sim {
                 break;
             }
             self.now = self.now.max(due);
-            self.feed(Input::Deadline);
+            self.feed(Connection::on_deadline);
         }
         self.now = until;
     }
@@ -124,7 +126,7 @@ impl Sim {
     }
 
     pub(super) fn start(&mut self) {
-        self.feed(Input::Start);
+        self.feed(Connection::start);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -134,12 +136,12 @@ impl Sim {
     pub(super) fn dialed(&mut self) {
         let epoch = self.epoch();
         assert!(self.connection.is_dialing(epoch), "the dial was wanted");
-        self.feed(Input::Socket(epoch, SocketInput::Dialed));
+        self.feed(|connection, moment| connection.on_dialed(moment, epoch));
     }
 
     pub(super) fn dial_failed(&mut self, failure: DialFailure) {
         let epoch = self.epoch();
-        self.feed(Input::Socket(epoch, SocketInput::DialFailed(&failure)));
+        self.feed(|connection, moment| connection.on_dial_failed(moment, epoch, &failure));
     }
 
     pub(super) fn says(&mut self, frame: Value) {
@@ -148,12 +150,12 @@ impl Sim {
 
     pub(super) fn says_text(&mut self, text: &str) {
         let epoch = self.epoch();
-        self.feed(Input::Socket(epoch, SocketInput::Message(text.as_bytes(), &mut ample())));
+        self.feed(|connection, moment| connection.on_message(moment, epoch, text.as_bytes(), &mut ample()));
     }
 
     pub(super) fn closes(&mut self, code: Option<u16>, reason: &str) {
         let epoch = self.epoch();
-        self.feed(Input::Socket(epoch, SocketInput::Closed(code, reason)));
+        self.feed(|connection, moment| connection.on_closed(moment, epoch, code, reason));
     }
 
     pub(super) fn challenges(&mut self) {
@@ -250,7 +252,7 @@ impl Sim {
             })
             .collect();
         for payload in &pings {
-            self.feed(Input::Socket(epoch, SocketInput::Pong(payload)));
+            self.feed(|connection, moment| connection.on_pong(moment, epoch, payload));
         }
         pings.len()
     }
@@ -337,11 +339,11 @@ impl Sim {
 
     pub(super) fn call(&mut self, token: u64, method: &str) {
         let timeout = Duration::from_secs(30);
-        self.feed(Input::Call(CallToken(token), method, &json!({}), timeout));
+        self.feed(|connection, moment| connection.call(moment, CallToken(token), method, &json!({}), timeout));
     }
 
     pub(super) fn probe(&mut self, token: u64) {
-        self.feed(Input::Probe(ProbeToken(token), Duration::from_secs(5)));
+        self.feed(|connection, moment| connection.probe(moment, ProbeToken(token), Duration::from_secs(5)));
     }
 
     /// A refusal ends the present attempt.

@@ -130,7 +130,9 @@ fn clients_of_document_002_find_what_they_look_for() {
     let Outcome::In { documented: Some(result), hello, .. } = fixture.attempt(&sample) else { panic!() };
     assert_eq!(result["protocol"], 3);
     assert_eq!(hello["type"], "hello-ok", "whoever reads the other field finds a hello as well");
-    assert!(result["features"].as_array().unwrap().iter().any(|name| name == "ping"));
+    for feature in ["ping", "spawn", "cron", "logs"] {
+        assert!(result["features"].as_array().unwrap().iter().any(|name| name == feature), "{feature}");
+    }
     let token = result["deviceToken"].as_str().unwrap().to_owned();
     // The token alone, as its reconnect shows.
     let alone = LoginAttempt { device: None, token: None, documented_token: Some(token.clone()), ..sample.clone() };
@@ -156,4 +158,26 @@ fn clients_of_document_002_find_what_they_look_for() {
         let Outcome::In { documented, .. } = fixture.attempt(&other) else { panic!() };
         assert_eq!(documented, None);
     }
+}
+
+#[test]
+fn the_key_of_a_page_is_no_login_without_its_credential() {
+    let mut fixture = Fixture::new(config());
+    let control_ui =
+        LoginAttempt { client: ("openclaw-control-ui", "ui"), peer: page(OWN_PAGE), ..LoginAttempt::default() };
+    let token = fixture.attempt(&control_ui).device_token();
+    let sample = LoginAttempt { client: ("gateway-client", "ui"), token: None, ..protocol(3) };
+    for peer in [local(), remote(5), page(OWN_PAGE), page("http://127.0.0.1:3999")] {
+        let bare = LoginAttempt { peer, ..sample.clone() };
+        assert_eq!(fixture.attempt(&bare).code(), "AUTH_TOKEN_MISSING", "{:?}", bare.peer);
+    }
+    fixture.pass(Duration::from_secs(25 * 3600));
+    let expired = LoginAttempt { documented_token: token, ..sample.clone() };
+    assert_eq!(fixture.attempt(&expired).code(), "AUTH_DEVICE_TOKEN_MISMATCH");
+    // Nor is that of a program, where a page holds it.
+    let program = LoginAttempt { device: Some(2), ..sample };
+    fixture.attempt(&LoginAttempt { token: Some(SHARED.into()), ..program.clone() }).caller();
+    fixture.attempt(&program).caller();
+    let in_a_page = LoginAttempt { peer: page(OWN_PAGE), ..program };
+    assert_eq!(fixture.attempt(&in_a_page).code(), "AUTH_TOKEN_MISSING");
 }

@@ -1,6 +1,7 @@
 //! Devices: their signatures, approvals and tokens.
 
 use super::*;
+use crate::auth::Peer;
 
 #[test]
 fn the_newest_protocol_within_the_range_is_chosen() {
@@ -147,6 +148,28 @@ fn a_local_backend_with_a_device_is_let_in_without_being_paired() {
         assert_eq!(outcome.caller().device_id.as_deref(), Some(identity(1).device_id()));
         assert!(fixture.machine.devices.iter().next().is_none());
     }
+}
+
+#[test]
+fn the_gateways_own_page_on_this_machine_is_approved_by_the_shared_credential() {
+    let ui = |peer| LoginAttempt { client: ("openclaw-control-ui", "ui"), peer, ..LoginAttempt::default() };
+    let mut fixture = Fixture::new(config());
+    let outcome = fixture.attempt(&ui(page(OWN_PAGE)));
+    assert_eq!(scopes_of(&outcome).len(), 3);
+    assert!(outcome.device_token().is_some());
+    let proxied = Peer { forwarded: true, ..page(OWN_PAGE) };
+    let elsewhere = Peer { origin: Some("http://gateway:18789".into()), ..remote(5) };
+    for peer in [page("http://localhost:5173"), proxied, elsewhere] {
+        assert_eq!(Fixture::new(config()).attempt(&ui(peer.clone())).code(), "PAIRING_REQUIRED", "{peer:?}");
+    }
+    let mut strict = config();
+    strict.device_auth.approve_loopback = false;
+    assert_eq!(Fixture::new(strict).attempt(&ui(page(OWN_PAGE))).code(), "PAIRING_REQUIRED");
+    // Where nothing has to be typed, opening the page must not be enough.
+    let mut open = config();
+    open.auth = Auth::None;
+    let untyped = LoginAttempt { token: None, ..ui(page(OWN_PAGE)) };
+    assert_eq!(Fixture::new(open).attempt(&untyped).code(), "PAIRING_REQUIRED");
 }
 
 #[test]

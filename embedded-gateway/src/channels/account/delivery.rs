@@ -1,0 +1,117 @@
+//! Answers on their way out: in order, in parts, each part sent once.
+
+use std::time::Duration;
+
+use super::{Account, LONGEST_WISH, MOST_WAITING, pause};
+use crate::channels::record::Outgoing;
+use crate::channels::service::{Fault, RequestKind};
+use crate::channels::splitting::split;
+use crate::config::ChannelKind;
+use crate::effect::{ChannelRequest, Chat, LogLevel};
+use crate::turn::Turn;
+
+/// Parts of one answer; the rest stays in the session.
+const MOST_PARTS: usize = 20;
+/// Tries of a part that the service failed to take.
+const MOST_TRIES: u32 = 10;
+
+impl Account {
+    /// Puts a text to a chat behind all others. Lost where too much waits.
+    pub(in crate::channels) fn reply(&mut self, chat: Chat, text: &str) {
+        let mut parts = split(text, part_limit(self.key.kind));
+        if parts.len() > MOST_PARTS {
+            parts.truncate(MOST_PARTS - 1);
+            parts.push("(The answer is longer than this. The rest is in the session, at the gateway.)".to_owned());
+        }
+        if !parts.is_empty() && self.record.replies.len() < MOST_WAITING * 2 {
+            self.record.replies.push_back(Outgoing { chat, parts: parts.into(), attempted: false });
+        }
+    }
+
+    pub(super) fn send(&mut self, turn: &mut Turn<'_>) {
+        if self.under_way.contains(&RequestKind::Send) || turn.now.at < self.send_at {
+            return;
+        }
+        let Some(first) = self.record.replies.front_mut() else { return };
+        if !first.attempted {
+            first.attempted = true;
+            return self.save();
+        }
+        if let Some(text) = first.parts.front().filter(|_| self.written == self.wanted) {
+            let request = ChannelRequest::Send { to: first.chat.clone(), text: text.clone() };
+            self.ask(request, turn);
+        }
+    }
+
+    pub(super) fn sent(&mut self, turn: &mut Turn<'_>) {
+        self.last_outbound_ms = Some(turn.now.wall_ms);
+        (self.send_at, self.tries) = (turn.now.at, 0);
+        self.done_with_part(false);
+    }
+
+    /// The first part is done with, or the whole text is.
+    fn done_with_part(&mut self, is_all: bool) {
+        let Some(first) = self.record.replies.front_mut() else { return };
+        first.attempted = false;
+        first.parts.pop_front();
+        if is_all || first.parts.is_empty() {
+            self.record.replies.pop_front();
+        }
+        self.save();
+    }
+
+    pub(super) fn not_sent(&mut self, fault: Fault, turn: &mut Turn<'_>) {
+        let chat = self.record.replies.front().map(|reply| reply.chat.id.clone()).unwrap_or_default();
+        let said = fault.to_string();
+        match fault {
+            Fault::Slow(seconds) => {
+                self.send_at = turn.now.at + Duration::from_secs(seconds.clamp(1, LONGEST_WISH));
+                self.log(LogLevel::Warn, &format!("the answer to {chat} waits: {said}"), turn);
+                self.not_attempted();
+            }
+            Fault::Credentials(_) => self.not_reached(fault, turn),
+            Fault::Refused(_) => {
+                self.log(LogLevel::Warn, &format!("the answer to {chat} is refused, and given up: {said}"), turn);
+                self.done_with_part(true);
+            }
+            Fault::Unanswered(_) => {
+                let said = format!(
+                    "whether a part of the answer to {chat} arrived isn't known, and it isn't sent again: {said}"
+                );
+                self.log(LogLevel::Warn, &said, turn);
+                self.done_with_part(false);
+            }
+            Fault::Trouble(_) if self.tries >= MOST_TRIES => {
+                self.log(
+                    LogLevel::Warn,
+                    &format!("the answer to {chat} is given up after {MOST_TRIES} tries: {said}"),
+                    turn,
+                );
+                self.tries = 0;
+                self.done_with_part(true);
+            }
+            Fault::Trouble(_) | Fault::Unreached(_) | Fault::Conflict(_) => {
+                if self.tries == 0 {
+                    self.log(LogLevel::Warn, &format!("the answer to {chat} is sent again: {said}"), turn);
+                }
+                self.tries = self.tries.saturating_add(1);
+                self.send_at = turn.now.at + pause(self.tries);
+                self.not_attempted();
+            }
+        }
+    }
+
+    /// It is certain that the first part wasn't sent.
+    fn not_attempted(&mut self) {
+        if let Some(first) = self.record.replies.front_mut() {
+            first.attempted = false;
+        }
+        self.save();
+    }
+}
+
+fn part_limit(kind: ChannelKind) -> usize {
+    match kind {
+        ChannelKind::Telegram => 4_096,
+    }
+}

@@ -1,0 +1,95 @@
+//! What is kept of an account in the state directory, in one file that is replaced as a whole: how far its messages were taken,
+//! those that wait for their run, answers that wait to be delivered, and who was let in.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::pairing::Pairing;
+use crate::effect::{ChannelKey, Chat};
+
+/// Folder of these files in the state directory.
+pub(crate) const FOLDER: &str = "channels";
+/// Ids of updates that are remembered, so that one that comes again is known.
+const SEEN: usize = 200;
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Record {
+    /// The bot that all this is of: another one has other numbers.
+    pub bot: Option<String>,
+    /// Where its service was reached last.
+    pub root: Option<String>,
+    /// The first update that isn't acknowledged.
+    pub cursor: Option<u64>,
+    pub seen: VecDeque<u64>,
+    /// When the last update came, wall ms.
+    pub last_update_ms: i64,
+    /// The fingerprint of a token that was logged out.
+    pub logged_out: Option<String>,
+    pub waiting: VecDeque<Work>,
+    pub replies: VecDeque<Outgoing>,
+    pub pairing: Pairing,
+}
+
+/// A message that is to become a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Work {
+    pub update: u64,
+    pub sender: String,
+    pub chat: Chat,
+    pub is_direct: bool,
+    pub text: String,
+    /// Its run may have begun: it isn't begun again after a crash.
+    pub begun: bool,
+}
+
+/// A text for a chat, in parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outgoing {
+    pub chat: Chat,
+    pub parts: VecDeque<String>,
+    /// The first part may have been sent: it isn't sent again after a crash.
+    pub attempted: bool,
+}
+
+impl Record {
+    pub(crate) fn file(key: &ChannelKey) -> PathBuf {
+        PathBuf::from(FOLDER).join(format!("{}-{}.json", key.kind.id(), key.id))
+    }
+
+    /// Notes an update. False where it was seen before.
+    pub(super) fn note(&mut self, update: u64, now_ms: i64) -> bool {
+        if self.seen.contains(&update) {
+            return false;
+        }
+        self.seen.push_back(update);
+        if self.seen.len() > SEEN {
+            self.seen.pop_front();
+        }
+        self.cursor = Some(update.saturating_add(1));
+        self.last_update_ms = now_ms;
+        true
+    }
+
+    /// Another service may count from elsewhere: the first poll asks for everything.
+    pub(super) fn is_at(&mut self, root: &str) {
+        if self.root.as_deref().is_some_and(|before| before != root) {
+            self.cursor = None;
+        }
+        self.root = Some(root.to_owned());
+    }
+
+    /// The numbers, messages and approvals of one bot mean nothing to another. What was forgotten of an earlier one.
+    pub(super) fn is_of(&mut self, bot: &str) -> Option<Record> {
+        if self.bot.as_deref() == Some(bot) {
+            return None;
+        }
+        let own = Self { bot: Some(bot.to_owned()), logged_out: self.logged_out.clone(), ..Self::default() };
+        let earlier = std::mem::replace(self, own);
+        earlier.bot.is_some().then_some(earlier)
+    }
+}

@@ -1,0 +1,132 @@
+//! What a channel has to do: the one interface that a further channel implements.
+
+use std::fmt;
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
+
+/// The way to one account's service. At most one request of each kind is under way; each ends within a minute.
+pub(crate) trait Service {
+    /// Carries a request out. Dropping the future gives it up.
+    fn perform(&self, request: ChannelRequest) -> LocalBoxFuture<'static, Result<Reply, Fault>>;
+}
+
+/// What a service says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Identity(ChannelIdentity),
+    /// In order; the service repeats them until a later poll's cursor is beyond.
+    Updates(Vec<Update>),
+    Done,
+}
+
+/// Something that happened there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Update {
+    pub id: u64,
+    /// None: nothing that concerns an agent.
+    pub message: Option<Inbound>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inbound {
+    /// The sender's id, which can't be chosen by the sender.
+    pub sender: String,
+    /// What the sender is called there.
+    pub sender_name: String,
+    pub chat: Chat,
+    /// Between the sender and the bot alone.
+    pub is_direct: bool,
+    /// None: it has none (a picture, a sticker).
+    pub text: Option<String>,
+    /// It names the bot, or answers it.
+    pub is_for_me: bool,
+}
+
+/// Why something didn't work. The texts are for people and hold no secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The token isn't accepted.
+    Credentials(String),
+    /// Another program uses the same token.
+    Conflict(String),
+    /// Too many requests: not before so many seconds.
+    Slow(u64),
+    /// This request isn't accepted; another one may be.
+    Refused(String),
+    /// The service has failed, or says what makes no sense. Nothing was done.
+    Trouble(String),
+    /// It wasn't reached: nothing was done.
+    Unreached(String),
+    /// It was asked and didn't answer: whether it was done isn't known.
+    Unanswered(String),
+}
+
+impl Fault {
+    /// The same with other words.
+    pub(super) fn said_as(self, say: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Credentials(said) => Self::Credentials(say(said)),
+            Self::Conflict(said) => Self::Conflict(say(said)),
+            Self::Slow(seconds) => Self::Slow(seconds),
+            Self::Refused(said) => Self::Refused(say(said)),
+            Self::Trouble(said) => Self::Trouble(say(said)),
+            Self::Unreached(said) => Self::Unreached(say(said)),
+            Self::Unanswered(said) => Self::Unanswered(say(said)),
+        }
+    }
+
+    /// What helps; a sentence without its stop.
+    pub(super) fn cure(&self) -> &'static str {
+        match self {
+            Self::Credentials(_) => {
+                "Take the token from @BotFather (/mybots; /revoke makes a new one), write it to botToken or tokenFile and reload the \
+                 configuration; where there is an apiRoot, check it"
+            }
+            Self::Conflict(_) => {
+                "Stop the other program that polls with this token (another gateway, perhaps), or make a new token at @BotFather"
+            }
+            Self::Slow(_) => "It goes on by itself",
+            Self::Refused(_) => "Check apiRoot, and whether the bot still exists at @BotFather",
+            Self::Trouble(_) | Self::Unanswered(_) => {
+                "It is tried again; if it stays so, check apiRoot and the service's own state"
+            }
+            Self::Unreached(_) => "Check the network, name resolution and the firewall of this machine, and apiRoot",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credentials(said) => write!(f, "the token isn't accepted ({said})"),
+            Self::Conflict(said) => write!(f, "another program uses the same bot ({said})"),
+            Self::Slow(seconds) => write!(f, "the service wants {seconds} s without requests"),
+            Self::Refused(said) => write!(f, "the service refuses: {said}"),
+            Self::Trouble(said) => write!(f, "the service fails: {said}"),
+            Self::Unreached(said) => write!(f, "the service isn't reached: {said}"),
+            Self::Unanswered(said) => write!(f, "the service doesn't answer: {said}"),
+        }
+    }
+}
+
+/// The kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum RequestKind {
+    Identify,
+    Poll,
+    Send,
+    Typing,
+}
+
+impl RequestKind {
+    pub(crate) fn of(request: &ChannelRequest) -> Self {
+        match request {
+            ChannelRequest::Identify => Self::Identify,
+            ChannelRequest::Poll { .. } => Self::Poll,
+            ChannelRequest::Send { .. } => Self::Send,
+            ChannelRequest::Typing { .. } => Self::Typing,
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Sections `channels`, `bindings` and `session`: by which services people reach agents, who may, and which agent they get. The
+//! keys are those of real releases; what has no meaning here is named in a warning.
+
+use std::collections::BTreeMap;
+
+use gatewarden_protocol::Secret;
+use serde_json::Value;
+use url::Url;
+
+use super::other_sections::secret_file;
+use super::section::{Others, Section, set};
+use super::{GatewayConfig, is_agent_id};
+
+/// Most accounts of all channels, entries of one list, and bindings.
+const MOST_ACCOUNTS: usize = 20;
+const MOST_ENTRIES: usize = 1_000;
+
+/// A service that this gateway speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChannelKind {
+    /// The Bot API.
+    Telegram,
+}
+
+impl ChannelKind {
+    /// All that there are.
+    pub const ALL: [Self; 1] = [Self::Telegram];
+
+    /// Its name in the configuration and on the wire.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Telegram => "telegram",
+        }
+    }
+
+    /// Its name for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Telegram => "Telegram",
+        }
+    }
+
+    /// The channel of this name.
+    pub fn named(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.id() == id)
+    }
+
+    /// The channel of a sender such as `telegram:123`.
+    pub(crate) fn of_sender(sender: &str) -> Option<Self> {
+        sender.split_once(':').and_then(|(channel, _)| Self::named(channel))
+    }
+
+    fn default_root(self) -> &'static str {
+        match self {
+            Self::Telegram => "https://api.telegram.org",
+        }
+    }
+
+    fn token_variable(self) -> &'static str {
+        match self {
+            Self::Telegram => "TELEGRAM_BOT_TOKEN",
+        }
+    }
+
+    /// Whether a text can be a token at all. It becomes part of addresses, so nothing else may.
+    fn is_token(self, text: &str) -> bool {
+        match self {
+            Self::Telegram => text.split_once(':').is_some_and(|(id, rest)| {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+                !id.is_empty()
+                    && id.bytes().all(|byte| byte.is_ascii_digit())
+                    && !rest.is_empty()
+                    && rest.bytes().all(plain)
+            }),
+        }
+    }
+
+    /// Keys of real releases that mean nothing here.
+    fn unused(self) -> &'static str {
+        match self {
+            Self::Telegram => {
+                "capabilities markdown configWrites defaultTo mentionPatterns contextVisibility historyLimit dmHistoryLimit dms \
+                 textChunkLimit streaming heartbeatVisibility healthMonitor responsePrefix mediaMaxMb replyToMode joinIntro \
+                 execApprovals commands customCommands direct richMessages network proxy webhookUrl webhookSecret webhookPath \
+                 webhookHost webhookPort webhookCertPath actions threadBindings reactionNotifications reactionLevel ackReaction \
+                 linkPreview silentErrorReplies errorPolicy trustedLocalFileRoots autoTopicLabel"
+            }
+        }
+    }
+}
+
+/// One account (bot) of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelAccount {
+    /// Of which channel.
+    pub kind: ChannelKind,
+    /// Its name; `default` where there is only one.
+    pub id: String,
+    /// Shown to people.
+    pub name: Option<String>,
+    /// Whether it is used.
+    pub enabled: bool,
+    /// What it logs in with; none: it isn't configured yet.
+    pub token: Option<Secret>,
+    /// Where the token is from: `config`, `tokenFile`, `env` or `none`.
+    pub token_source: &'static str,
+    /// The root of the service's API, without a slash at its end.
+    pub api_root: String,
+    /// Who may talk.
+    pub access: ChannelAccess,
+}
+
+/// Who may talk by an account.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChannelAccess {
+    /// In direct messages.
+    pub dm_policy: DmPolicy,
+    /// Ids of people, or `*`.
+    pub allow_from: Vec<String>,
+    /// In groups.
+    pub group_policy: GroupPolicy,
+    /// The same of groups; none: `allow_from`.
+    pub group_allow_from: Option<Vec<String>>,
+    /// Which groups, by id or `*`; none: as `group_policy` says.
+    pub groups: Option<BTreeMap<String, GroupRule>>,
+}
+
+/// What is different in one group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupRule {
+    /// False: nobody is heard in it.
+    pub enabled: Option<bool>,
+    /// Only messages that name the bot or answer it; default: yes.
+    pub require_mention: Option<bool>,
+    /// Instead of the account's.
+    pub group_policy: Option<GroupPolicy>,
+    /// Instead of the account's.
+    pub allow_from: Option<Vec<String>>,
+}
+
+/// Who may send direct messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DmPolicy {
+    /// Who was approved, and `allow_from`. Others get a code.
+    #[default]
+    Pairing,
+    /// `allow_from` alone.
+    Allowlist,
+    /// `allow_from`, which must have `*`.
+    Open,
+    /// Nobody.
+    Disabled,
+}
+
+impl DmPolicy {
+    /// Its word in the configuration and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pairing => "pairing",
+            Self::Allowlist => "allowlist",
+            Self::Open => "open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// Who is heard in groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupPolicy {
+    /// Who is listed.
+    #[default]
+    Allowlist,
+    /// All members.
+    Open,
+    /// Nobody.
+    Disabled,
+}
+
+/// `session.dmScope`: which direct messages share a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DmScope {
+    /// All, with the agent's main session.
+    Main,
+    /// Those of one person.
+    PerPeer,
+    /// Those of one person on one channel.
+    PerChannelPeer,
+    /// Those of one person with one account.
+    PerAccountChannelPeer,
+}
+
+/// One of `bindings[]`: which agent gets what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The agent.
+    pub agent_id: String,
+    /// A channel's name, of one that this gateway has or of another.
+    pub channel: String,
+    /// An account; `*` for all. None: `default`.
+    pub account: Option<String>,
+    /// `direct` or not, and the id of the person or group; `*` for all of the kind.
+    pub peer: Option<(bool, String)>,
+    /// Instead of `session.dmScope`.
+    pub dm_scope: Option<DmScope>,
+}
+
+/// The account that there is where none is named.
+pub(crate) const DEFAULT_ACCOUNT: &str = "default";
+
+/// `channels`.
+pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
+    let channels = root.section("channels");
+    for kind in ChannelKind::ALL {
+        let section = channels.section(kind.id());
+        let is_read = section.is_written() || section.findings.schema.is_some();
+        let accounts = section.entries("accounts");
+        let mut base = ChannelAccount {
+            kind,
+            id: DEFAULT_ACCOUNT.to_owned(),
+            name: None,
+            enabled: true,
+            token: None,
+            token_source: "none",
+            api_root: kind.default_root().to_owned(),
+            access: ChannelAccess::default(),
+        };
+        account(&section, &mut base);
+        let _ = section.text("defaultAccount");
+        if base.token.is_none()
+            && is_read
+            && let Some(token) = section.findings.inputs.variable(kind.token_variable())
+        {
+            (base.token, base.token_source) = (token_of(&section, kind.token_variable(), kind, token), "env");
+        }
+        let mut found = Vec::new();
+        for (id, value) in &accounts {
+            let mut own = ChannelAccount { id: (*id).to_owned(), ..base.clone() };
+            if *id != DEFAULT_ACCOUNT {
+                (own.token, own.token_source) = (None, "none");
+            }
+            let below = Section::open(section.findings, Some(value), format!("{}.accounts.{id}", section.path));
+            account(&below, &mut own);
+            // Closed where the whole channel is off.
+            own.enabled &= base.enabled;
+            below.close(Others::RefusedBut(kind.unused()));
+            if is_account_id(id) {
+                found.push(own);
+            } else if section.findings.schema.is_none() {
+                let cure = "is no name of an account: lower-case letters, digits, - and _, at most 64";
+                section.wrong(&format!("accounts.{id}"), None, cure);
+            }
+        }
+        let has_default = found.iter().any(|account| account.id == DEFAULT_ACCOUNT);
+        if !has_default && (found.is_empty() || base.token.is_some()) {
+            found.insert(0, base);
+        }
+        section.close(Others::RefusedBut(kind.unused()));
+        if !is_read {
+            continue;
+        }
+        for account in found.iter().filter(|account| account.enabled && account.token.is_none()) {
+            channels.findings.warn(format!(
+                "channels.{} has no token for the account {}, which isn't used: write botToken or tokenFile, set {} for the \
+                 default account, or say enabled: false",
+                kind.id(),
+                account.id,
+                kind.token_variable()
+            ));
+        }
+        config.channels.extend(found);
+    }
+    if config.channels.len() > MOST_ACCOUNTS {
+        root.wrong("channels", None, format!("has more than {MOST_ACCOUNTS} accounts"));
+    }
+    channels.close(Others::Ignored);
+}
+
+/// What an account says of itself, over what it inherits.
+fn account(section: &Section<'_>, into: &mut ChannelAccount) {
+    let kind = into.kind;
+    set(&mut into.enabled, section.switch("enabled"));
+    into.name = section.text("name").or(into.name.take());
+    // As real releases have it, a file goes before a token that is written out.
+    let written = section.secret("botToken").map(|token| (token, "config"));
+    let file = secret_file(section, "tokenFile").map(|token| (token, "tokenFile"));
+    if let Some((token, source)) = file.or(written) {
+        let key = if source == "config" { "botToken" } else { "tokenFile" };
+        (into.token, into.token_source) = (token_of(section, key, kind, token.expose()), source);
+    }
+    set(&mut into.api_root, section.parsed("apiRoot", api_root));
+    let access = &mut into.access;
+    set(&mut access.dm_policy, section.parsed("dmPolicy", parse_dm_policy));
+    set(&mut access.allow_from, ids(section, "allowFrom", kind));
+    set(&mut access.group_policy, section.parsed("groupPolicy", parse_group_policy));
+    access.group_allow_from = ids(section, "groupAllowFrom", kind).or(access.group_allow_from.take());
+    if section.value("groups").is_some() || section.findings.schema.is_some() {
+        access.groups = Some(groups(section, kind));
+    }
+    let is_said = section.value("dmPolicy").is_some() || section.value("allowFrom").is_some();
+    let anybody = access.allow_from.iter().any(|id| id == "*");
+    match access.dm_policy {
+        DmPolicy::Open if is_said && !anybody => {
+            section.wrong(
+                "dmPolicy",
+                Some(&"open".into()),
+                "lets everybody in, which allowFrom: [\"*\"] has to say, too",
+            );
+        }
+        DmPolicy::Allowlist if is_said && access.allow_from.is_empty() => {
+            section.wrong(
+                "allowFrom",
+                None,
+                "lists nobody, so that dmPolicy \"allowlist\" lets nobody in; write their ids",
+            );
+        }
+        _ => {}
+    }
+}
+
+fn token_of(section: &Section<'_>, key: &str, kind: ChannelKind, text: &str) -> Option<Secret> {
+    if kind.is_token(text) {
+        return Some(Secret::new(text));
+    }
+    section.wrong(key, None, "is no token of a bot, which looks like 123456:ABC-DEF; @BotFather shows it");
+    None
+}
+
+fn groups(section: &Section<'_>, kind: ChannelKind) -> BTreeMap<String, GroupRule> {
+    let mut rules = BTreeMap::new();
+    let entries = section.entries("groups");
+    if entries.len() > MOST_ENTRIES {
+        section.findings.warn(format!(
+            "{} has {} entries; the first {MOST_ENTRIES} count, and the other groups are as if they weren't written",
+            section.key("groups"),
+            entries.len()
+        ));
+    }
+    for (id, value) in entries.into_iter().take(MOST_ENTRIES) {
+        let group = Section::open(section.findings, Some(value), format!("{}.groups.{id}", section.path));
+        let rule = GroupRule {
+            enabled: group.switch("enabled"),
+            require_mention: group.switch("requireMention"),
+            group_policy: group.parsed("groupPolicy", parse_group_policy),
+            allow_from: ids(&group, "allowFrom", kind),
+        };
+        group.close(Others::RefusedBut(
+            "ingest disableAudioPreflight topics errorPolicy tools toolsBySender skills systemPrompt",
+        ));
+        rules.insert(id.to_owned(), rule);
+    }
+    rules
+}
+
+/// Ids of people, as numbers or texts; none where the key isn't written.
+fn ids(section: &Section<'_>, name: &'static str, kind: ChannelKind) -> Option<Vec<String>> {
+    let items = section.items(name);
+    section.value(name)?;
+    if items.len() > MOST_ENTRIES {
+        section.wrong(name, None, format!("has more than {MOST_ENTRIES} entries"));
+    }
+    let mut ids = Vec::new();
+    for (at, item) in items.iter().take(MOST_ENTRIES).enumerate() {
+        let path = format!("{}[{at}]", section.key(name));
+        section.findings.may_be_shown(&path);
+        let text = match item {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.trim().to_owned(),
+            other => other.to_string(),
+        };
+        let prefixes = [kind.id(), "tg"];
+        let id = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)?.strip_prefix(':')).unwrap_or(&text);
+        if id == "*" || (!id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit())) {
+            ids.push(id.to_owned());
+        } else {
+            let cure = "must be the numeric id of a person, or \"*\"; names change hands, and groups have their own key groups";
+            section.findings.wrong(&path, Some(item), cure);
+        }
+    }
+    Some(ids)
+}
+
+fn parse_dm_policy(text: &str) -> Result<DmPolicy, &'static str> {
+    match text {
+        "pairing" => Ok(DmPolicy::Pairing),
+        "allowlist" => Ok(DmPolicy::Allowlist),
+        "open" => Ok(DmPolicy::Open),
+        "disabled" => Ok(DmPolicy::Disabled),
+        _ => Err("must be pairing, allowlist, open or disabled"),
+    }
+}
+
+fn parse_group_policy(text: &str) -> Result<GroupPolicy, &'static str> {
+    match text {
+        "allowlist" => Ok(GroupPolicy::Allowlist),
+        "open" => Ok(GroupPolicy::Open),
+        "disabled" => Ok(GroupPolicy::Disabled),
+        _ => Err("must be allowlist, open or disabled"),
+    }
+}
+
+fn parse_dm_scope(text: &str) -> Result<DmScope, &'static str> {
+    match text {
+        "main" => Ok(DmScope::Main),
+        "per-peer" => Ok(DmScope::PerPeer),
+        "per-channel-peer" => Ok(DmScope::PerChannelPeer),
+        "per-account-channel-peer" => Ok(DmScope::PerAccountChannelPeer),
+        _ => Err("must be main, per-peer, per-channel-peer or per-account-channel-peer"),
+    }
+}
+
+/// The root of an API. The token is part of each address below it, so it goes encrypted, or doesn't leave the machine.
+fn api_root(text: &str) -> Result<String, &'static str> {
+    let url = Url::parse(text).map_err(|_| "must be an address such as https://api.telegram.org")?;
+    let is_local = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    let is_plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    match url.scheme() {
+        _ if !is_plain => Err("must have neither user nor query"),
+        _ if url.path().contains("/bot") => Err("is the root alone, without /bot and the token"),
+        "https" => Ok(url.as_str().trim_end_matches('/').to_owned()),
+        "http" if is_local => Ok(url.as_str().trim_end_matches('/').to_owned()),
+        _ => Err("must begin with https://; http:// is for a server on this machine (127.0.0.1, localhost)"),
+    }
+}
+
+fn is_account_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(plain)
+}
+
+/// `session`.
+pub(super) fn session(root: &Section<'_>, config: &mut GatewayConfig) {
+    let section = root.section("session");
+    config.dm_scope = section.parsed("dmScope", parse_dm_scope);
+    section.close(Others::Ignored);
+}
+
+/// `bindings[]`.
+pub(super) fn bindings(root: &Section<'_>, config: &mut GatewayConfig) {
+    let items = root.items("bindings");
+    if items.len() > MOST_ENTRIES {
+        root.wrong("bindings", None, format!("has more than {MOST_ENTRIES} entries"));
+    }
+    for (at, item) in items.iter().take(MOST_ENTRIES).enumerate() {
+        let path = format!("bindings[{at}]");
+        let section = Section::open(root.findings, Some(item), path.clone());
+        let is_route = section.text("type").is_none_or(|kind| kind == "route");
+        let agent_id = section.parsed("agentId", |id| {
+            if is_agent_id(id) { Ok(id.to_owned()) } else { Err("must be the id of an agent") }
+        });
+        let _ = section.text("comment");
+        let found = section.section("match");
+        let (channel, account) = (found.text("channel"), found.text("accountId").filter(|account| !account.is_empty()));
+        let peer_section = found.section("peer");
+        let kind = peer_section.parsed("kind", |kind| match kind {
+            "direct" | "dm" => Ok(true),
+            "group" | "channel" => Ok(false),
+            _ => Err("must be direct, group or channel"),
+        });
+        let peer = kind.zip(peer_section.text("id"));
+        let has_peer = peer_section.is_written();
+        peer_section.close(Others::RefusedBut(""));
+        // Those are Discord's and Slack's.
+        let elsewhere = ["guildId", "teamId", "roles"].into_iter().any(|name| found.value(name).is_some());
+        found.close(Others::RefusedBut(""));
+        let own = section.section("session");
+        let dm_scope = own.parsed("dmScope", parse_dm_scope);
+        own.close(Others::RefusedBut("groupScope"));
+        section.close(Others::RefusedBut("acp"));
+        if root.findings.schema.is_some() {
+            continue;
+        }
+        if !is_route || elsewhere {
+            let why = if is_route { "guildId, teamId and roles" } else { "another type than route" };
+            root.findings.warn(format!("{path} is passed over: this gateway has no channel with {why}"));
+            continue;
+        }
+        match (agent_id, channel) {
+            (Some(agent_id), Some(channel)) if peer.is_some() || !has_peer => {
+                config.bindings.push(Binding { agent_id, channel, account, peer, dm_scope });
+            }
+            _ => root.wrong(&path, None, "needs agentId, match.channel and, where there is a peer, its kind and id"),
+        }
+    }
+}

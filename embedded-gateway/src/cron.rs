@@ -1,0 +1,372 @@
+//! Scheduled jobs: messages that agents get at their times. Pure: the time is an argument, what is to be done goes out as effects.
+//!
+//! - One timer for the earliest job of all ([`Cron::wake`]); the others wait in order.
+//! - **At most once.** That a run begins is written before it does: the machine asks for a confirmation
+//!   ([`Effect::Confirm`](crate::effect::Effect::Confirm)), and
+//!   starts the run when it has it ([`running`]). A run that a killed gateway had begun is told as failed, and not repeated.
+//! - What was missed while no gateway ran, or its machine slept, runs once afterwards, or not at all (`cron.skipMissedJobs`).
+
+pub(crate) mod file;
+pub(crate) mod history;
+pub(crate) mod job;
+mod running;
+pub(crate) mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use crate::call::CallError;
+use crate::clock::Now;
+use crate::config::CronSettings;
+use crate::effect::{FileChange, LogLevel, RunId};
+use crate::payload::joined;
+use crate::subscribers::Subscribers;
+use crate::turn::Turn;
+use file::{LineOut, Stored};
+use history::{Entry, History};
+use job::{Definition, Job, State};
+
+pub(crate) const MOST_JOBS: usize = 10_000;
+/// All definitions together, in bytes of JSON.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of the file that may be past, besides as many as were not when it was last written anew.
+const PAST_BYTES: usize = 1024 * 1024;
+/// Runs by schedule at a time; what is due besides waits.
+const AT_A_TIME: usize = 8;
+/// Longest that a timer runs, in ms.
+const LOOK_MS: u64 = 86_400_000;
+/// Why an answer that somebody expects in a chat isn't there.
+pub(crate) const NO_CHAT: &str = "jobs of this gateway write to no chat: the answer is in the job's session";
+/// What is told of a run that was under way when the gateway was killed; the words of real gateways.
+const INTERRUPTED: &str = "cron: job interrupted by gateway restart";
+
+/// A run that was begun and hasn't ended.
+#[derive(Debug, Clone)]
+struct UnderWay {
+    job: String,
+    /// Wall ms.
+    began: i64,
+    manual: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cron {
+    jobs: BTreeMap<String, Job>,
+    /// Jobs that are to run, by time (wall ms) and id.
+    due: BTreeSet<(i64, String)>,
+    under_way: HashMap<RunId, UnderWay>,
+    history: History,
+    bytes: usize,
+    /// Of the file.
+    lines: usize,
+    file_bytes: usize,
+    /// Of the file when it was last written anew; 0 where it wasn't since the start.
+    anew_bytes: usize,
+    /// Of the gateway's machine.
+    zone: TimeZone,
+    settings: CronSettings,
+    wake: Option<Instant>,
+    /// Runs that were begun by hand; makes their ids different.
+    asked: u64,
+}
+
+impl Cron {
+    /// Goes on from what a former gateway wrote.
+    pub(crate) fn resume(stored: Stored, zone: TimeZone, settings: CronSettings, turn: &mut Turn<'_>) -> Self {
+        let Stored { jobs, history, lines, bytes, damaged, torn } = stored;
+        let mut cron = Self {
+            bytes: jobs.values().map(|job| job.definition.bytes()).sum(),
+            jobs,
+            due: BTreeSet::new(),
+            under_way: HashMap::new(),
+            history,
+            lines,
+            file_bytes: bytes,
+            anew_bytes: 0,
+            zone,
+            settings,
+            wake: None,
+            asked: 0,
+        };
+        if torn || damaged > 0 {
+            cron.write_anew(turn);
+        }
+        for id in cron.jobs.keys().cloned().collect::<Vec<_>>() {
+            cron.resume_job(&id, turn);
+        }
+        cron.arm(turn.now);
+        cron
+    }
+
+    fn resume_job(&mut self, id: &str, turn: &mut Turn<'_>) {
+        let now = turn.now.wall_ms;
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if let Some(began) = job.state.running_at_ms {
+            job.end(Some(INTERRUPTED), began, now.max(began), false);
+            let said = format!(
+                "a run of job \"{}\" was under way when the gateway ended; it is not repeated",
+                job.definition.name
+            );
+            let entry = Entry {
+                ts: now,
+                job_id: id.to_owned(),
+                job_name: job.definition.name.clone(),
+                run_id: format!("cron:{id}:{began}"),
+                run_at_ms: began,
+                duration_ms: now.saturating_sub(began).max(0),
+                error: Some(INTERRUPTED.to_owned()),
+                next_run_at_ms: job.state.next_run_at_ms,
+                ..Entry::default()
+            };
+            turn.log(LogLevel::Warn, "cron", None, said);
+            self.record(entry, turn);
+            self.write(id, turn);
+        }
+        let Some(job) = self.jobs.get(id).filter(|job| job.definition.enabled) else { return };
+        let is_missed = job.state.next_run_at_ms.is_some_and(|next| next <= now);
+        if is_missed && self.settings.skip_missed && !job.definition.schedule.is_once() {
+            let next = job.next(now, &self.zone);
+            self.set_next(id, next);
+            self.write(id, turn);
+        } else {
+            self.set_next(id, self.settled_next(id, now));
+        }
+    }
+
+    /// When a job is to run by what is known of it. A time far behind the schedule's own is that of a clock that was set back.
+    fn settled_next(&self, id: &str, now: i64) -> Option<i64> {
+        let job = self.jobs.get(id).filter(|job| job.definition.enabled)?;
+        let stored = job.state.next_run_at_ms?;
+        let own = job.next(now, &self.zone);
+        let is_behind = |own: &i64| stored > own.saturating_add(job::LONGEST_BACKOFF_MS);
+        Some(own.filter(|own| is_behind(own) && !job.definition.schedule.is_once()).unwrap_or(stored))
+    }
+
+    pub(crate) fn configure(&mut self, settings: CronSettings, now: Now) {
+        self.settings = settings;
+        self.arm(now);
+    }
+
+    /// The wall clock may have jumped, or the machine slept: timers don't tell.
+    pub(crate) fn look_at_clock(&mut self, now: Now) {
+        let first = self.due.first().map(|(due, _)| *due);
+        let expected = self.wake.map(|wake| wake.saturating_duration_since(now.at));
+        let left = first.map(|due| Duration::from_millis(u64::try_from(due - now.wall_ms).unwrap_or(0).min(LOOK_MS)));
+        let differs =
+            expected.zip(left).is_some_and(|(expected, left)| expected.abs_diff(left) > Duration::from_secs(5));
+        if differs {
+            for (due, id) in self.due.clone() {
+                let next = self.settled_next(&id, now.wall_ms);
+                if next != Some(due) {
+                    self.set_next(&id, next);
+                }
+            }
+        }
+        self.arm(now);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Sets the timer for the earliest job.
+    fn arm(&mut self, now: Now) {
+        let first = self.due.first().filter(|_| self.settings.enabled && self.has_room());
+        self.wake = first.and_then(|(due, _)| {
+            let left = u64::try_from(due.saturating_sub(now.wall_ms)).unwrap_or(0);
+            now.at.checked_add(Duration::from_millis(left.min(LOOK_MS)))
+        });
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.values().filter(|run| !run.manual).count() < AT_A_TIME
+    }
+
+    fn set_next(&mut self, id: &str, next: Option<i64>) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let old = std::mem::replace(&mut job.state.next_run_at_ms, next);
+        self.place(id, old);
+    }
+
+    /// Puts a job into its place among those that wait; `old` is where it stood.
+    fn place(&mut self, id: &str, old: Option<i64>) {
+        if let Some(old) = old {
+            self.due.remove(&(old, id.to_owned()));
+        }
+        let next = self.jobs.get(id).filter(|job| job.definition.enabled).and_then(|job| job.state.next_run_at_ms);
+        if let Some(next) = next {
+            self.due.insert((next, id.to_owned()));
+        }
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Job> {
+        self.jobs.get(id)
+    }
+
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        let next = self.due.first().map(|(due, _)| *due).filter(|_| self.settings.enabled);
+        json!({
+            "enabled": self.settings.enabled,
+            "triggersEnabled": false,
+            "storage": "jsonl",
+            "jobs": self.jobs.len(),
+            "nextWakeAtMs": next,
+        })
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        mut definition: Definition,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> Result<&Job, CallError> {
+        let now = turn.now.wall_ms;
+        definition.schedule.check(&self.zone, now).map_err(CallError::invalid)?;
+        let bytes = definition.bytes();
+        self.check_room(bytes, 1)?;
+        self.bytes += bytes;
+        let id = turn.uuid();
+        let job = Job { id: id.clone(), created_at_ms: now, updated_at_ms: now, definition, state: State::default() };
+        let next = job.next(now, &self.zone);
+        self.jobs.insert(id.clone(), job);
+        self.set_next(&id, next);
+        self.changed(&id, "added", subscribers, turn);
+        self.jobs.get(&id).ok_or_else(|| not_found(&id))
+    }
+
+    fn check_room(&self, bytes: usize, jobs: usize) -> Result<(), CallError> {
+        if self.jobs.len() + jobs > MOST_JOBS || self.bytes.saturating_add(bytes) > MOST_BYTES {
+            return Err(CallError::unavailable(format!(
+                "there are {} jobs with {} bytes already, and at most {MOST_JOBS} with {MOST_BYTES} are kept: remove one with \
+                 cron.remove",
+                self.jobs.len(),
+                self.bytes
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        id: &str,
+        mut definition: Definition,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> Result<&Job, CallError> {
+        let now = turn.now.wall_ms;
+        let job = self.jobs.get(id).ok_or_else(|| not_found(id))?;
+        let old = &job.definition;
+        let reschedules = definition.schedule != old.schedule;
+        let is_switched = definition.enabled != old.enabled;
+        let before = old.bytes();
+        let mut next = job.state.next_run_at_ms;
+        if reschedules {
+            definition.schedule.check(&self.zone, now).map_err(CallError::invalid)?;
+        }
+        let after = definition.bytes();
+        self.check_room(after.saturating_sub(before), 0)?;
+        self.bytes = self.bytes.saturating_sub(before) + after;
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.definition = definition;
+            job.updated_at_ms = now;
+            if reschedules || is_switched {
+                job.state.auto_disabled = None;
+                job.state.consecutive_errors = 0;
+                next = job.next(now, &self.zone);
+            }
+        }
+        self.set_next(id, next);
+        self.changed(id, "updated", subscribers, turn);
+        self.jobs.get(id).ok_or_else(|| not_found(id))
+    }
+
+    pub(crate) fn remove(
+        &mut self,
+        id: &str,
+        subscribers: &Subscribers,
+        turn: &mut Turn<'_>,
+    ) -> Result<Job, CallError> {
+        let job = self.jobs.remove(id).ok_or_else(|| not_found(id))?;
+        self.place(id, job.state.next_run_at_ms);
+        self.bytes = self.bytes.saturating_sub(job.definition.bytes());
+        self.append(&LineOut::Removed(id), turn);
+        tell(&job, json!({"action": "removed"}), subscribers, turn);
+        self.arm(turn.now);
+        Ok(job)
+    }
+
+    fn changed(&mut self, id: &str, action: &str, subscribers: &Subscribers, turn: &mut Turn<'_>) {
+        self.write(id, turn);
+        self.arm(turn.now);
+        if let Some(job) = self.jobs.get(id) {
+            tell(job, json!({"action": action, "nextRunAtMs": job.state.next_run_at_ms}), subscribers, turn);
+        }
+    }
+
+    fn record(&mut self, entry: Entry, turn: &mut Turn<'_>) {
+        self.append(&LineOut::Run(&entry), turn);
+        self.history.add(entry);
+    }
+
+    fn write(&mut self, id: &str, turn: &mut Turn<'_>) {
+        let Some(job) = self.jobs.get(id) else { return };
+        let line = file::line(&LineOut::Job(job));
+        self.append_line(line, turn);
+    }
+
+    fn append(&mut self, out: &LineOut<'_>, turn: &mut Turn<'_>) {
+        self.append_line(file::line(out), turn);
+    }
+
+    fn append_line(&mut self, line: String, turn: &mut Turn<'_>) {
+        let live = self.jobs.len() + self.history.len();
+        self.lines += 1;
+        self.file_bytes += line.len() + 1;
+        turn.write(FileChange::Append { file: file::path(), line });
+        if self.lines > live.saturating_mul(2).saturating_add(256)
+            || self.file_bytes > self.anew_bytes.saturating_mul(2).saturating_add(PAST_BYTES)
+        {
+            self.write_anew(turn);
+        }
+    }
+
+    fn write_anew(&mut self, turn: &mut Turn<'_>) {
+        let whole = self.as_file();
+        self.lines = self.jobs.len() + self.history.len();
+        if let FileChange::Replace { text, .. } = &whole {
+            (self.file_bytes, self.anew_bytes) = (text.len(), text.len());
+        }
+        turn.write(whole);
+    }
+
+    pub(crate) fn as_file(&self) -> FileChange {
+        FileChange::Replace { file: file::path(), text: file::whole(self.jobs.values(), &self.history) }
+    }
+}
+
+/// Tells readers of a job (event `cron`).
+fn tell(job: &Job, more: Value, subscribers: &Subscribers, turn: &mut Turn<'_>) {
+    let to = subscribers.holding(crate::caller::Scope::Read);
+    if !to.is_empty() {
+        turn.tell(to, "cron", joined(json!({"jobId": job.id, "job": job.to_value()}), more));
+    }
+}
+
+pub(crate) fn not_found(id: &str) -> CallError {
+    let id = gatewarden_protocol::words::shown(id);
+    CallError::invalid(format!("Automation not found: {id}. List automations and retry with a current job id."))
+        .with_details(json!({"code": "CRON_JOB_NOT_FOUND", "jobId": id}))
+}

@@ -1,0 +1,239 @@
+//! Runs of jobs, from their time to their end.
+
+use serde_json::{Value, json};
+
+use super::history::Entry;
+use super::job::Payload;
+use super::{UnderWay, file, tell};
+use crate::call::CallError;
+use crate::effect::{AwaitedBy, Effect, LogLevel, RunId};
+use crate::machine::GatewayMachine;
+use crate::methods::{AgentMessage, deliver};
+use crate::runs::{Ending, RunRequest};
+use crate::sessions::{Opening, Usage};
+use crate::turn::Turn;
+use std::path::Path;
+use std::time::Duration;
+
+/// Jobs that are begun in one turn; the next ones follow at once.
+const IN_A_TURN: usize = 32;
+/// A run that names no limit of its own ends after this, as with real gateways.
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// What is kept of an answer and of an error, in characters.
+const KEPT: usize = 2_000;
+
+fn cut(text: &str) -> String {
+    text.chars().take(KEPT).collect()
+}
+
+/// How a run went.
+struct Outcome {
+    /// Why it failed, and whether nothing was begun, so that it may be tried again.
+    error: Option<(String, bool)>,
+    summary: Option<String>,
+    model: Option<String>,
+    usage: Option<Usage>,
+    session_id: Option<String>,
+}
+
+impl Outcome {
+    fn failed(error: String, retry: bool) -> Self {
+        Self { error: Some((error, retry)), summary: None, model: None, usage: None, session_id: None }
+    }
+}
+
+impl GatewayMachine {
+    /// Begins what is due.
+    pub(crate) fn run_due_jobs(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.wall_ms;
+        for _ in 0..IN_A_TURN {
+            let cron = &self.cron;
+            if !cron.settings.enabled || !cron.has_room() || self.is_stopping() {
+                break;
+            }
+            let Some((_, id)) = cron.due.first().filter(|(due, _)| *due <= now).cloned() else { break };
+            if cron.get(&id).is_some_and(|job| job.state.running_at_ms.is_some()) {
+                // Still at the last one: this time is passed over.
+                let next = cron.get(&id).and_then(|job| job.next(now, &cron.zone));
+                self.cron.set_next(&id, next.filter(|next| *next > now));
+                continue;
+            }
+            self.begin_job(&id, false, turn);
+        }
+        self.cron.arm(turn.now);
+    }
+
+    /// `cron.run`: at once, whatever the schedule says. The run's id.
+    pub(crate) fn run_job_now(&mut self, id: &str, is_due: bool, turn: &mut Turn<'_>) -> RunId {
+        let run = self.begin_job(id, !is_due, turn);
+        self.cron.arm(turn.now);
+        run
+    }
+
+    /// That it begins is written first; what follows waits for that.
+    fn begin_job(&mut self, id: &str, manual: bool, turn: &mut Turn<'_>) -> RunId {
+        let (cron, began) = (&mut self.cron, turn.now.wall_ms);
+        let run = if manual {
+            cron.asked += 1;
+            RunId(format!("manual:{id}:{began}:{}", cron.asked))
+        } else {
+            RunId(format!("cron:{id}:{began}"))
+        };
+        if let Some(job) = cron.jobs.get_mut(id) {
+            let old = job.state.next_run_at_ms;
+            job.begin(began, manual, &cron.zone);
+            cron.place(id, old);
+        }
+        cron.under_way.insert(run.clone(), UnderWay { job: id.to_owned(), began, manual });
+        cron.write(id, turn);
+        turn.push(Effect::Confirm { file: file::path(), awaited_by: AwaitedBy::Run(run.clone()) });
+        run
+    }
+
+    /// What was to be written before a run is there, or isn't.
+    pub(crate) fn confirmed(&mut self, run: &RunId, written: bool, turn: &mut Turn<'_>) {
+        let Some(under_way) = self.cron.under_way.get(run).cloned() else { return };
+        let written = written && self.files.broken().all(|broken| broken != Path::new(file::FILE));
+        let begun = if written {
+            self.deliver_job(run, &under_way.job, turn)
+        } else {
+            let said =
+                format!("the run was not begun, since that couldn't be written: {} of the state directory", file::FILE);
+            Err(CallError::unavailable(said).retry_after(1_000))
+        };
+        match begun {
+            Ok(session) => {
+                if let Some(job) = self.cron.get(&under_way.job) {
+                    let more =
+                        json!({"action": "started", "runAtMs": under_way.began, "runId": run.0, "sessionKey": session});
+                    tell(job, more, &self.subscribers, turn);
+                }
+            }
+            Err(error) => {
+                let retry = error.retry_after_ms.is_some();
+                self.job_ended(run, Outcome::failed(error.message, retry), turn);
+            }
+        }
+        self.settle_jobs(turn);
+    }
+
+    fn deliver_job(&mut self, run: &RunId, id: &str, turn: &mut Turn<'_>) -> Result<String, CallError> {
+        let job = self.cron.get(id).cloned().ok_or_else(|| super::not_found(id))?;
+        let definition = &job.definition;
+        let session = definition.session(id, self.agents.default_id())?;
+        let agent = self.agents.resolve(Some(&session.agent()))?;
+        if definition.target() == "isolated"
+            && self.sessions.get(session.as_str()).is_some_and(|session| !session.is_busy())
+        {
+            self.sessions.reset(session.as_str(), "new", &self.subscribers, turn);
+        }
+        let (model, thinking, seconds) = match &definition.payload {
+            Payload::SystemEvent { .. } => (None, None, None),
+            Payload::AgentTurn { model, thinking, timeout_seconds, .. } => {
+                (model.clone(), thinking.clone(), *timeout_seconds)
+            }
+        };
+        let timeout = seconds.map_or(Some(LONGEST), |seconds| (seconds > 0).then(|| Duration::from_secs(seconds)));
+        let request = RunRequest { timeout, model, thinking, ..RunRequest::unasked(run.clone(), format!("cron:{id}")) };
+        let key = session.as_str().to_owned();
+        let text = definition.payload.text().to_owned();
+        let message = AgentMessage { session, opening: Opening::default(), agent, text, cwd: None };
+        deliver(self, request, message, turn)?;
+        Ok(key)
+    }
+
+    /// Takes note of jobs' runs that have ended.
+    pub(crate) fn settle_jobs(&mut self, turn: &mut Turn<'_>) {
+        let mut ended = self.runs.take_ended();
+        ended.retain(|run| self.cron.under_way.contains_key(run));
+        for id in &ended {
+            let outcome = match self.runs.get(id) {
+                None => Outcome::failed("the run ended, and how isn't remembered".to_owned(), false),
+                Some(run) => {
+                    let error = match run.state.end().map(|end| &end.how) {
+                        Some(Ending::Completed) => None,
+                        Some(Ending::Failed(error)) => Some((error.clone(), false)),
+                        Some(Ending::Killed(reason)) => {
+                            Some((format!("the run was ended on request ({reason})"), false))
+                        }
+                        None => Some(("the run is still under way".to_owned(), false)),
+                    };
+                    let summary = cut(run.text());
+                    Outcome {
+                        error,
+                        summary: Some(summary).filter(|text| !text.is_empty()),
+                        model: run.model.clone(),
+                        usage: run.usage,
+                        session_id: Some(run.session_id.clone()),
+                    }
+                }
+            };
+            self.job_ended(id, outcome, turn);
+        }
+        if !ended.is_empty() {
+            self.run_due_jobs(turn);
+        }
+    }
+
+    fn job_ended(&mut self, run: &RunId, outcome: Outcome, turn: &mut Turn<'_>) {
+        let Some(UnderWay { job: id, began, manual }) = self.cron.under_way.remove(run) else { return };
+        let now = turn.now.wall_ms;
+        let Outcome { error, summary, model, usage, session_id } = outcome;
+        let (error, retry) = error.map_or((None, false), |(error, retry)| (Some(error), retry && !manual));
+        let error = error.as_deref().map(cut);
+        let cron = &mut self.cron;
+        let mut is_done = false;
+        if let Some(job) = cron.jobs.get_mut(&id) {
+            let old = job.state.next_run_at_ms;
+            is_done = job.end(error.as_deref(), began, now, retry);
+            if job.state.auto_disabled.is_some() && error.is_some() && !job.definition.enabled {
+                let said = format!(
+                    "job \"{}\" was switched off after {} failures in a row; switch it on again with cron.update",
+                    job.definition.name, job.state.consecutive_errors
+                );
+                turn.log(LogLevel::Warn, "cron", None, said);
+            }
+            cron.place(&id, old);
+        }
+        let job = cron.jobs.get(&id).cloned();
+        let session = job.as_ref().and_then(|job| job.definition.session(&id, self.agents.default_id()).ok());
+        let entry = Entry {
+            ts: now,
+            job_id: id.clone(),
+            job_name: job.as_ref().map(|job| job.definition.name.clone()).unwrap_or_default(),
+            run_id: run.0.clone(),
+            run_at_ms: began,
+            duration_ms: now.saturating_sub(began).max(0),
+            error,
+            summary,
+            wants_delivery: job.as_ref().is_some_and(|job| job.definition.wants_delivery()),
+            session_id,
+            session_key: session.as_ref().map(|session| session.as_str().to_owned()),
+            next_run_at_ms: job.as_ref().and_then(|job| job.state.next_run_at_ms),
+            model,
+            usage,
+        };
+        let told = entry.to_value();
+        self.cron.record(entry, turn);
+        let Some(job) = job else { return };
+        self.cron.write(&id, turn);
+        tell(&job, told, &self.subscribers, turn);
+        if is_done {
+            // Its session stays: the answer is in it.
+            let _: Result<_, CallError> = self.cron.remove(&id, &self.subscribers, turn);
+        }
+        self.cron.arm(turn.now);
+    }
+
+    /// `cron.remove`: with the session that was the job's alone.
+    pub(crate) fn remove_job(&mut self, id: &str, turn: &mut Turn<'_>) -> Result<Value, CallError> {
+        let job = self.cron.remove(id, &self.subscribers, turn)?;
+        if job.definition.target() == "isolated" {
+            let session = job.definition.session(id, self.agents.default_id())?;
+            if self.sessions.get(session.as_str()).is_some_and(|session| !session.is_busy()) {
+                self.sessions.delete(session.as_str(), &self.subscribers, turn);
+            }
+        }
+        Ok(json!({"ok": true, "removed": true}))
+    }
+}

@@ -1,0 +1,83 @@
+//! `gatewarden discover`: the gateways that announce themselves in the daemon's network.
+
+use std::time::Duration;
+
+use clap::Args;
+use gatewarden_api::gateway_record::{GatewayAnswer, GatewayFields};
+use gatewarden_api::gateways::{DiscoverBody, DiscoveredGateway, DiscoveredGateways};
+
+use super::daemon::{Daemon, DaemonArgs};
+use super::error::CliError;
+use super::output::{plain, print};
+use super::table::{Cell, Table};
+use super::{EXIT_FAILURE, EXIT_OK};
+
+#[derive(Debug, Args)]
+pub(super) struct DiscoverArgs {
+    /// How long to listen, in milliseconds: a gateway answers once a second at most
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000))]
+    timeout: u64,
+    /// Register those that aren't yet, without a token: give it with `gatewarden gateways update`
+    #[arg(long)]
+    register: bool,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Prints them.
+pub(super) fn run(args: &DiscoverArgs) -> u8 {
+    args.daemon.run(|daemon| {
+        let patience = daemon.within(Duration::from_millis(args.timeout) + Duration::from_secs(10));
+        let body = DiscoverBody { timeout_ms: i64::try_from(args.timeout).ok() };
+        let answer = patience.send("POST", "/api/gateways/discover", &body)?;
+        if !args.register {
+            return daemon.list(&answer, "gateways", table);
+        }
+        let found: DiscoveredGateways = daemon.read(&answer)?;
+        let fresh: Vec<_> = found.gateways.iter().filter(|gateway| !gateway.already_registered).collect();
+        if fresh.is_empty() && daemon.output.is_for_people() {
+            print("No gateway was found that isn't registered.");
+        }
+        let mut code = EXIT_OK;
+        for gateway in fresh {
+            // What can't be registered is said, and the others are all the same.
+            if let Err(error) = register(daemon, gateway) {
+                if !error.is_of_one() {
+                    return Err(error);
+                }
+                error.say(daemon.output);
+                code = EXIT_FAILURE;
+            }
+        }
+        Ok(code)
+    })
+}
+
+fn register(daemon: &Daemon, gateway: &DiscoveredGateway) -> Result<(), CliError> {
+    let (name, host) = (Some(gateway.name.clone()), Some(gateway.address.clone()));
+    let body = GatewayFields { name, host, ..GatewayFields::default() };
+    let answer = daemon.send("POST", "/api/gateways", &body).map_err(|error| error.about(&gateway.name))?;
+    daemon.done(&answer, |said: &GatewayAnswer| {
+        let (name, id) = (&said.gateway.name, said.gateway.id);
+        format!(
+            "added {name} with id {id} at {}; it needs a token: gatewarden gateways update {id} --token-file FILE",
+            gateway.address
+        )
+    })?;
+    Ok(())
+}
+
+fn table(found: &DiscoveredGateways) -> Table {
+    let row = |gateway: &DiscoveredGateway| {
+        vec![
+            Cell::new(plain(&gateway.name)),
+            Cell::new(&gateway.address),
+            Cell::new(&gateway.host),
+            Cell::maybe(gateway.gateway_id),
+            Cell::maybe(gateway.tls_sha256.as_ref()),
+        ]
+    };
+    let heading = ["NAME", "ADDRESS", "HOST", "GATEWAY", "CERTIFICATE"];
+    let empty = "No gateway announces itself in the daemon's network.";
+    Table::of(&heading, found.gateways.iter().map(row), empty).leaving_out(&["CERTIFICATE", "HOST"])
+}

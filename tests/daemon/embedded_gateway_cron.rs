@@ -1,0 +1,135 @@
+//! Scheduled jobs of the embedded gateway, across the ends that it may meet.
+
+use serde_json::{Value, json};
+
+use super::support::daemon::PATIENCE;
+use super::support::own_gateway::{GatewayHome, GatewayProcess};
+use super::support::rpc_client::RpcClient;
+use super::support::wait;
+
+fn home() -> GatewayHome {
+    let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
+    let agent = format!("{{program: {program}, args: ['gateway', 'sample-agent'], jsonLines: true}}");
+    let text = format!(
+        "{{agents: {{entries: {{sample: {{command: 'sample', default: true}}}}}},
+           gatewarden: {{metrics: {{enabled: false}}, commands: {{sample: {agent}}}}}}}"
+    );
+    GatewayHome::with("openclaw.json", &text)
+}
+
+fn open(home: &GatewayHome, gateway: &GatewayProcess) -> RpcClient {
+    RpcClient::open(gateway.address, &home.token()).0
+}
+
+fn job(message: &str) -> Value {
+    let payload = json!({"kind": "agentTurn", "message": message});
+    json!({"name": "a job", "schedule": {"kind": "every", "everyMs": 1_000}, "payload": payload})
+}
+
+fn id_of(job: &Value) -> String {
+    job["id"].as_str().unwrap_or_else(|| panic!("no id: {job}")).to_owned()
+}
+
+#[test]
+fn a_job_runs_by_itself_and_is_told_and_goes_on_after_a_restart() {
+    let home = home();
+    let gateway = home.start(&[]);
+    let mut client = open(&home, &gateway);
+    let id = id_of(&client.call("cron.add", job("tick")));
+    let finished = client.event("cron", |event| event["action"] == "finished");
+    assert_eq!((&finished["jobId"], &finished["summary"]), (&json!(id), &json!("You said: tick")), "{finished}");
+    home.run(&["stop"]).expect(0);
+    let next = home.start(&[]);
+    let mut client = open(&home, &next);
+    client.event("cron", |event| event["action"] == "finished" && event["jobId"] == id.as_str());
+    let runs = client.call("cron.runs", json!({"id": id, "sortDir": "asc"}));
+    assert_eq!(runs["entries"][0]["runId"], finished["runId"], "what ran before is still known: {runs}");
+}
+
+#[test]
+fn a_run_that_a_kill_cuts_off_is_told_as_failed_and_not_repeated() {
+    let home = home();
+    let mut gateway = home.start(&[]);
+    let mut client = open(&home, &gateway);
+    let mut once = job("count to 600");
+    once["schedule"] = json!({"kind": "at", "at": "2000000000000"});
+    let id = id_of(&client.call("cron.add", once));
+    client.call("cron.run", json!({"id": id}));
+    let started = client.event("cron", |event| event["action"] == "started");
+    gateway.signal("KILL");
+    gateway.wait();
+    let next = home.start(&[]);
+    let mut client = open(&home, &next);
+    let runs = client.call("cron.runs", json!({"id": id}));
+    assert_eq!((&runs["total"], &runs["entries"][0]["runAtMs"]), (&json!(1), &started["runAtMs"]), "{runs}");
+    assert_eq!(runs["entries"][0]["error"], "cron: job interrupted by gateway restart", "{runs}");
+    let shown = client.call("cron.get", json!({"id": id}));
+    assert_eq!(shown["nextRunAtMs"], 2_000_000_000_000_i64, "its own time still comes: {shown}");
+    assert!(home.log().contains("it is not repeated"));
+}
+
+#[test]
+fn jobs_are_made_shown_run_and_removed_by_command() {
+    let home = home();
+    let _gateway = home.start(&[]);
+    let add = |more: &[&str]| home.run(&[&["cron", "add", "--name", "Brief", "--message", "tick"], more].concat());
+    let said = add(&["--cron", "61 7 * * *"]).expect(1);
+    assert!(said.stderr.contains("minute is 61; 0 to 59"), "{}", said.stderr);
+    let said = add(&["--every", "1h", "--agent", "main"]).expect(1);
+    assert!(said.stderr.contains("Unknown agent id \"main\"; known: sample"), "{}", said.stderr);
+    add(&["--every", "often"]).expect(64);
+    add(&[]).expect(64);
+    assert_eq!(home.run(&["cron", "list"]).expect(0).stdout, "There are no jobs.\n");
+
+    let said = add(&["--cron", "0 7 * * 1-5", "--tz", "Europe/Berlin"]).expect(0).stdout;
+    let id = said.trim_start_matches("Added: ").split("  ").next().expect("an id").to_owned();
+    assert!(said.contains("\"Brief\"\n    0 7 * * 1-5 Europe/Berlin; due 20"), "{said}");
+    let said = home.run(&["cron", "disable", &id]).expect(0).stdout;
+    assert!(said.contains("Europe/Berlin; disabled"), "{said}");
+    let said = home.run(&["cron", "run", &id]).expect(0).stdout;
+    assert!(said.contains(&format!("`cron runs {id}`")), "{said}");
+    wait::until("the run has ended", PATIENCE, || {
+        home.run(&["cron", "runs", &id]).expect(0).stdout.contains("  ok  \"Brief\"")
+    });
+    let said = home.run(&["cron", "enable", &id]).expect(0).stdout;
+    assert!(said.contains("; due 20") && said.contains(" ok\n"), "{said}");
+    let listed: Value = serde_json::from_str(&home.run(&["cron", "list", "--json"]).expect(0).stdout).expect("JSON");
+    assert_eq!((&listed["total"], &listed["jobs"][0]["id"]), (&json!(1), &json!(id)));
+    home.run(&["cron", "rm", &id]).expect(0);
+    let said = home.run(&["cron", "rm", &id]).expect(1);
+    assert!(said.stderr.contains(&id), "{}", said.stderr);
+}
+
+#[test]
+fn a_file_of_jobs_beyond_all_bounds_is_not_read() {
+    let home = home();
+    std::fs::create_dir_all(home.state()).expect("a directory");
+    let file = std::fs::File::create(home.state().join("cron.jsonl")).expect("a file");
+    file.set_len(257 * 1024 * 1024).expect("nothing but zeroes");
+    let said = home.run(&["run", "--port", "0"]);
+    assert!(
+        said.code != Some(0) && said.stderr.contains("cron.jsonl") && said.stderr.contains("larger than"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn a_damaged_file_costs_no_start_and_what_was_in_it_is_set_aside() {
+    let home = home();
+    let gateway = home.start(&[]);
+    let mut client = open(&home, &gateway);
+    let mut off = job("x");
+    off["enabled"] = json!(false);
+    let id = id_of(&client.call("cron.add", off));
+    home.run(&["stop"]).expect(0);
+    let file = home.state().join("cron.jsonl");
+    let whole = std::fs::read_to_string(&file).expect("kept");
+    std::fs::write(&file, format!("nonsense\n{whole}{{\"job\":")).expect("written");
+    let next = home.start(&[]);
+    assert_eq!(open(&home, &next).call("cron.get", json!({"id": id}))["id"], id.as_str());
+    wait::until("the file is in order", PATIENCE, || {
+        std::fs::read_to_string(&file).is_ok_and(|text| !text.contains("nonsense") && text.ends_with("}\n"))
+    });
+    assert!(home.state().join("cron.jsonl.damaged").exists());
+}

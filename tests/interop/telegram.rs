@@ -1,0 +1,143 @@
+//! Telegram as a channel of the embedded gateway, with a server of the Bot API that nobody here wrote (`telegram-test-api`).
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::embedded::Cli;
+use crate::peer::NEWEST;
+use crate::support::daemon::PATIENCE;
+use crate::support::own_gateway::GatewayHome;
+use crate::support::{http, ports, wait};
+
+const TOKEN: &str = "4711:interop-token";
+
+/// The server, and its users.
+struct BotApi {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl BotApi {
+    fn start() -> Self {
+        let port = ports::free_port();
+        let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/telegram-api");
+        let mut child =
+            Command::new(program).arg(port.to_string()).stdout(Stdio::piped()).spawn().expect("the tool runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        assert_eq!(line.trim(), "listening");
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let headers = [("Content-Type", "application/json")];
+        let body = body.to_string();
+        http::request(self.address, "POST", path, &headers, Some(body.as_bytes()))
+            .expect("an answer")
+            .expect(200)
+            .json()
+    }
+
+    /// A person writes to the bot.
+    fn says(&self, person: u64, text: &str) {
+        let message = json!({
+            "botToken": TOKEN,
+            "date": 1,
+            "text": text,
+            "from": {"id": person, "first_name": "Person", "is_bot": false},
+            "chat": {"id": person, "type": "private"},
+        });
+        self.post("/sendMessage", &message);
+    }
+
+    /// What the bot has written to a person since the last look.
+    fn heard(&self, person: u64) -> Vec<String> {
+        let found = self.post("/getUpdates", &json!({"token": TOKEN, "chatId": person}));
+        let texts = found["result"].as_array().expect("a list").iter().map(|update| update["message"]["text"].clone());
+        texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    }
+
+    fn until_heard(&self, person: u64) -> String {
+        wait::until_ok("the bot answers", PATIENCE, || {
+            let heard = self.heard(person);
+            if heard.is_empty() { Err("nothing".to_owned()) } else { Ok(heard.join("|")) }
+        })
+    }
+}
+
+impl Drop for BotApi {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn home(service: &BotApi, access: &Value) -> GatewayHome {
+    let sample =
+        json!({"program": env!("CARGO_BIN_EXE_gatewarden"), "args": ["gateway", "sample-agent"], "jsonLines": true});
+    let mut telegram = json!({"botToken": TOKEN, "apiRoot": format!("http://{}", service.address)});
+    telegram.as_object_mut().expect("an object").extend(access.as_object().expect("an object").clone());
+    let config = json!({
+        "agents": {"entries": {"sample": {"command": "sample", "default": true}}},
+        "channels": {"telegram": telegram},
+        "gatewarden": {"metrics": {"enabled": false}, "commands": {"sample": sample}},
+    });
+    GatewayHome::with("openclaw.json", &config.to_string())
+}
+
+#[test]
+fn a_stranger_is_paired_and_then_answered_by_the_agent() {
+    let service = BotApi::start();
+    let home = home(&service, &json!({}));
+    let gateway = home.start(&[]);
+    service.says(5, "hello");
+    let said = service.until_heard(5);
+    let code = said.split("Pairing code: ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a code");
+    assert!(!home.log().contains("hello"), "{}", home.log());
+    let listed = home.run(&["pairing", "list"]).expect(0).stdout;
+    assert!(listed.contains(&format!("pairing approve telegram {code}")), "{listed}");
+    // The real command sees the same.
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    let seen = cli.call("channels.pairing.list", &[]);
+    assert_eq!(seen["requests"][0]["senderId"], "5", "{seen}");
+    home.run(&["pairing", "approve", "telegram", code, "--notify"]).expect(0);
+    assert_eq!(service.until_heard(5), "You were approved. Send a message to begin.");
+    service.says(5, "hello there");
+    assert_eq!(service.until_heard(5), "You said: hello there");
+    let status = cli.call("channels.status", &[]);
+    let row = &status["channelAccounts"]["telegram"][0];
+    assert_eq!((&row["connected"], &row["bot"]["username"]), (&json!(true), &json!("TestNameBot")), "{status}");
+    let page = home.run(&["status"]).expect(0).stdout;
+    assert!(page.contains("Channels: 1 connected"), "{page}");
+    let report = home.run(&["doctor"]).stdout;
+    assert!(report.contains("its token is accepted, the bot is @TestNameBot"), "{report}");
+}
+
+#[test]
+fn a_kill_between_a_message_and_its_run_loses_nothing_and_runs_nothing_twice() {
+    let service = BotApi::start();
+    let home = home(&service, &json!({"dmPolicy": "allowlist", "allowFrom": [5]}));
+    let mut gateway = home.start(&[]);
+    service.says(5, "count to 100");
+    let file = home.state().join("channels/telegram-default.json");
+    let kept = || std::fs::read_to_string(&file).unwrap_or_default();
+    wait::until("it counts", PATIENCE, || kept().contains("\"begun\":true"));
+    service.says(5, "and then");
+    wait::until("the second message is kept", PATIENCE, || kept().contains("and then"));
+    gateway.signal("KILL");
+    gateway.wait();
+    let _gateway = home.start(&[]);
+    let mut said = String::new();
+    wait::until("both are answered", PATIENCE, || {
+        said.push_str(&service.heard(5).join("|"));
+        said.contains("You said: and then")
+    });
+    assert!(said.contains("restarted while it worked on your message \"count to 100\""), "{said}");
+    assert_eq!(said.matches("You said").count(), 1, "{said}");
+    let state = kept();
+    assert!(state.contains("\"waiting\":[]"), "{state}");
+}
