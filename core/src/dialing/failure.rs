@@ -251,8 +251,8 @@ pub enum SocketError {
     /// Closed on our side, or the connection is gone.
     #[error("the connection is closed")]
     Closed,
-    /// Reading failed.
-    #[error("the connection broke: {reason}")]
+    /// Reading failed. Whoever shows it says that the connection broke: the code's sentence, or the close's.
+    #[error("{reason}")]
     Io {
         /// The operating system's words.
         reason: String,
