@@ -202,6 +202,7 @@ test("a viewer sees everything and is offered nothing that would be refused", as
   await row(page, "local").waitFor();
   assert.equal(await page.getByRole("button", { name: "+ Add gateway" }).count(), 0);
   await page.getByRole("button", { name: "Actions for local" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Probe now" }).waitFor();
   assert.deepEqual(await page.getByRole("dialog").getByRole("button").allInnerTexts(), ["✕", "Probe now"]);
   await page.keyboard.press("Escape");
   await page.getByRole("link", { name: "local", exact: true }).click();
