@@ -1,6 +1,6 @@
 // The form for the gateway's token or password, and why the gateway refused it.
 import { h } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Command, Notice } from "../components/basics.js";
 import { duration, visible } from "../format.js";
 import { now } from "../time.js";
@@ -13,7 +13,8 @@ export function LoginPage() {
   const isTrying = state === "connecting" || state === "lost";
   const wait = nextTry ? Math.max(0, Math.ceil((nextTry - now.value) / 1000)) : 0;
   const left = ending?.until ? Math.ceil((ending.until - now.value) / 1000) : 0;
-  useEffect(() => {
+  // With the form, not after it: there is no moment in which a keyboard writes nowhere.
+  useLayoutEffect(() => {
     if (!ending || ending.asksAgain) field.current?.focus();
   }, [ending]);
   const submit = (/** @type {Event} */ event) => {

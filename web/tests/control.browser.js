@@ -251,7 +251,15 @@ test("what an agent asks for is shown whole, with what can't be seen in it, and 
     if (decision === "Deny") await picture(page, "control-asked");
     assert.deepEqual(await violations(page), []);
     await asked.getByRole("button", { name: decision }).click();
-    await conversation(page).getByText(`Answered: ${option}`).waitFor();
+    // Looking for faults scrolls about; only what is in sight is in the page.
+    const answer = conversation(page).getByText(`Answered: ${option}`);
+    await until(
+      async () => {
+        await conversation(page).evaluate((box) => box.scrollTo(0, box.scrollHeight));
+        return (await answer.count()) > 0;
+      },
+      () => `the agent heard ${option}`,
+    );
     // No call goes on in what has ended; what was denied is called so.
     await conversation(page)
       .locator(".tool", { hasText: decision === "Deny" ? "Run tests denied" : "Run tests ended without a result" })
