@@ -38,8 +38,9 @@ use crate::machines::connection::{
     CallToken, Connection, ConnectionParts, Count, Effect, GatewayNotice, GatewayOrder, Moment, ProbeToken,
 };
 use crate::metrics::Metrics;
-use crate::run::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, StartRun};
+use crate::run::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted};
 use crate::settings::GatewaySettings;
+use crate::spawn::SpawnRequest;
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;
@@ -58,8 +59,9 @@ pub(crate) enum GatewayCommand {
     /// Send one request (`params` is an object) and wait for its first reply.
     /// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
     Call { method: String, params: Value, timeout: Duration, reply: Reply<Result<Held<Value>, Failure>> },
-    /// Start a run. Answered with the acceptance; what follows comes as a notice.
-    StartRun(StartRun, Reply<Result<Accepted, NotAccepted>>),
+    /// Start the run of a spawn, which is recorded, and never twice on a gateway that may have taken it. Answered with the acceptance;
+    /// what follows comes as a notice.
+    StartRun(Arc<SpawnRequest>, Reply<Result<Accepted, NotAccepted>>),
     /// What became of a run?
     LookUpRun(LookUpRun, Reply<Result<LookedUp, Failure>>),
     /// Control what runs in a session.
@@ -407,9 +409,9 @@ impl Handler<GatewayCommand> for GatewayActor {
                 let call = CallToken(self.wait(Waiting::Call(reply)));
                 self.feed(ctx, |connection, moment| connection.call(moment, call, &method, &params, timeout));
             }
-            GatewayCommand::StartRun(start, reply) => {
+            GatewayCommand::StartRun(request, reply) => {
                 let call = CallToken(self.wait(Waiting::Run(reply)));
-                self.feed(ctx, |connection, moment| connection.start_run(moment, call, start));
+                self.feed(ctx, |connection, moment| connection.start_run(moment, call, &request));
             }
             GatewayCommand::LookUpRun(wanted, reply) => {
                 let call = CallToken(self.wait(Waiting::LookUp(reply)));

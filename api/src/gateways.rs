@@ -367,7 +367,7 @@ pub struct LastEnd {
 }
 
 /// A closer look.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Diagnosis {
     /// What is wrong and what to do, a sentence each.
     pub findings: Vec<String>,

@@ -7,10 +7,9 @@
 //!
 //! | file | decides |
 //! | --- | --- |
-//! | `fleet` | what there is, and what is to be done |
+//! | `fleet` | what there is, and what is to be done; when an election is due, and what follows from it |
 //! | `fleet/records` | what follows from a record, and from a trial |
 //! | `fleet/reports` | what follows from what actors and processes say, permits, deaths |
-//! | `fleet/primary` | when an election is due, and what follows from it |
 //! | `fleet/dispatch` | spawns: where they go, when they are sent, written, asked about and answered |
 //! | `fleet/member` | what is known of one gateway |
 //! | `fleet/addresses` | what records of one address share |
@@ -18,33 +17,37 @@
 mod addresses;
 mod dispatch;
 mod member;
-mod primary;
 mod records;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
-use self::dispatch::{Attempt, OnceWritten, Recording};
-pub use self::dispatch::{SpawnAnswer, SpawnBatch, SpawnRequest, Ticket};
+use self::dispatch::OnceWritten;
+pub use self::dispatch::{SpawnAnswer, SpawnBatch};
 pub use self::member::{HaltedProcess, Member};
-pub use self::primary::Failover;
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
 use crate::ids::GatewayId;
 use crate::machines::connection::{AgentNews, GatewayOrder};
-use crate::machines::election::{Election, PrimaryChange};
+use crate::machines::election::{Candidate, Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
+use crate::machines::routing::NoRoute;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
 use crate::machines::write_coalescer::WriteCoalescer;
-use crate::run::{LookUpRun, SharedSessions, StartRun};
+use crate::run::{LookUpRun, SharedSessions};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnSpec};
+use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnRequest};
+
+/// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
+/// fleet may come and go at once.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy)]
@@ -120,17 +123,17 @@ pub enum Effect {
     /// Delete what was reserved for a gateway that is not confirmed any more.
     DeleteReserved(GatewayId),
     /// Record a spawn, with its request's text and the client's key; answered with [`Fleet::on_spawn_recorded`].
-    RecordSpawn(Ticket, Box<SpawnSpec>, Secret, Option<Idempotency>),
+    RecordSpawn(Box<SpawnRecord>, Secret, Option<Idempotency>),
     /// Give a recorded spawn to this gateway's actor; answered with [`Fleet::on_run_answered`].
-    StartRun(Ticket, GatewayId, StartRun),
+    StartRun(GatewayId, Arc<SpawnRequest>),
     /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].
     LookUpRun(String, GatewayId, LookUpRun),
     /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
     PublishChecks(HashMap<String, SpawnDoubt>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
     WriteSpawns(SpawnBatch),
-    /// Answer a request to spawn.
-    AnswerSpawn(Ticket, Box<Result<SpawnAnswer, Failure>>),
+    /// Answer the request to spawn that came with this id.
+    AnswerSpawn(String, Box<Result<SpawnAnswer, Failure>>),
     /// Tell people: log, subscribers, audit, metrics.
     Notify(Notice),
 }
@@ -160,6 +163,15 @@ pub enum Notice {
     SpawnStored(Box<SpawnRecord>),
     /// How these spawns moved could not be stored.
     SpawnsNotStored(Vec<String>, Failure),
+}
+
+/// Another gateway acts than the configured primary, or none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failover {
+    /// The configured primary; where another is configured, another failover begins.
+    pub configured: GatewayId,
+    /// Wall ms since which it has not acted.
+    pub since_ms: i64,
 }
 
 /// A gateway that is dialled before anybody sees it: one that is being created through the organization API has reserved its
@@ -197,10 +209,12 @@ pub struct Fleet {
     look_at: Option<Instant>,
     /// When spawns in doubt are asked about, as published.
     checks: BTreeMap<String, (i64, Option<Instant>)>,
-    recording: HashMap<Ticket, Recording>,
-    attempts: HashMap<Ticket, Attempt>,
+    /// Requests whose records are being written, and why they go nowhere.
+    recording: HashMap<String, (SpawnRequest, Option<NoRoute>)>,
+    /// Recorded spawns on their way to acceptance.
+    attempts: HashMap<String, Arc<SpawnRequest>>,
     /// Requests that go on once all that was decided about their spawn is stored. One a spawn; gone with the write.
-    awaiting_write: HashMap<String, (Ticket, OnceWritten)>,
+    awaiting_write: HashMap<String, OnceWritten>,
     effects: Vec<Effect>,
 }
 
@@ -235,7 +249,7 @@ impl Fleet {
         }
         for spawn in &stored.open_spawns {
             fleet.spawns.resume(time.now, spawn);
-            let gateway = spawn.spec.gateway_id.unwrap_or(GatewayId(0));
+            let gateway = spawn.gateway();
             if !fleet.members.contains_key(&gateway) {
                 fleet.spawns.on_gateway_deleted(gateway);
             }
@@ -359,6 +373,95 @@ impl Fleet {
         }
     }
 
+    // Elections, and the deadlines of the whole fleet.
+
+    /// Who acts as primary.
+    pub fn acting(&self) -> Option<GatewayId> {
+        self.election.acting()
+    }
+
+    /// The failover that lasts.
+    pub fn failover(&self) -> Option<Failover> {
+        self.failover
+    }
+
+    /// Wall ms at which the reason why a gateway acts ends by itself, where it does.
+    pub fn acting_until_ms(&self, time: Time) -> Option<i64> {
+        self.election.reason_ends().map(|until| time.wall_ms_at(until))
+    }
+
+    /// Something changed at `about` that may matter for the election. Decides at once where the acting or the configured
+    /// primary is concerned or nobody acts, so that failover doesn't wait; otherwise soon.
+    fn consider_election(&mut self, time: Time, about: Option<GatewayId>) {
+        let acting = self.acting();
+        let concerns_primary = about.is_some_and(|id| {
+            let was_configured = self.failover.is_some_and(|failover| failover.configured == id);
+            acting == Some(id) || was_configured || self.members.get(&id).is_none_or(|member| member.record.is_primary)
+        });
+        if concerns_primary || acting.is_none() {
+            self.decide(time);
+        } else {
+            self.decide_at.get_or_insert(time.now + GATHER);
+        }
+    }
+
+    fn decide(&mut self, time: Time) {
+        self.decide_at = None;
+        let candidates: Vec<Candidate> = self.members.values().map(|member| member.candidate(time.now)).collect();
+        let of = |fleet: &Self| (fleet.election.reason(), fleet.election.reason_ends(), fleet.failover);
+        let before = of(self);
+        let change = self.election.decide(time.now, &candidates, self.self_doubt.doubts());
+        let lasting = |configured| self.failover.filter(|failover| failover.configured == configured);
+        self.failover = (self.election.stood_in_for())
+            .map(|configured| lasting(configured).unwrap_or(Failover { configured, since_ms: time.wall_ms }));
+        if let Some(change) = change {
+            let concerned = [change.from, change.to].into_iter().flatten().map(Effect::Publish);
+            self.effects.push(Effect::Notify(Notice::PrimaryChanged(change.clone())));
+            self.effects.extend(concerned);
+        } else if before != of(self) {
+            self.effects.push(Effect::Notify(Notice::PrimaryKept(self.acting(), self.election.reason())));
+        }
+    }
+
+    fn on_doubt_change(&mut self, time: Time, change: Option<DoubtChange>) {
+        let Some(change) = change else { return };
+        let ended = change == DoubtChange::Ended;
+        self.effects.push(Effect::Notify(Notice::Doubt(change)));
+        if ended {
+            // What was put off may fail back now.
+            self.decide(time);
+        }
+    }
+
+    /// When [`Fleet::on_deadline`] is due, if nothing comes before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let held_until = self.held_down.first().map(|(until, _)| *until);
+        let elections = [self.election.next_deadline(), self.self_doubt.next_deadline(), held_until, self.decide_at];
+        elections.into_iter().chain([self.coalescer.next_deadline(), self.look_at]).flatten().min()
+    }
+
+    /// A deadline may have passed.
+    pub fn on_deadline(&mut self, time: Time) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= time.now);
+        let mut decides = is_due(self.election.next_deadline()) || is_due(self.decide_at);
+        while self.held_down.first().is_some_and(|(until, _)| *until <= time.now) {
+            if let Some((_, id)) = self.held_down.pop_first() {
+                self.publish(id);
+            }
+            decides = true;
+        }
+        if is_due(self.self_doubt.next_deadline()) {
+            let change = self.self_doubt.on_deadline(time.now);
+            self.on_doubt_change(time, change);
+        }
+        if decides {
+            self.decide(time);
+        }
+        if is_due(self.look_at) {
+            self.look_at_spawns(time);
+        }
+    }
+
     // What is kept across a restart of the daemon.
 
     /// The observations that changed since they were last taken. Bounded by the fleet.
@@ -385,4 +488,4 @@ impl Fleet {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -196,18 +196,6 @@ pub struct SessionSnapshot {
 /// Shared with readers.
 pub type SharedSessions = Arc<SessionSnapshot>;
 
-/// From the registry: start a run. Sent only after the spawn is recorded, and never twice for one key on a gateway that
-/// may have taken it. Replies with the acceptance; what follows comes as [`RunNotice`].
-#[derive(Debug, Clone)]
-pub struct StartRun {
-    /// The spawn's id: the idempotency key on the wire, and the run's id on real gateways.
-    pub spawn_id: String,
-    /// What to run.
-    pub work: Work,
-    /// Deadline of the acceptance.
-    pub timeout: Duration,
-}
-
 /// From the registry, after a lost connection or a restart: what became of a run? Never starts anything.
 #[derive(Debug, Clone)]
 pub struct LookUpRun {

@@ -11,10 +11,14 @@
 //! gateway is tried after the first one certainly did not take it. A step may be skipped where a gateway says more than was
 //! asked, as a result that overtakes the acceptance. A final state never changes.
 
+use std::time::Duration;
+
 use gatewarden_protocol::named;
 use serde_json::Value;
 
 use crate::ids::GatewayId;
+use crate::machines::routing::RouteRequest;
+use crate::run::Work;
 
 named! {
     /// What a spawn runs.
@@ -30,8 +34,10 @@ named! {
 
 named! {
     /// Where a spawn is in its life.
+    #[derive(Default)]
     pub enum SpawnState {
         /// Written down, with the gateway that it is about to be given to. Durable before the request is given to a connection.
+        #[default]
         Recorded = "recorded",
         /// Given to a connection. Written down within moments of it: whoever finds `recorded` after a crash can't tell whether it was
         /// sent, asks that gateway, and never sends it.
@@ -79,9 +85,28 @@ impl SpawnState {
     }
 }
 
-/// What is recorded of a request to spawn beside its text, and where it goes.
+/// A piece of work for some gateway, from the client's request to its answer.
+#[derive(Debug, Clone)]
+pub struct SpawnRequest {
+    /// What is recorded of it. Its id is drawn by whoever asks; where it goes is filled in by the fleet.
+    pub record: SpawnRecord,
+    /// Where it should go.
+    pub route: RouteRequest,
+    /// What to run.
+    pub work: Work,
+    /// Deadline of the acceptance.
+    pub timeout: Duration,
+}
+
+/// A spawn as it is recorded, without its request's text.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct SpawnSpec {
+pub struct SpawnRecord {
+    /// A uuid: the idempotency key on the wire, and the run's id on real gateways.
+    pub spawn_id: String,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+    /// Unix milliseconds of the last change.
+    pub updated_at_ms: i64,
     /// What it runs.
     pub kind: SpawnKind,
     /// What of the request may be shown in lists and stored in the clear: the task's or the command's beginning, no
@@ -101,19 +126,6 @@ pub struct SpawnSpec {
     pub label: Option<String>,
     /// The API key that asked; `None` for the key of the configuration.
     pub key_id: Option<i64>,
-}
-
-/// A recorded spawn, without its request's text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SpawnRecord {
-    /// A uuid, drawn when it was recorded.
-    pub spawn_id: String,
-    /// Unix milliseconds.
-    pub created_at_ms: i64,
-    /// Unix milliseconds of the last change.
-    pub updated_at_ms: i64,
-    /// What was asked for, and where it went.
-    pub spec: SpawnSpec,
     /// The session that it runs in, as the gateway said.
     pub session_key: Option<String>,
     /// The gateway's own name for the run, or the one by which it was asked about it.
@@ -132,6 +144,13 @@ pub struct SpawnRecord {
     pub completed_at_ms: Option<i64>,
     /// Why it is in this state, for a person. At most 1,000 characters are kept.
     pub reason: Option<String>,
+}
+
+impl SpawnRecord {
+    /// The gateway that it is for; 0, which none has, where none could take it.
+    pub(crate) fn gateway(&self) -> GatewayId {
+        self.gateway_id.unwrap_or(GatewayId(0))
+    }
 }
 
 /// What becomes known with a step of a spawn: `None` leaves a field as it is, but for the reason of an earlier state.

@@ -33,7 +33,7 @@ use super::error::{Answer, ApiError, invalid};
 use super::fleet::knows;
 use super::input::{GatewayPath, JsonBody, OptionalJsonBody, one_of, path_id, read_query};
 use super::peer::is_https;
-use super::process_view::{self, diagnosis};
+use super::process_view;
 
 /// Beyond the time that stop and verification of a process may take.
 const PROCESS_MARGIN: Duration = Duration::from_secs(10);
@@ -296,7 +296,7 @@ pub(crate) async fn order_process(
     let deadline = settings.verify_within + settings.supervision.stop_grace + PROCESS_MARGIN;
     let order = OrderProcess { gateway: id, action, wait: body.wait.unwrap_or(true) };
     let answer = app.processes.send(order, deadline).await?;
-    let process = Process { diagnosis: answer.diagnosis.map(diagnosis), ..process_view::process(&answer.view) };
+    let process = Process { diagnosis: answer.diagnosis, ..process_view::process(&answer.view) };
     Ok(HttpResponse::Ok().json(ProcessAnswer { process }))
 }
 

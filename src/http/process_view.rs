@@ -1,7 +1,7 @@
 //! A gateway's process on this machine as readers see it.
 
-use gatewarden_actors::processes::view::{Diagnosis as Findings, ProcessView, Verified};
-use gatewarden_api::gateways::{Diagnosis, LastEnd, Member, OutputLine, Process};
+use gatewarden_actors::processes::view::{ProcessView, Verified};
+use gatewarden_api::gateways::Process;
 
 /// A gateway's process on this machine.
 pub(crate) fn process(view: &ProcessView) -> Process {
@@ -20,12 +20,7 @@ pub(crate) fn process(view: &ProcessView) -> Process {
         pid: view.pid,
         started_at: view.started_ms.map(seconds),
         restarts: view.restarts,
-        last_end: view.last_end.as_ref().map(|end| LastEnd {
-            at: seconds(end.at_ms),
-            message: end.words.clone(),
-            code: end.code,
-            signal: end.signal,
-        }),
+        last_end: view.last_end.clone(),
         next_start: view.next_start_ms.map(seconds),
         reason: view.reason.clone(),
         verified: verified.map(str::to_owned),
@@ -35,25 +30,6 @@ pub(crate) fn process(view: &ProcessView) -> Process {
         cpu_seconds: usage.map(|usage| usage.cpu_seconds),
         processes: usage.map(|usage| usage.processes),
         diagnosis: None,
-    }
-}
-
-/// What a closer look has found.
-pub(crate) fn diagnosis(found: Findings) -> Diagnosis {
-    Diagnosis {
-        findings: found.findings,
-        program: found.program,
-        members: found
-            .members
-            .into_iter()
-            .map(|one| Member { pid: one.pid, parent: one.parent, name: one.name, state: one.state.to_string() })
-            .collect(),
-        output: found
-            .output
-            .into_iter()
-            .map(|line| OutputLine { timestamp: line.at_ms, stream: line.stream.to_owned(), text: line.text })
-            .collect(),
-        output_dropped: found.output_dropped,
     }
 }
 

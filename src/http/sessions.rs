@@ -349,8 +349,8 @@ pub(crate) async fn holder(
     }
     let open = app.store.find_spawn(id.to_owned()).await?.filter(|spawn| spawn.completed_at_ms.is_none());
     let Some(spawn) = open.filter(|spawn| spawn.session_key.as_deref() == Some(key)) else { return listed };
-    match spawn.spec.gateway_id.filter(|id| only.is_none_or(|only| only == *id)) {
-        Some(id) => Ok(NamedGateway { id, name: spawn.spec.gateway_name.unwrap_or_default() }),
+    match spawn.gateway_id.filter(|id| only.is_none_or(|only| only == *id)) {
+        Some(id) => Ok(NamedGateway { id, name: spawn.gateway_name.unwrap_or_default() }),
         None => listed,
     }
 }

@@ -9,16 +9,17 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteRequest;
-use gatewarden_actors::registry::messages::{SpawnRequest, SpawnWork};
+use gatewarden_actors::registry::messages::SpawnWork;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::run::Work;
-use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnSpec, SpawnState};
+use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnRequest, SpawnState};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnDoubt, SpawnHistory};
 use gatewarden_protocol::Secret;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::auth::{Authorized, GatewayViewer, Operator};
 use super::context::App;
@@ -57,7 +58,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
     }
     let idempotency_key = idempotency_key(request.headers())?;
     let mut message = work(&body, idempotency_key, by.key().limit_key(), app.settings.gateway_timeout)?;
-    if let Some(agent) = &message.spec.agent
+    if let Some(agent) = &message.request.record.agent
         && let Some(agent) = app.store.find_agent_by_name(agent.clone()).await?
     {
         let route = &mut message.request.route;
@@ -81,7 +82,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         caller.key = by.key().name,
         caller.role = by.key().role.as_str(),
         spawn.id = record.spawn_id,
-        gateway.id = record.spec.gateway_id.map(|id| id.0),
+        gateway.id = record.gateway_id.map(|id| id.0),
         replayed = answer.replayed,
         "spawn"
     );
@@ -89,8 +90,8 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
     Ok(HttpResponse::Accepted().insert_header(("Location", location)).json(SpawnAccepted {
         success: true,
         status: record.state.as_str().to_owned(),
-        gateway: gateway_name(&record.spec),
-        route: record.spec.route,
+        gateway: gateway_name(&record),
+        route: record.route,
         session_key: record.session_key.clone(),
         session_info: record.session_key,
         run_id: record.run_id,
@@ -129,7 +130,7 @@ pub(crate) async fn list_spawns(_by: Authorized<GatewayViewer>, app: App, reques
 #[get("/api/spawn/{id}")]
 pub(crate) async fn read_spawn(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
     let id: String = request.match_info().load().unwrap_or_default();
-    let known = uuid::Uuid::parse_str(&id).is_ok();
+    let known = Uuid::parse_str(&id).is_ok();
     let found = if known { app.store.find_spawn(id).await? } else { None };
     let record = found.ok_or_else(|| {
         Failure::new(ErrorCode::SpawnNotFound, "There is no spawn with this id")
@@ -180,29 +181,26 @@ fn work(
     let requested = asked.gateway_id.map(GatewayId);
     let selector = asked.selector.unwrap_or_default();
     let route = RouteRequest { preferred: None, requested, selector, excluded: Vec::new() };
-    Ok(SpawnWork {
-        request: SpawnRequest { route, work, timeout },
-        spec: SpawnSpec {
-            kind,
-            summary,
-            model,
-            agent,
-            label,
-            key_id: (key_id > 0).then_some(key_id),
-            ..SpawnSpec::default()
-        },
-        text: Secret::new(text),
-        idempotency,
-    })
+    let record = SpawnRecord {
+        spawn_id: Uuid::new_v4().to_string(),
+        kind,
+        summary,
+        model,
+        agent,
+        label,
+        key_id: (key_id > 0).then_some(key_id),
+        ..SpawnRecord::default()
+    };
+    Ok(SpawnWork { request: SpawnRequest { record, route, work, timeout }, text: Secret::new(text), idempotency })
 }
 
-fn gateway_name(spec: &SpawnSpec) -> Option<GatewayName> {
-    spec.gateway_id.map(|id| GatewayName { id: id.0, name: spec.gateway_name.clone() })
+fn gateway_name(record: &SpawnRecord) -> Option<GatewayName> {
+    record.gateway_id.map(|id| GatewayName { id: id.0, name: record.gateway_name.clone() })
 }
 
 /// What speaks against what the record says, as far as its gateway is known to be.
 fn doubt(record: &SpawnRecord, roster: &RosterReader) -> Option<SpawnDoubt> {
-    let gateway = record.spec.gateway_id.filter(|_| !record.state.is_final()).and_then(|id| roster.get(id))?;
+    let gateway = record.gateway_id.filter(|_| !record.state.is_final()).and_then(|id| roster.get(id))?;
     let (name, report) = (&gateway.record.name, &gateway.report);
     let known = roster.spawn_doubt(&record.spawn_id);
     let asked_again_at = known.and_then(|doubt| doubt.ask_at_ms).filter(|_| report.is_usable());
@@ -222,15 +220,15 @@ fn doubt(record: &SpawnRecord, roster: &RosterReader) -> Option<SpawnDoubt> {
 fn shown(record: SpawnRecord, roster: &RosterReader) -> Spawn {
     Spawn {
         doubt: doubt(&record, roster),
-        gateway: gateway_name(&record.spec),
+        gateway: gateway_name(&record),
         spawn_id: record.spawn_id,
         status: record.state.as_str().to_owned(),
-        kind: record.spec.kind.as_str().to_owned(),
-        task: record.spec.summary,
-        agent: record.spec.agent,
-        model: record.spec.model,
-        label: record.spec.label,
-        route: record.spec.route,
+        kind: record.kind.as_str().to_owned(),
+        task: record.summary,
+        agent: record.agent,
+        model: record.model,
+        label: record.label,
+        route: record.route,
         session_key: record.session_key,
         run_id: record.run_id,
         pid: record.pid,
@@ -268,18 +266,9 @@ mod tests {
     fn a_spawn_whose_gateway_is_away_is_in_doubt_and_says_when_it_is_asked_about() {
         let record = |state| SpawnRecord {
             spawn_id: "s".to_owned(),
-            created_at_ms: 0,
-            updated_at_ms: 0,
-            spec: SpawnSpec { gateway_id: Some(GatewayId(1)), ..SpawnSpec::default() },
-            session_key: None,
-            run_id: None,
+            gateway_id: Some(GatewayId(1)),
             state,
-            pid: None,
-            result: None,
-            error_code: None,
-            error: None,
-            completed_at_ms: None,
-            reason: None,
+            ..SpawnRecord::default()
         };
         let roster = RosterWriter::default();
         let publish = |status, phase| {
@@ -307,7 +296,7 @@ mod tests {
     #[test]
     fn a_task_may_have_several_lines_and_is_shown_in_one() {
         let work = read(json!({"task": "first\nsecond", "agent": "researcher", "gateway_id": 2})).unwrap();
-        assert_eq!(work.spec.summary, "first second");
+        assert_eq!(work.request.record.summary, "first second");
         assert_eq!(work.request.route.requested, Some(GatewayId(2)));
         assert!(
             matches!(work.request.work, Work::Task { task, agent: Some(agent), .. } if task == "first\nsecond" && agent == "researcher")
@@ -319,8 +308,12 @@ mod tests {
         let work =
             read(json!({"command": "python", "args": ["a.py"], "env": {"TOKEN": "hush"}, "cwd": "/opt"})).unwrap();
         assert!(!format!("{work:?}").contains("hush"));
-        assert_eq!(work.spec.summary, "python");
-        assert_eq!(read(json!({"command": "python", "model": "m"})).unwrap().spec.model, None, "a program sees none");
+        assert_eq!(work.request.record.summary, "python");
+        assert_eq!(
+            read(json!({"command": "python", "model": "m"})).unwrap().request.record.model,
+            None,
+            "a program sees none"
+        );
         assert!(work.text.expose().contains("hush"), "sealed with the record");
     }
 

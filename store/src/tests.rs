@@ -17,7 +17,7 @@ mod schema_drift;
 mod spawns;
 mod token_usage;
 
-pub(super) use spawns::{spec as spawn_spec, text as spawn_text};
+pub(super) use spawns::{new_spawn, text as spawn_text};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::event_hub::EventHubActor;
 use crate::settings::RetentionSettings;
-use crate::spawn::{Idempotency, Recorded, SpawnSpec};
+use crate::spawn::{Idempotency, Recorded, SpawnRecord};
 use crate::store::StoreOptions;
 use crate::store::batching::AuditLogWriter;
 use crate::store::key_file::SealingKey;
@@ -109,7 +109,7 @@ async fn an_idempotency_key_is_good_for_a_day_and_not_only_until_the_clock_jumps
     let house = House::open();
     house.clock.watch(None, "boot");
     let key = || Some(Idempotency { key_id: 0, key: "k".to_owned(), body_hash: "h".to_owned() });
-    let record = || house.store.record_spawn(SpawnSpec::default(), Secret::new("{}"), key());
+    let record = || house.store.record_spawn(SpawnRecord::default(), Secret::new("{}"), key());
     assert!(matches!(record().await.unwrap(), Recorded::New(_)));
     house.clock.jump(40 * DAY);
     assert!(matches!(record().await.unwrap(), Recorded::Replay(_)));

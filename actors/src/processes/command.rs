@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use gatewarden_api::gateways::{Diagnosis, Member};
 use gatewarden_processes::ownership::family;
 use gatewarden_processes::usage::{Meter, Sample};
 use gatewarden_processes::{ChildEvent, Directory, Ended, Launch, Order, Process, ProcessTag, proc_table, supervise};
@@ -14,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::messages::{ProcessAction, ProcessAnswer};
 use super::reporter::{Answer, ProcessReporter};
-use super::view::{Diagnosis, LastEnd, Member, OutputRing, ProcessState};
+use super::view::{OutputRing, ProcessState, last_end};
 use super::{ProcessCommand, Shared};
 use crate::machines::process_supervision::{Effect, Ending, GaveUpBecause, State, Supervision};
 use crate::settings::CommandDefinition;
@@ -217,7 +218,7 @@ impl CommandActor {
         view.started_ms = None;
         view.usage = None;
         view.restarts = self.machine.restarts();
-        view.last_end = Some(LastEnd::new(self.shared.clock.wall_ms(), ending));
+        view.last_end = Some(last_end(self.shared.clock.wall_ms(), ending));
         let who = was.map_or_else(|| "its process".to_owned(), |pid| format!("process {pid}"));
         let besides =
             if left > 0 { format!("; {left} processes that it left behind were ended") } else { String::new() };
@@ -534,6 +535,6 @@ fn member(process: Process) -> Member {
         pid: process.pid,
         parent: process.parent,
         name: proc_table::name(process.pid).unwrap_or_default(),
-        state: process.state,
+        state: process.state.to_string(),
     }
 }

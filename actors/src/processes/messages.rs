@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use gatewarden_api::gateways::Diagnosis;
 
-use super::view::{Diagnosis, ProcessView};
+use super::view::ProcessView;
 use crate::error::Failure;
 use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;

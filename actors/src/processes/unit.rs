@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use gatewarden_api::gateways::{Diagnosis, LastEnd};
 use gatewarden_processes::usage::{Meter, Sample, Usage};
 
 use super::messages::{ProcessAction, ProcessAnswer};
 use super::reporter::{Answer, ProcessReporter};
 use super::systemd_bus::{UnitAction, UnitStatus};
-use super::view::{Diagnosis, LastEnd, ProcessState};
+use super::view::{self, ProcessState};
 use super::{ProcessCommand, Shared};
 use crate::machines::process_supervision::Ending;
 
@@ -113,7 +114,7 @@ impl UnitActor {
         if let Some(former) = former {
             self.reporter.on_process_end();
             if !matches!(state, ProcessState::Stopped | ProcessState::GaveUp) {
-                let end = self.reporter.view.last_end.as_ref().map_or("ended", |end| end.words.as_str()).to_owned();
+                let end = self.reporter.view.last_end.as_ref().map_or("ended", |end| end.message.as_str()).to_owned();
                 self.reporter.report("exited", &format!("process {former} {end}"));
             }
         }
@@ -246,7 +247,7 @@ impl Handler<ProcessCommand> for UnitActor {
 }
 
 /// What a status means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Reading {
     state: ProcessState,
     reason: Option<String>,
@@ -256,7 +257,7 @@ struct Reading {
 /// Reads a status. While somebody has asked for a start (`acting`), or a job waits, an inactive unit is on its way.
 fn read(unit: &str, status: &UnitStatus, acting: bool) -> Reading {
     let last_end = last_end(status);
-    let end = last_end.as_ref().map(|end| format!(": its process {}", end.words)).unwrap_or_default();
+    let end = last_end.as_ref().map(|end| format!(": its process {}", end.message)).unwrap_or_default();
     let coming = acting || status.job;
     let (state, reason) = match status.active.as_str() {
         _ if status.load == "not-found" => (
@@ -297,7 +298,7 @@ fn last_end(status: &UnitStatus) -> Option<LastEnd> {
         2 | 3 => Ending::Signal(number),
         _ => return None,
     };
-    Some(LastEnd::new(i64::try_from(status.main_exited_us / 1000).unwrap_or_default(), &ending))
+    Some(view::last_end(i64::try_from(status.main_exited_us / 1000).unwrap_or_default(), &ending))
 }
 
 #[cfg(test)]

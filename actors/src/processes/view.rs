@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use gatewarden_api::gateways::{LastEnd, OutputLine};
 use gatewarden_processes::usage::Usage;
 
 use crate::gateway_record::ProcessSource;
@@ -43,27 +44,13 @@ pub enum Verified {
     No(Vec<String>),
 }
 
-/// The last end of a process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastEnd {
-    /// Wall ms.
-    pub at_ms: i64,
-    /// `exited with code 1`.
-    pub words: String,
-    /// Exit code, where it exited.
-    pub code: Option<i32>,
-    /// Signal, where that ended it.
-    pub signal: Option<i32>,
-}
-
-impl LastEnd {
-    pub(super) fn new(at_ms: i64, ending: &Ending) -> Self {
-        Self {
-            at_ms,
-            words: ending.words(),
-            code: if let Ending::Code(code) = ending { Some(*code) } else { None },
-            signal: if let Ending::Signal(signal) = ending { Some(*signal) } else { None },
-        }
+/// How a process ended, as it is shown.
+pub(super) fn last_end(at_ms: i64, ending: &Ending) -> LastEnd {
+    LastEnd {
+        at: at_ms.div_euclid(1_000),
+        message: ending.words(),
+        code: if let Ending::Code(code) = ending { Some(*code) } else { None },
+        signal: if let Ending::Signal(signal) = ending { Some(*signal) } else { None },
     }
 }
 
@@ -113,45 +100,6 @@ impl ProcessView {
     }
 }
 
-/// One process of a gateway's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its id.
-    pub pid: i32,
-    /// Its parent's.
-    pub parent: i32,
-    /// The program's name, at most 15 characters.
-    pub name: String,
-    /// `R`, `S`, `D`, `T`, ...
-    pub state: char,
-}
-
-/// What a closer look found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Diagnosis {
-    /// What is wrong and what to do, a sentence each; empty where nothing is.
-    pub findings: Vec<String>,
-    /// What is executed, without its arguments.
-    pub program: Option<String>,
-    /// The processes that belong to it.
-    pub members: Vec<Member>,
-    /// What it said last, oldest first.
-    pub output: Vec<OutputLine>,
-    /// Lines that it said before and that are no longer kept.
-    pub output_dropped: u64,
-}
-
-/// One line of what it wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputLine {
-    /// Wall ms at which it was read.
-    pub at_ms: i64,
-    /// `stdout` or `stderr`.
-    pub stream: &'static str,
-    /// Its text, without control characters.
-    pub text: String,
-}
-
 /// The newest lines, bounded in number and bytes.
 #[derive(Debug, Default)]
 pub(super) struct OutputRing {
@@ -162,9 +110,9 @@ pub(super) struct OutputRing {
 
 impl OutputRing {
     /// Keeps a line: without colours and other control characters.
-    pub(super) fn push(&mut self, at_ms: i64, stream: &'static str, text: &str) {
+    pub(super) fn push(&mut self, at_ms: i64, stream: &str, text: &str) {
         let text = text.replace('\t', " ").chars().filter(|char| !char.is_control()).collect();
-        let line = OutputLine { at_ms, stream, text };
+        let line = OutputLine { timestamp: at_ms, stream: stream.to_owned(), text };
         self.bytes += line.text.len();
         self.lines.push_back(line);
         while self.lines.len() > MAX_OUTPUT_LINES || self.bytes > MAX_OUTPUT_BYTES {
@@ -215,7 +163,7 @@ pub(super) fn findings(view: &ProcessView, is_connected: bool, obstacle: Option<
         findings.push(format!("The last start could not be verified: {}.", missing.join("; ")));
     }
     if view.restarts > 0 && view.state != ProcessState::GaveUp {
-        let last = view.last_end.as_ref().map(|end| format!("; last it {}", end.words)).unwrap_or_default();
+        let last = view.last_end.as_ref().map(|end| format!("; last it {}", end.message)).unwrap_or_default();
         findings.push(format!("It was started again {} times without anybody's asking{last}.", view.restarts));
     }
     findings

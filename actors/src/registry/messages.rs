@@ -1,24 +1,33 @@
-//! What the HTTP front sends to the registry. Reads don't come here: they use [`super::roster::RosterReader`].
+//! What others ask of the registry, and what it passes on to gateways for them: calls, control, logs, probes, spawns; reconnects, and
+//! the end of all. Changes of records are handled in `records`. Reads don't come here: they use [`super::roster::RosterReader`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-pub use gatewarden_core::fleet::{SpawnAnswer, SpawnRequest};
+use futures_util::future::join_all;
+use gatewarden_core::fleet::Member;
+pub use gatewarden_core::fleet::SpawnAnswer;
 use gatewarden_protocol::Secret;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
 
 use super::roster::GatewayView;
+use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
+use crate::gateway::{GatewayCommand, Reply};
 use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord};
-use crate::gateway_report::{GatewayReport, ProbeOutcome};
+use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
-use crate::run::SessionAction;
-use crate::spawn::{Idempotency, SpawnSpec};
+use crate::run::{ControlSession, NoAnswer, SessionAction};
+use crate::spawn::{Idempotency, SpawnRequest, SpawnState};
 use crate::store::records::MainAgent;
+
+/// How long gateways may take to close their sockets when the daemon stops.
+const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
 
 /// A gateway was created or changed, and how.
 #[derive(Debug, Clone)]
@@ -92,6 +101,17 @@ pub struct AbandonGateway(pub GatewayId);
 #[rtype(result = "Result<Arc<GatewayView>, Failure>")]
 pub struct ReconnectGateway(pub GatewayId);
 
+impl Handler<ReconnectGateway> for RegistryActor {
+    type Result = Result<Arc<GatewayView>, Failure>;
+
+    fn handle(&mut self, ReconnectGateway(id): ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
+        self.feed(ctx, |fleet, time| fleet.reconnect(time, id))?;
+        let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        info!(gateway.id = id.0, gateway.name = %view.record.name, "dialled anew on request");
+        Ok(view)
+    }
+}
+
 /// From HTTP: probe one gateway, or all at the same time. Replies within `timeout` and a little.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "Result<Vec<(GatewayId, ProbeOutcome)>, Failure>")]
@@ -100,6 +120,50 @@ pub struct ProbeGateways {
     pub only: Option<GatewayId>,
     /// Budget of each probe.
     pub timeout: Duration,
+}
+
+impl Handler<ProbeGateways> for RegistryActor {
+    type Result = ResponseFuture<Result<Vec<(GatewayId, ProbeOutcome)>, Failure>>;
+
+    fn handle(&mut self, message: ProbeGateways, _: &mut Self::Context) -> Self::Result {
+        let ids: Vec<GatewayId> = match message.only.map(|id| (id, self.fleet.visible(id))) {
+            Some((_, Err(failure))) => return refused(failure),
+            Some((id, Ok(_))) => vec![id],
+            None => self.roster.reader().list().iter().map(|view| view.record.id).collect(),
+        };
+        let timeout = message.timeout;
+        let clock = self.clock.clone();
+        // All at the same time: the answer takes one probe's timeout, however many gateways there are.
+        let probes: Vec<_> = ids
+            .into_iter()
+            .filter_map(move |id| {
+                let member = self.fleet.get(id)?;
+                let asked = self
+                    .handles
+                    .get(&id)
+                    .map(|handle| handle.ask(timeout + GRACE, |reply| GatewayCommand::Probe { timeout, reply }));
+                let (report, clock) = (member.report.clone(), clock.clone());
+                Some(async move {
+                    let answered = match asked {
+                        Some(asked) => asked.await.ok(),
+                        None => None,
+                    };
+                    (id, answered.unwrap_or_else(|| unanswered(report, clock.wall_ms())))
+                })
+            })
+            .collect();
+        Box::pin(async move { Ok(join_all(probes).await) })
+    }
+}
+
+/// The outcome where the actor itself couldn't answer: what was last known, and that this is all.
+fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
+    let words = if report.phase == Phase::Parked {
+        "its supervision is parked after repeated crashes"
+    } else {
+        "its supervisor did not answer in time"
+    };
+    ProbeOutcome { probed_at_ms, report, latency_ms: None, failed_step: Some(("request".to_owned(), words.to_owned())) }
 }
 
 /// From HTTP: one request to one gateway, or to the acting primary.
@@ -117,6 +181,24 @@ pub struct CallGateway {
     pub timeout: Duration,
 }
 
+impl Handler<CallGateway> for RegistryActor {
+    type Result = ResponseFuture<Result<(GatewayId, Held<Value>), Failure>>;
+
+    fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
+        let CallGateway { target, method, params, timeout } = message;
+        let Some(id) = target.or(self.fleet.acting()) else {
+            let failure = Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the request: none is usable")
+                .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
+                .with_retry_after(Duration::from_secs(5));
+            return refused(failure);
+        };
+        let Some(member) = self.fleet.dialled(id) else { return refused(Failure::gateway_not_found(id)) };
+        let words = ("answer", "The request may have been carried out: look before you repeat it.");
+        let called = self.ask(member, timeout, words, |reply| GatewayCommand::Call { method, params, timeout, reply });
+        Box::pin(async move { called.await.map(|value| (id, value)) })
+    }
+}
+
 /// From HTTP and from the event hub's relay: follow one gateway's log. Replies once the first entries are there; the
 /// following ends with the subscription. `gateway_not_found`, and what the gateway's actor fails with.
 #[derive(Message, Debug, Clone, Copy)]
@@ -130,15 +212,75 @@ pub struct WatchGatewayLogs {
     pub timeout: Duration,
 }
 
+impl Handler<WatchGatewayLogs> for RegistryActor {
+    type Result = ResponseFuture<Result<LogSubscription, Failure>>;
+
+    fn handle(&mut self, message: WatchGatewayLogs, _: &mut Self::Context) -> Self::Result {
+        let WatchGatewayLogs { gateway, request, timeout } = message;
+        let words = ("give out its log", "Try again; if it stays so, look at the gateway's load.");
+        match self.fleet.visible(gateway) {
+            Ok(_) if self.fleet.is_stopping() => refused(Failure::unavailable("daemon")),
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::WatchLogs(request, reply)),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
 /// From the watchdog: answers at once while the registry works through its mailbox.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Ping;
 
+impl Handler<Ping> for RegistryActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
 /// From the daemon's stop: stop all gateways, then reply.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Drain;
+
+impl Handler<Drain> for RegistryActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
+        self.fleet.stop();
+        let closing: Vec<_> =
+            self.handles.values().map(|handle| handle.ask(CLOSE_BUDGET, GatewayCommand::ShutDown)).collect();
+        let count = closing.len();
+        let observed = self.fleet.take_unsaved();
+        let (store, health_log) = (self.store.clone(), self.health_log.clone());
+        let drain = async move {
+            if join_all(closing).await.contains(&Err(NoAnswer::Late)) {
+                warn!(gateways = count, "not every gateway connection could be closed in time");
+            }
+            if let Err(failure) = store.save_observed(observed).await {
+                warn!(%failure, "the last observations could not be stored");
+            }
+            health_log.flush().await;
+        };
+        Box::pin(drain.into_actor(self).then(|(), registry, _| registry.write_last_spawns()))
+    }
+}
+
+impl RegistryActor {
+    /// Once, for the daemon's stop.
+    fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
+        let batch = self.fleet.last_batch();
+        let store = self.store.clone();
+        let write = async move {
+            if batch.steps.is_empty() {
+                return (batch.spawn_ids, Ok(Vec::new()));
+            }
+            (batch.spawn_ids, store.move_spawns(&SpawnState::OPEN, batch.steps).await)
+        };
+        Box::pin(write.into_actor(self).map(|(spawn_ids, written), registry, ctx| {
+            registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
+        }))
+    }
+}
 
 /// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance.
 ///
@@ -151,12 +293,22 @@ pub struct Drain;
 pub struct SpawnWork {
     /// What to run, where, and until when the acceptance is awaited.
     pub request: SpawnRequest,
-    /// What is recorded of it; gateway and route are filled in by the fleet.
-    pub spec: SpawnSpec,
     /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
     pub text: Secret,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
+}
+
+impl Handler<SpawnWork> for RegistryActor {
+    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
+
+    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
+        let SpawnWork { request, text, idempotency } = message;
+        let (answer, answered) = oneshot::channel();
+        self.spawners.insert(request.record.spawn_id.clone(), answer);
+        self.feed(ctx, |fleet, time| fleet.spawn(time, request, text, idempotency));
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
+    }
 }
 
 /// From HTTP: pause, resume or kill what runs in a session of one gateway. Replies with the gateway's words.
@@ -171,4 +323,60 @@ pub struct ControlSessionAt {
     pub action: SessionAction,
     /// Deadline.
     pub timeout: Duration,
+}
+
+impl Handler<ControlSessionAt> for RegistryActor {
+    type Result = ResponseFuture<Result<Held<Value>, Failure>>;
+
+    fn handle(&mut self, message: ControlSessionAt, _: &mut Self::Context) -> Self::Result {
+        let ControlSessionAt { gateway, session_key, action, timeout } = message;
+        let what = match action {
+            SessionAction::Pause => "answer the pause",
+            SessionAction::Resume => "answer the resume",
+            SessionAction::Kill => "answer the kill",
+        };
+        let words = (what, "It may have been carried out: look at the session before you repeat it.");
+        let control = ControlSession { session_key, action, timeout };
+        match self.fleet.visible(gateway) {
+            Ok(member) => self.ask(member, timeout, words, |reply| GatewayCommand::Control(control, reply)),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
+impl RegistryActor {
+    /// Passes a command on to a gateway that is usable. `what` it then failed to do in time goes into the failure with `help`.
+    fn ask<T: 'static>(
+        &self,
+        member: &Member,
+        timeout: Duration,
+        (what, help): (&'static str, &'static str),
+        command: impl FnOnce(Reply<Result<T, Failure>>) -> GatewayCommand,
+    ) -> ResponseFuture<Result<T, Failure>> {
+        let name = member.record.name.clone();
+        let Some(handle) = self.handles.get(&member.record.id).filter(|_| member.is_usable()) else {
+            return refused(member.unavailable(self.clock.wall_ms()));
+        };
+        let asked = handle.ask(timeout + GRACE, command);
+        Box::pin(async move {
+            match asked.await {
+                Ok(answer) => answer,
+                Err(NoAnswer::Late) => Err(Failure::new(
+                    ErrorCode::GatewayTimeout,
+                    format!("Gateway \"{name}\" did not {what} within {} ms", timeout.as_millis()),
+                )
+                .with_help(help)),
+                Err(NoAnswer::NotTaken | NoAnswer::Ended) => Err(Failure::new(
+                    ErrorCode::GatewayUnavailable,
+                    format!("The connection to gateway \"{name}\" is being set up anew"),
+                )
+                .with_help("Try again in a second.")
+                .with_retry_after(Duration::from_secs(1))),
+            }
+        })
+    }
+}
+
+fn refused<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {
+    Box::pin(async { Err(failure) })
 }

@@ -7,6 +7,7 @@
 //! the sending, not before it: whoever finds it `recorded` after a crash takes it for sent, and asks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatewarden_protocol::Secret;
@@ -18,10 +19,8 @@ use crate::ids::GatewayId;
 use crate::machines::connection::GatewayOrder;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
-use crate::run::{
-    Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, StartRun, Work,
-};
-use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnSpec, SpawnState, SpawnStep};
+use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice};
+use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -34,21 +33,6 @@ const MAX_QUESTIONS: usize = 64;
 /// Gateways that a failure names.
 const MAX_NAMED: usize = 8;
 
-/// Names a request to spawn until it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
-
-/// A piece of work for some gateway.
-#[derive(Debug, Clone)]
-pub struct SpawnRequest {
-    /// Where it should go.
-    pub route: RouteRequest,
-    /// What to run.
-    pub work: Work,
-    /// Deadline of the acceptance.
-    pub timeout: Duration,
-}
-
 /// A spawn was accepted, or the same request was before.
 #[derive(Debug, Clone)]
 pub struct SpawnAnswer {
@@ -60,60 +44,45 @@ pub struct SpawnAnswer {
     pub reply: Value,
 }
 
-/// A request whose record is being written, and where it is to go.
-pub(super) type Recording = (SpawnRequest, Result<GatewayId, NoRoute>);
-
-/// A recorded spawn on its way to acceptance.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    record: SpawnRecord,
-    request: SpawnRequest,
-    gateway: GatewayId,
-    number: usize,
-}
-
 /// What follows once all that was decided about a spawn is stored.
 #[derive(Debug)]
 pub(super) enum OnceWritten {
-    Send(Box<Attempt>),
+    Send(Arc<SpawnRequest>),
     /// Stored or not: what couldn't be written is tried again, and the answer is true all the same.
     Answer(Box<Result<SpawnAnswer, Failure>>),
 }
 
 impl Fleet {
-    /// A client wants work done. Answered by [`Effect::AnswerSpawn`]. What is recorded of it is `spec`, in which gateway and route are
-    /// filled in here, and sealed, as values of its environment are secrets, the request's whole `text`.
-    pub fn spawn(
-        &mut self,
-        time: Time,
-        ticket: Ticket,
-        request: SpawnRequest,
-        mut spec: SpawnSpec,
-        text: Secret,
-        idempotency: Option<Idempotency>,
-    ) {
+    /// A client wants work done. Answered by [`Effect::AnswerSpawn`]. Its whole `text` is recorded sealed, as values of its
+    /// environment are secrets.
+    pub fn spawn(&mut self, time: Time, mut request: SpawnRequest, text: Secret, idempotency: Option<Idempotency>) {
+        let spawn_id = request.record.spawn_id.clone();
         if self.stopping {
-            return self.answer_spawn(ticket, Err(Failure::unavailable("daemon")));
+            return self.answer_spawn(spawn_id, Err(Failure::unavailable("daemon")));
         }
-        let chosen = match self.route(&request.route) {
-            Ok((gateway, reason)) => {
-                spec.gateway_id = Some(gateway);
-                spec.gateway_name = Some(self.name_of(gateway));
-                spec.route = Some(reason.as_str().to_owned());
-                Ok(gateway)
-            }
+        let no_route = match self.assign(&mut request) {
+            Ok(_) => None,
             Err(reason) if idempotency.is_none() => {
-                return self.answer_spawn(ticket, Err(self.no_route(time, &reason)));
+                return self.answer_spawn(spawn_id, Err(self.no_route(time, &reason)));
             }
-            Err(reason) => Err(reason),
+            Err(reason) => Some(reason),
         };
-        self.recording.insert(ticket, (request, chosen));
-        self.effects.push(Effect::RecordSpawn(ticket, Box::new(spec), text, idempotency));
+        self.effects.push(Effect::RecordSpawn(Box::new(request.record.clone()), text, idempotency));
+        self.recording.insert(spawn_id, (request, no_route));
+    }
+
+    /// Finds a gateway for it, and names that in its record.
+    fn assign(&self, request: &mut SpawnRequest) -> Result<GatewayId, NoRoute> {
+        let (gateway, reason) = self.route(&request.route)?;
+        request.record.gateway_id = Some(gateway);
+        request.record.gateway_name = Some(self.name_of(gateway));
+        request.record.route = Some(reason.as_str().to_owned());
+        Ok(gateway)
     }
 
     /// The record of a spawn is stored, or not.
-    pub fn on_spawn_recorded(&mut self, time: Time, ticket: Ticket, recorded: Result<Recorded, Failure>) {
-        let Some((request, chosen)) = self.recording.remove(&ticket) else { return };
+    pub fn on_spawn_recorded(&mut self, time: Time, spawn_id: &str, recorded: Result<Recorded, Failure>) {
+        let Some((mut request, no_route)) = self.recording.remove(spawn_id) else { return };
         let answer = match recorded {
             Err(failure) => Err(failure),
             Ok(Recorded::Mismatch) => {
@@ -121,83 +90,76 @@ impl Fleet {
                     .with_help("Use a new key for a new request; the same key only for the very same one."))
             }
             Ok(Recorded::Replay(record)) => self.replay(record),
-            Ok(Recorded::New(record)) => match chosen {
-                Ok(gateway) => {
-                    self.spawns.open(&record.spawn_id, gateway);
-                    return self.send(time, ticket, Attempt { record, request, gateway, number: 1 });
-                }
-                Err(reason) => {
-                    // Only with an idempotency key: its answer is on record, so the same request gets the same one.
-                    let failure = self.no_route(time, &reason);
-                    self.spawns.open(&record.spawn_id, GatewayId(0));
-                    self.spawns.fail(&record.spawn_id, failure.code.as_str(), &failure.message);
-                    return self.answer_failure(time, ticket, failure, &record.spawn_id);
-                }
-            },
+            Ok(Recorded::New(record)) => {
+                request.record = record;
+                self.spawns.open(spawn_id, request.record.gateway());
+                let Some(reason) = no_route else { return self.send(time, Arc::new(request)) };
+                // Only with an idempotency key: its answer is on record, so the same request gets the same one.
+                let failure = self.no_route(time, &reason);
+                self.spawns.fail(spawn_id, failure.code.as_str(), &failure.message);
+                return self.answer_failure(time, failure, spawn_id);
+            }
         };
-        self.answer_spawn(ticket, answer);
+        self.answer_spawn(spawn_id.to_owned(), answer);
     }
 
-    /// Gives one attempt to its gateway, which may have been lost meanwhile.
-    fn send(&mut self, time: Time, ticket: Ticket, attempt: Attempt) {
-        let Attempt { gateway, request: SpawnRequest { ref work, timeout, .. }, .. } = attempt;
+    /// Gives it to its gateway, which may have been lost meanwhile.
+    fn send(&mut self, time: Time, request: Arc<SpawnRequest>) {
+        let gateway = request.record.gateway();
         if !self.members.get(&gateway).is_some_and(Member::is_usable) {
-            let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), timeout);
-            return self.not_accepted(time, ticket, attempt, not_accepted);
+            let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), request.timeout);
+            return self.not_accepted(time, request, not_accepted);
         }
-        let start = StartRun { spawn_id: attempt.record.spawn_id.clone(), work: work.clone(), timeout };
-        self.attempts.insert(ticket, attempt);
-        self.effects.push(Effect::StartRun(ticket, gateway, start));
+        self.effects.push(Effect::StartRun(gateway, Arc::clone(&request)));
+        self.attempts.insert(request.record.spawn_id.clone(), request);
     }
 
     /// What came of [`Effect::StartRun`].
-    pub fn on_run_answered(&mut self, time: Time, ticket: Ticket, answer: Result<Accepted, NotAccepted>) {
-        let Some(attempt) = self.attempts.remove(&ticket) else { return };
+    pub fn on_run_answered(&mut self, time: Time, spawn_id: &str, answer: Result<Accepted, NotAccepted>) {
+        let Some(request) = self.attempts.remove(spawn_id) else { return };
         match answer {
-            Ok(accepted) => self.accepted(time, ticket, attempt, accepted),
-            Err(not_accepted) => self.not_accepted(time, ticket, attempt, not_accepted),
+            Ok(accepted) => self.accepted(time, &request, accepted),
+            Err(not_accepted) => self.not_accepted(time, request, not_accepted),
         }
     }
 
-    fn accepted(&mut self, time: Time, ticket: Ticket, attempt: Attempt, accepted: Accepted) {
-        let Attempt { mut record, gateway, .. } = attempt;
-        let spawn_id = record.spawn_id.clone();
+    fn accepted(&mut self, time: Time, request: &SpawnRequest, accepted: Accepted) {
+        let mut record = request.record.clone();
+        let (spawn_id, gateway) = (record.spawn_id.clone(), record.gateway());
         self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, accepted.method)));
         self.spawns.accept(time.now, &spawn_id, &accepted);
         let Accepted { run_id, session_key, pid, reply, .. } = accepted;
         // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
         let is_found_again = run_id == spawn_id;
         record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
-        record.spec.gateway_id = Some(gateway);
-        record.spec.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
+        record.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
         record.run_id = Some(run_id);
         record.session_key = session_key;
         record.pid = pid;
         let answer = Ok(SpawnAnswer { record, replayed: false, reply });
         if is_found_again {
-            self.answer_spawn(ticket, answer);
+            self.answer_spawn(spawn_id, answer);
         } else {
-            self.once_written(time, ticket, &spawn_id, OnceWritten::Answer(Box::new(answer)));
+            self.once_written(time, &spawn_id, OnceWritten::Answer(Box::new(answer)));
         }
     }
 
     /// Goes on to another gateway where that is certainly harmless; else it is answered.
-    fn not_accepted(&mut self, time: Time, ticket: Ticket, mut attempt: Attempt, why: NotAccepted) {
+    fn not_accepted(&mut self, time: Time, mut request: Arc<SpawnRequest>, why: NotAccepted) {
         let NotAccepted { failure, certainty } = why;
-        let spawn_id = attempt.record.spawn_id.clone();
+        let (spawn_id, from) = (request.record.spawn_id.clone(), request.record.gateway());
         let unreachable = matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayBusy);
-        let may_move = certainty == Certainty::NotTaken && unreachable && attempt.request.route.requested.is_none();
+        let may_move = certainty == Certainty::NotTaken && unreachable && request.route.requested.is_none();
         // Its gateway may have been deleted meanwhile: then the record says that it is lost.
-        if may_move && attempt.number < MAX_ATTEMPTS && self.spawns.is_open(&spawn_id) {
-            attempt.request.route.excluded.push(attempt.gateway);
-            if let Ok((to, reason)) = self.route(&attempt.request.route) {
-                let (from, why) = (std::mem::replace(&mut attempt.gateway, to), failure.message);
+        if may_move && request.route.excluded.len() + 1 < MAX_ATTEMPTS && self.spawns.is_open(&spawn_id) {
+            let moved = Arc::make_mut(&mut request);
+            moved.route.excluded.push(from);
+            if let Ok(to) = self.assign(moved) {
+                let why = failure.message;
                 self.effects.push(Effect::Notify(Notice::SpawnRerouted(spawn_id.clone(), from, to, why.clone())));
                 self.spawns.reroute(&spawn_id, to, &self.name_of(to), why);
-                attempt.record.spec.route = Some(reason.as_str().to_owned());
-                attempt.number += 1;
                 // The record names the next gateway before that one hears of it: after a crash the right one is asked.
-                return self.once_written(time, ticket, &spawn_id, OnceWritten::Send(Box::new(attempt)));
+                return self.once_written(time, &spawn_id, OnceWritten::Send(request));
             }
         }
         let failure = match certainty {
@@ -213,37 +175,36 @@ impl Fleet {
                 ))
             }
         };
-        self.answer_failure(time, ticket, failure, &spawn_id);
+        self.answer_failure(time, failure, &spawn_id);
     }
 
     /// Answers that it wasn't accepted, or that nobody knows, once the record says so too.
-    fn answer_failure(&mut self, time: Time, ticket: Ticket, failure: Failure, spawn_id: &str) {
+    fn answer_failure(&mut self, time: Time, failure: Failure, spawn_id: &str) {
         let answer = Err(with_spawn_id(failure, spawn_id));
-        self.once_written(time, ticket, spawn_id, OnceWritten::Answer(Box::new(answer)));
+        self.once_written(time, spawn_id, OnceWritten::Answer(Box::new(answer)));
     }
 
-    fn once_written(&mut self, time: Time, ticket: Ticket, spawn_id: &str, then: OnceWritten) {
+    fn once_written(&mut self, time: Time, spawn_id: &str, then: OnceWritten) {
         if self.spawns.has_unwritten(spawn_id) {
-            self.awaiting_write.insert(spawn_id.to_owned(), (ticket, then));
+            self.awaiting_write.insert(spawn_id.to_owned(), then);
             self.coalescer.hurry(time.now);
         } else {
-            self.go_on(time, ticket, then, None);
+            self.go_on(time, spawn_id.to_owned(), then, None);
         }
     }
 
-    fn go_on(&mut self, time: Time, ticket: Ticket, then: OnceWritten, not_stored: Option<Failure>) {
+    fn go_on(&mut self, time: Time, spawn_id: String, then: OnceWritten, not_stored: Option<Failure>) {
         match (then, not_stored) {
-            (OnceWritten::Answer(answer), _) => self.answer_spawn(ticket, *answer),
-            (OnceWritten::Send(attempt), None) => self.send(time, ticket, *attempt),
-            (OnceWritten::Send(attempt), Some(failure)) => {
-                let attempt = Attempt { number: MAX_ATTEMPTS, ..*attempt };
-                self.not_accepted(time, ticket, attempt, NotAccepted { failure, certainty: Certainty::NotTaken });
+            (OnceWritten::Answer(answer), _) => self.answer_spawn(spawn_id, *answer),
+            (OnceWritten::Send(request), None) => self.send(time, request),
+            (OnceWritten::Send(request), Some(failure)) => {
+                self.not_accepted(time, request, NotAccepted { failure, certainty: Certainty::NotTaken });
             }
         }
     }
 
-    fn answer_spawn(&mut self, ticket: Ticket, answer: Result<SpawnAnswer, Failure>) {
-        self.effects.push(Effect::AnswerSpawn(ticket, Box::new(answer)));
+    fn answer_spawn(&mut self, spawn_id: String, answer: Result<SpawnAnswer, Failure>) {
+        self.effects.push(Effect::AnswerSpawn(spawn_id, Box::new(answer)));
     }
 
     /// What was answered before is answered again: a refusal as a refusal, anything else with what has become of it.
@@ -364,9 +325,9 @@ impl Fleet {
         for spawn_id in spawn_ids {
             self.spawns.written(spawn_id, done);
             if (!done || !self.spawns.has_unwritten(spawn_id))
-                && let Some(waiter) = self.awaiting_write.remove(spawn_id)
+                && let Some(then) = self.awaiting_write.remove(spawn_id)
             {
-                waited.push(waiter);
+                waited.push((spawn_id.clone(), then));
             }
         }
         let failure = match written {
@@ -381,8 +342,8 @@ impl Fleet {
             }
         };
         self.coalescer.ended(time.now, spawn_ids.len(), done);
-        for (ticket, then) in waited {
-            self.go_on(time, ticket, then, failure.clone());
+        for (spawn_id, then) in waited {
+            self.go_on(time, spawn_id, then, failure.clone());
         }
     }
 

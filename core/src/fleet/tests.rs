@@ -52,39 +52,17 @@ fn offline() -> GatewayReport {
     GatewayReport { status: Status::Offline, phase: Phase::Backoff, breaker, ..GatewayReport::unknown(2) }
 }
 
-fn spec() -> SpawnSpec {
-    SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() }
-}
-
 /// Somebody wants a task done.
 fn spawn(fleet: &mut Fleet, time: Time, route: RouteRequest) {
     let task = "say hello".to_owned();
     let work = Work::Task { task, agent: None, session_key: None, model: None, label: None, timeout_seconds: None };
-    let request = SpawnRequest { route, work, timeout: Duration::from_secs(2) };
-    fleet.spawn(time, Ticket(1), request, spec(), Secret::new("{}"), None);
+    let request = SpawnRequest { record: as_recorded("s"), route, work, timeout: Duration::from_secs(2) };
+    fleet.spawn(time, request, Secret::new("{}"), None);
 }
 
 /// Without a gateway.
-pub(crate) fn as_recorded(spawn_id: &str) -> SpawnRecord {
-    recorded(spawn_id, spec())
-}
-
-fn recorded(spawn_id: &str, spec: SpawnSpec) -> SpawnRecord {
-    SpawnRecord {
-        spawn_id: spawn_id.to_owned(),
-        created_at_ms: 0,
-        updated_at_ms: 0,
-        spec,
-        session_key: None,
-        run_id: None,
-        state: SpawnState::Recorded,
-        pid: None,
-        result: None,
-        error_code: None,
-        error: None,
-        completed_at_ms: None,
-        reason: None,
-    }
+fn as_recorded(spawn_id: &str) -> SpawnRecord {
+    SpawnRecord { spawn_id: spawn_id.to_owned(), summary: "say hello".into(), ..SpawnRecord::default() }
 }
 
 fn fleet(time: Time, ids: impl IntoIterator<Item = GatewayId>) -> Fleet {
@@ -401,16 +379,15 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     say(&mut before, time, PROD, online());
     spawn(&mut before, time, RouteRequest::default());
     let effects = before.take_effects(time);
-    let Some(Effect::RecordSpawn(ticket, spec, ..)) = effects.into_iter().next() else { panic!("not recorded first") };
-    let stored = recorded("s", *spec);
-    before.on_spawn_recorded(time, ticket, Ok(Recorded::New(stored.clone())));
+    let Some(Effect::RecordSpawn(stored, ..)) = effects.into_iter().next() else { panic!("not recorded first") };
+    before.on_spawn_recorded(time, "s", Ok(Recorded::New((*stored).clone())));
     let effects = before.take_effects(time);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "it is on the wire");
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(_))), "and that is not written yet");
     drop(before);
 
     let records = vec![record(PROD)];
-    let stored = Stored { records, open_spawns: vec![stored], ..Stored::default() };
+    let stored = Stored { records, open_spawns: vec![*stored], ..Stored::default() };
     let mut time = time.after(Duration::from_secs(5));
     let mut after = Fleet::new(settings(), stored, time);
     after.start();
@@ -446,12 +423,12 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     let time = begin();
     let mut fleet = two_online(time);
     spawn(&mut fleet, time, RouteRequest::default());
-    let spec = SpawnSpec { gateway_id: Some(PROD), gateway_name: Some("gateway-1".into()), ..spec() };
-    let stored = recorded("s", spec);
-    fleet.on_spawn_recorded(time, Ticket(1), Ok(Recorded::New(stored)));
+    let (gateway_id, gateway_name) = (Some(PROD), Some("gateway-1".into()));
+    let stored = SpawnRecord { gateway_id, gateway_name, ..as_recorded("s") };
+    fleet.on_spawn_recorded(time, "s", Ok(Recorded::New(stored)));
     fleet.take_effects(time);
     fleet.on_deleted(time, PROD);
-    fleet.on_run_answered(time, Ticket(1), Err(NoAnswer::NotTaken.of_run("gateway-1", Duration::ZERO)));
+    fleet.on_run_answered(time, "s", Err(NoAnswer::NotTaken.of_run("gateway-1", Duration::ZERO)));
     let effects = fleet.take_effects(time);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];
@@ -535,8 +512,7 @@ fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
 #[test]
 fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
     let mut time = begin();
-    let stored =
-        SpawnRecord { state: SpawnState::Unknown, ..recorded("s", SpawnSpec { gateway_id: Some(PROD), ..spec() }) };
+    let stored = SpawnRecord { state: SpawnState::Unknown, gateway_id: Some(PROD), ..as_recorded("s") };
     let stored = Stored { records: vec![record(PROD)], open_spawns: vec![stored], ..Stored::default() };
     let mut fleet = Fleet::new(settings(), stored, time);
     fleet.start();

@@ -68,8 +68,9 @@ use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::machines::backoff::Backoff;
 use crate::machines::breaker::Breaker;
 use crate::machines::log_tail::{Begin, WatchToken};
-use crate::run::{ControlSession, LookUpRun, StartRun};
+use crate::run::{ControlSession, LookUpRun};
 use crate::settings::GatewaySettings;
+use crate::spawn::SpawnRequest;
 
 /// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
 const MAX_ROUNDS: u32 = 8;
@@ -207,10 +208,10 @@ impl Connection {
     }
 
     /// Somebody wants a run started. Answered once, with [`Effect::AnswerRun`].
-    pub fn start_run(&mut self, moment: Moment, call: CallToken, start: StartRun) {
+    pub fn start_run(&mut self, moment: Moment, call: CallToken, request: &SpawnRequest) {
         self.tracker.mark();
         let Machines { mut turn, active, runs, .. } = self.machines(moment);
-        runs.start(&mut turn, active, call, start);
+        runs.start(&mut turn, active, call, request);
     }
 
     /// The socket refused the frame that was to start a run: it never left.

@@ -145,10 +145,9 @@ impl SpawnTracker {
     /// gateway yet was certainly not sent.
     pub(crate) fn resume(&mut self, now: Instant, record: &SpawnRecord) {
         let (spawn_id, state) = (&record.spawn_id, record.state);
-        let gateway = record.spec.gateway_id.unwrap_or(GatewayId(0));
         let run_id = record.run_id.as_ref().unwrap_or(spawn_id);
-        self.insert(spawn_id, gateway, run_id, record.session_key.clone(), state);
-        if state == SpawnState::Recorded && record.spec.gateway_name.is_none() {
+        self.insert(spawn_id, record.gateway(), run_id, record.session_key.clone(), state);
+        if state == SpawnState::Recorded && record.gateway_name.is_none() {
             return self.fail(spawn_id, "no_usable_gateway", "The daemon ended before a gateway could take it");
         }
         let change = because("the daemon was restarted while it was under way");

@@ -25,8 +25,10 @@ use gatewarden_core::machines::connection::{
     Moment,
 };
 use gatewarden_core::machines::log_tail::{Begin, WatchToken};
-use gatewarden_core::run::{ControlSession, LookUpRun, SessionAction, StartRun, Work};
+use gatewarden_core::machines::routing::RouteRequest;
+use gatewarden_core::run::{ControlSession, LookUpRun, SessionAction, Work};
 use gatewarden_core::settings::GatewaySettings;
+use gatewarden_core::spawn::{SpawnRecord, SpawnRequest};
 use gatewarden_protocol::decoding::Allowance;
 use gatewarden_protocol::limits::{MAX_AGENTS_BYTES, MAX_SESSIONS_BYTES};
 use gatewarden_protocol::{DeviceIdentity, Secret};
@@ -144,9 +146,9 @@ impl Shell {
                     label: None,
                     timeout_seconds: None,
                 };
-                self.feed(|connection, moment| {
-                    connection.start_run(moment, call, StartRun { spawn_id: "r1".into(), work, timeout })
-                });
+                let record = SpawnRecord { spawn_id: "r1".into(), ..SpawnRecord::default() };
+                let request = SpawnRequest { record, route: RouteRequest::default(), work, timeout };
+                self.feed(|connection, moment| connection.start_run(moment, call, &request));
             }
             2 => self.feed(|connection, moment| {
                 connection.look_up_run(moment, call, LookUpRun { run_id: "r1".into(), session_key: Some(key), timeout })

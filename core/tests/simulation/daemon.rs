@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use gatewarden_core::error::Failure;
-use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, SpawnAnswer, SpawnRequest, Ticket, Time};
+use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, SpawnAnswer, Time};
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::run::{Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use gatewarden_core::spawn::{Idempotency, SpawnSpec};
+use gatewarden_core::spawn::{Idempotency, SpawnRequest};
 use gatewarden_protocol::Secret;
 
 use crate::actor::Actor;
@@ -33,8 +33,7 @@ pub(crate) struct Daemon {
     asks: BTreeMap<u64, Ask>,
     last_ask: u64,
     /// Who waits for the acceptance of a spawn.
-    pub(crate) spawners: BTreeSet<Ticket>,
-    last_ticket: u64,
+    pub(crate) spawners: BTreeSet<String>,
     timer: Timer,
     inbox: Instant,
     /// What readers see.
@@ -87,7 +86,7 @@ struct Ask {
 }
 
 enum About {
-    Run(Ticket, String, Duration),
+    Run(String, String, Duration),
     LookUp(String, GatewayId, String),
     /// A client's, who only has to be answered.
     Other,
@@ -125,7 +124,6 @@ impl World {
             asks: BTreeMap::new(),
             last_ask: 0,
             spawners: BTreeSet::new(),
-            last_ticket: 0,
             timer: Timer::default(),
             inbox: self.now,
             roster: BTreeMap::new(),
@@ -236,12 +234,13 @@ impl World {
                     }
                 },
             ),
-            Effect::RecordSpawn(ticket, spec, _, key) => {
-                self.watch.routed(daemon, &spec);
+            Effect::RecordSpawn(record, _, key) => {
+                self.watch.routed(daemon, &record);
+                let spawn_id = record.spawn_id.clone();
                 self.write(
-                    move |store| store.record_spawn(*spec, key),
+                    move |store| store.record_spawn(*record, key),
                     move |world, recorded| {
-                        world.feed(|fleet, time| fleet.on_spawn_recorded(time, ticket, recorded));
+                        world.feed(|fleet, time| fleet.on_spawn_recorded(time, &spawn_id, recorded));
                     },
                 );
             }
@@ -254,12 +253,13 @@ impl World {
                     },
                 );
             }
-            Effect::StartRun(ticket, gateway, start) => {
-                self.watch.sent(daemon, &self.store, gateway, &start.spawn_id, waking);
-                let about = About::Run(ticket, daemon.fleet.name_of(gateway), start.timeout);
-                let within = start.timeout + GRACE;
+            Effect::StartRun(gateway, request) => {
+                let spawn_id = request.record.spawn_id.clone();
+                self.watch.sent(daemon, &self.store, gateway, &spawn_id, waking);
+                let about = About::Run(spawn_id, daemon.fleet.name_of(gateway), request.timeout);
+                let within = request.timeout + GRACE;
                 self.ask(gateway, within, about, move |connection, moment, token| {
-                    connection.start_run(moment, CallToken(token), start);
+                    connection.start_run(moment, CallToken(token), &request);
                 });
             }
             Effect::LookUpRun(spawn_id, gateway, question) => {
@@ -269,8 +269,8 @@ impl World {
                     connection.look_up_run(moment, CallToken(token), question);
                 });
             }
-            Effect::AnswerSpawn(ticket, answer) => {
-                assert!(daemon.spawners.remove(&ticket), "a request is answered twice");
+            Effect::AnswerSpawn(spawn_id, answer) => {
+                assert!(daemon.spawners.remove(&spawn_id), "a request is answered twice");
                 self.watch.answered(&answer);
             }
             Effect::Notify(Notice::HeldDown(..)) => self.save(),
@@ -299,11 +299,8 @@ impl World {
     /// A client wants work done.
     pub(crate) fn request(&mut self, request: SpawnRequest, key: Option<Idempotency>) {
         let Some(daemon) = self.daemon.as_mut() else { return };
-        daemon.last_ticket += 1;
-        let ticket = Ticket(daemon.last_ticket);
-        daemon.spawners.insert(ticket);
-        let spec = SpawnSpec { summary: "say hello".into(), ..SpawnSpec::default() };
-        self.feed(|fleet, time| fleet.spawn(time, ticket, request, spec, Secret::new("{}"), key));
+        daemon.spawners.insert(request.record.spawn_id.clone());
+        self.feed(|fleet, time| fleet.spawn(time, request, Secret::new("{}"), key));
     }
 
     pub(crate) fn probe(&mut self, gateway: GatewayId) {
@@ -348,13 +345,13 @@ impl World {
     fn settle(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
         let Some(Ask { about, .. }) = self.daemon.as_mut().and_then(|daemon| daemon.asks.remove(&ask)) else { return };
         match about {
-            About::Run(ticket, name, timeout) => {
+            About::Run(spawn_id, name, timeout) => {
                 let answer = match answer {
                     Ok(Answer::Run(answer)) => answer,
                     Ok(_) => unreachable!("another answer"),
                     Err(no_answer) => Err(no_answer.of_run(&name, timeout)),
                 };
-                self.feed(|fleet, time| fleet.on_run_answered(time, ticket, answer));
+                self.feed(|fleet, time| fleet.on_run_answered(time, &spawn_id, answer));
             }
             About::LookUp(spawn_id, gateway, run_id) => {
                 let found = match answer {

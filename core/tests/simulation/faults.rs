@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use gatewarden_core::fleet::SpawnRequest;
 use gatewarden_core::gateway_record::{GatewayRecord, GatewaySpec, Transport};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::routing::RouteRequest;
 use gatewarden_core::run::{ControlSession, SessionAction, Work};
-use gatewarden_core::spawn::Idempotency;
+use gatewarden_core::spawn::{Idempotency, SpawnRecord, SpawnRequest};
 use gatewarden_protocol::Secret;
 
 use crate::gateway::{Gateway, Manners, Memory};
@@ -165,12 +164,15 @@ impl World {
         };
         let timeout = self.dice.s(1, 30);
         let route = RouteRequest { requested, preferred, ..RouteRequest::default() };
-        self.request(SpawnRequest { route, work, timeout }, key);
+        self.spawns_asked += 1;
+        let (spawn_id, summary) = (format!("spawn-{}", self.spawns_asked), "say hello".to_owned());
+        let record = SpawnRecord { spawn_id, summary, ..SpawnRecord::default() };
+        self.request(SpawnRequest { record, route, work, timeout }, key);
     }
 
     /// A client ends what runs in the session of the newest spawn.
     fn kill_something(&mut self, id: GatewayId) {
-        let newest = self.store.spawns.values().rev().find(|spawn| spawn.spec.gateway_id == Some(id));
+        let newest = self.store.spawns.values().rev().find(|spawn| spawn.gateway_id == Some(id));
         if let Some(session_key) = newest.and_then(|spawn| spawn.session_key.clone()) {
             let timeout = Duration::from_secs(10);
             self.control(id, ControlSession { session_key, action: SessionAction::Kill, timeout });

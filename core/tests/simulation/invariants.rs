@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::settings::GatewaySettings;
-use gatewarden_core::spawn::{SpawnSpec, SpawnState};
+use gatewarden_core::spawn::{SpawnRecord, SpawnState};
 use gatewarden_protocol::DeviceIdentity;
 
 use crate::daemon::{Daemon, Told};
@@ -77,20 +77,16 @@ impl Watch {
     }
 
     /// Work that names no gateway goes to who acts as primary, or while an operator reconnects that one, elsewhere.
-    pub(crate) fn routed(&self, daemon: &Daemon, spec: &SpawnSpec) {
-        if matches!(spec.route.as_deref(), Some("primary" | "acting_primary")) {
-            assert_eq!(spec.gateway_id, daemon.fleet.acting(), "two gateways take the primary's work");
+    pub(crate) fn routed(&self, daemon: &Daemon, spawn: &SpawnRecord) {
+        if matches!(spawn.route.as_deref(), Some("primary" | "acting_primary")) {
+            assert_eq!(spawn.gateway_id, daemon.fleet.acting(), "two gateways take the primary's work");
         }
     }
 
     /// Work is given to a connection: it is on record, for this gateway, and has not begun anywhere.
     pub(crate) fn sent(&self, daemon: &Daemon, store: &Store, gateway: GatewayId, spawn_id: &str, waking: Duration) {
         let stored = &store.spawns[spawn_id];
-        assert_eq!(
-            stored.spec.gateway_id,
-            Some(gateway),
-            "a daemon that dies now asks another gateway about {spawn_id}"
-        );
+        assert_eq!(stored.gateway_id, Some(gateway), "a daemon that dies now asks another gateway about {spawn_id}");
         assert!(!stored.state.is_final(), "{spawn_id} is sent after its end");
         assert!(!self.begun.contains_key(spawn_id), "{spawn_id} is sent again");
         assert!(daemon.fleet.get(gateway).is_some_and(gatewarden_core::fleet::Member::is_usable), "sent to nobody");
@@ -173,7 +169,7 @@ impl World {
             let ended_well = matches!(spawn.state, SpawnState::Completed | SpawnState::Killed);
             assert!(began || !ended_well, "{spawn_id} never began: {spawn:?}");
             // Whoever asks a gateway that remembers, and answers, learns how it ended.
-            let gateway = spawn.spec.gateway_id.map(|id| &self.gateways[&id]).filter(|gateway| !gateway.was_silent);
+            let gateway = spawn.gateway_id.map(|id| &self.gateways[&id]).filter(|gateway| !gateway.was_silent);
             let known = gateway.and_then(|gateway| gateway.runs.get(spawn_id)?.end);
             let told = match known {
                 None => true,

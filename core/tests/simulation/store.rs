@@ -7,7 +7,7 @@ use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::fleet::Stored;
 use gatewarden_core::gateway_record::{DeviceToken, GatewayRecord};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnSpec, SpawnState, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnState, SpawnStep};
 
 use crate::daemon::MAX_HOP_MS;
 use crate::world::{Owner, World};
@@ -47,33 +47,17 @@ impl Store {
         }
     }
 
-    pub(crate) fn record_spawn(&mut self, spec: SpawnSpec, key: Option<Idempotency>) -> Recorded {
+    pub(crate) fn record_spawn(&mut self, record: SpawnRecord, key: Option<Idempotency>) -> Recorded {
         if let Some(key) = &key
             && let Some((spawn_id, body)) = self.keys.get(&key.key)
         {
             let same = *body == key.body_hash;
             return if same { Recorded::Replay(self.spawns[spawn_id].clone()) } else { Recorded::Mismatch };
         }
-        let spawn_id = format!("spawn-{}", self.spawns.len());
         if let Some(key) = key {
-            self.keys.insert(key.key, (spawn_id.clone(), key.body_hash));
+            self.keys.insert(key.key, (record.spawn_id.clone(), key.body_hash));
         }
-        let record = SpawnRecord {
-            spawn_id: spawn_id.clone(),
-            created_at_ms: 0,
-            updated_at_ms: 0,
-            spec,
-            session_key: None,
-            run_id: None,
-            state: SpawnState::Recorded,
-            pid: None,
-            result: None,
-            error_code: None,
-            error: None,
-            completed_at_ms: None,
-            reason: None,
-        };
-        self.spawns.insert(spawn_id, record.clone());
+        self.spawns.insert(record.spawn_id.clone(), record.clone());
         Recorded::New(record)
     }
 
@@ -86,7 +70,7 @@ impl Store {
             }
             record.state = to;
             if let Some((gateway, name)) = change.gateway {
-                (record.spec.gateway_id, record.spec.gateway_name) = (Some(gateway), Some(name));
+                (record.gateway_id, record.gateway_name) = (Some(gateway), Some(name));
             }
             record.run_id = change.run_id.or(record.run_id.take());
             record.session_key = change.session_key.or(record.session_key.take());

@@ -59,8 +59,8 @@ async fn a_spawn_is_answered_with_its_record_stored_and_its_entry_follows() {
     let entry = harness.audited().await[0].clone();
     assert_eq!((&entry["action"], &entry["result"]), (&json!("spawn.create"), &json!("ok")));
     assert_eq!(entry["target"], format!("spawn {id}"));
-    assert_eq!(entry["actor"]["key_id"], json!(stored.spec.key_id), "the record itself says who asked");
-    assert!(stored.spec.key_id.is_some());
+    assert_eq!(entry["actor"]["key_id"], json!(stored.key_id), "the record itself says who asked");
+    assert!(stored.key_id.is_some());
 }
 
 #[actix_web::test]

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::run::SessionSnapshot;
-use gatewarden_actors::spawn::{Recorded, SpawnChange, SpawnSpec, SpawnState, SpawnStep};
+use gatewarden_actors::spawn::{Recorded, SpawnChange, SpawnRecord, SpawnState, SpawnStep};
 use gatewarden_actors::store::records::Role;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};
@@ -188,9 +188,13 @@ async fn what_is_wrong_with_a_request_is_said_before_its_session_is_looked_for()
 async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_it() {
     let harness = Harness::start().await;
     two_gateways(&harness).await;
-    let spec =
-        SpawnSpec { gateway_id: Some(GatewayId(2)), gateway_name: Some("backup".to_owned()), ..SpawnSpec::default() };
-    let recorded = harness.store.record_spawn(spec, "{}".to_owned().into(), None).await.unwrap();
+    let spawn = SpawnRecord {
+        spawn_id: uuid::Uuid::new_v4().to_string(),
+        gateway_id: Some(GatewayId(2)),
+        gateway_name: Some("backup".to_owned()),
+        ..SpawnRecord::default()
+    };
+    let recorded = harness.store.record_spawn(spawn, "{}".to_owned().into(), None).await.unwrap();
     let Recorded::New(record) = recorded else { panic!("{recorded:?}") };
     let id = record.spawn_id;
     let key = format!("agent:main:gatewarden-{id}");

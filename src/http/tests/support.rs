@@ -261,7 +261,7 @@ impl Handler<SpawnWork> for ScriptedRegistry {
         }
         let store = self.store.clone();
         Box::pin(async move {
-            match store.record_spawn(message.spec, message.text, message.idempotency).await? {
+            match store.record_spawn(message.request.record, message.text, message.idempotency).await? {
                 Recorded::New(record) => {
                     Ok(SpawnAnswer { record, replayed: false, reply: serde_json::json!({"status": "accepted"}) })
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnSpec, SpawnState, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnState, SpawnStep};
 use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
@@ -65,17 +65,15 @@ impl From<Row> for SpawnRecord {
             spawn_id: row.spawn_id,
             created_at_ms: row.created_at_ms,
             updated_at_ms: row.updated_at_ms,
-            spec: SpawnSpec {
-                kind: SpawnKind::from_name(&row.kind).unwrap_or(SpawnKind::Command),
-                summary: row.summary,
-                model: row.model,
-                gateway_id: row.gateway_id.map(GatewayId),
-                gateway_name: row.gateway_name,
-                route: row.route,
-                agent: row.agent,
-                label: row.label,
-                key_id: row.key_id,
-            },
+            kind: SpawnKind::from_name(&row.kind).unwrap_or(SpawnKind::Command),
+            summary: row.summary,
+            model: row.model,
+            gateway_id: row.gateway_id.map(GatewayId),
+            gateway_name: row.gateway_name,
+            route: row.route,
+            agent: row.agent,
+            label: row.label,
+            key_id: row.key_id,
             session_key: row.session_key,
             run_id: row.run_id,
             pid: row.pid,
@@ -92,18 +90,18 @@ impl StoreHandle {
     /// How long an idempotency key is good for: 24 h.
     pub(crate) const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
-    /// Records a spawn and, sealed, its request's text; to be called before anything is sent. With an idempotency key that was
+    /// Records a new spawn under its id and, sealed, its request's text; to be called before anything is sent. With an idempotency key that was
     /// used in the last 24 hours it answers with that spawn, or with the mismatch, and records nothing; of two requests at the
     /// same time one is new.
     pub async fn record_spawn(
         &self,
-        spec: SpawnSpec,
+        spawn: SpawnRecord,
         text: Secret,
         idempotency: Option<Idempotency>,
     ) -> Result<Recorded, Failure> {
         let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
         self.write("record the spawn", move |db| {
-            let Some(idempotency) = &idempotency else { return Ok(Recorded::New(insert(db, &spec, &text)?)) };
+            let Some(idempotency) = &idempotency else { return Ok(Recorded::New(insert(db, &spawn, &text)?)) };
             let used: Option<(String, String)> = idempotency_keys::table
                 .find((idempotency.key_id, key_hash(&idempotency.key)))
                 .filter(idempotency_keys::created_at_ms.gt(expired_ms))
@@ -115,7 +113,7 @@ impl StoreHandle {
                 // The reference in the database keeps the spawn there.
                 Some((spawn_id, _)) => find(db, &spawn_id)?.map(Recorded::Replay).ok_or_else(not_found),
                 None => {
-                    let record = insert(db, &spec, &text)?;
+                    let record = insert(db, &spawn, &text)?;
                     remember(db, idempotency, &record.spawn_id)?;
                     Ok(Recorded::New(record))
                 }
@@ -205,27 +203,26 @@ pub(crate) fn request_place(spawn_id: &str) -> Place<'_> {
     Place { table: "spawns", row: spawn_id, column: "request" }
 }
 
-fn insert(db: &mut Db<'_>, spec: &SpawnSpec, text: &Secret) -> Result<SpawnRecord, StoreError> {
-    let spawn_id = uuid::Uuid::new_v4().to_string();
+fn insert(db: &mut Db<'_>, spawn: &SpawnRecord, text: &Secret) -> Result<SpawnRecord, StoreError> {
     let request = db
         .sealer
-        .seal(request_place(&spawn_id), text.expose().as_bytes())
+        .seal(request_place(&spawn.spawn_id), text.expose().as_bytes())
         .map_err(|error| StoreError::Sealed { what: "the spawn's request cannot be sealed", error })?;
     let added = diesel::insert_into(spawns::table).values((
-        spawns::spawn_id.eq(&spawn_id),
+        spawns::spawn_id.eq(&spawn.spawn_id),
         spawns::created_at_ms.eq(db.now_ms),
         spawns::updated_at_ms.eq(db.now_ms),
-        spawns::kind.eq(spec.kind.as_str()),
+        spawns::kind.eq(spawn.kind.as_str()),
         spawns::request.eq(request),
-        spawns::summary.eq(cut_text(&spec.summary, MAX_SUMMARY)),
-        spawns::model.eq(&spec.model),
-        spawns::gateway_id.eq(spec.gateway_id.map(|id| id.0)),
-        spawns::gateway_name.eq(&spec.gateway_name),
-        spawns::route.eq(&spec.route),
-        spawns::agent.eq(&spec.agent),
-        spawns::label.eq(&spec.label),
+        spawns::summary.eq(cut_text(&spawn.summary, MAX_SUMMARY)),
+        spawns::model.eq(&spawn.model),
+        spawns::gateway_id.eq(spawn.gateway_id.map(|id| id.0)),
+        spawns::gateway_name.eq(&spawn.gateway_name),
+        spawns::route.eq(&spawn.route),
+        spawns::agent.eq(&spawn.agent),
+        spawns::label.eq(&spawn.label),
         spawns::state.eq(SpawnState::Recorded.as_str()),
-        spawns::key_id.eq(spec.key_id),
+        spawns::key_id.eq(spawn.key_id),
     ));
     let row: Row = on_either!(db.connection, |inner| added.returning(Row::as_returning()).get_result(inner))?;
     Ok(row.into())

@@ -52,8 +52,8 @@ fn entry(at_ms: i64) -> AuditEntry {
 async fn a_flood_costs_the_oldest_entries_and_no_spawn_that_is_open() {
     let scratch = Scratch::open();
     scratch.store.append_audit((0..30).map(entry).collect()).await.unwrap();
-    scratch.store.record_spawn(spawn_spec("open"), spawn_text(), None).await.unwrap();
-    scratch.store.record_spawn(spawn_spec("open too"), spawn_text(), None).await.unwrap();
+    scratch.store.record_spawn(new_spawn("open"), spawn_text(), None).await.unwrap();
+    scratch.store.record_spawn(new_spawn("open too"), spawn_text(), None).await.unwrap();
     assert_eq!(scratch.store.cut_logs(10, 1).await.unwrap(), 20);
     let left = scratch.store.list_audit(99, None, None).await.unwrap();
     assert_eq!(left.iter().map(|record| record.entry.at_ms).collect::<Vec<_>>(), (20..30).rev().collect::<Vec<_>>());

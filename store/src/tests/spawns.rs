@@ -4,13 +4,14 @@ use crate::tables::spawns::request_place;
 use diesel::prelude::*;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::spawn::SpawnState::{self, *};
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnSpec, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
 use serde_json::json;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-pub(crate) fn spec(summary: &str) -> SpawnSpec {
-    SpawnSpec {
+pub(crate) fn new_spawn(summary: &str) -> SpawnRecord {
+    SpawnRecord {
+        spawn_id: uuid::Uuid::new_v4().to_string(),
         kind: SpawnKind::Command,
         summary: summary.to_owned(),
         model: Some("m".to_owned()),
@@ -20,6 +21,7 @@ pub(crate) fn spec(summary: &str) -> SpawnSpec {
         agent: Some("researcher".to_owned()),
         label: Some("nightly".to_owned()),
         key_id: Some(5),
+        ..SpawnRecord::default()
     }
 }
 
@@ -32,7 +34,7 @@ fn key(key: &str, body: &str) -> Option<Idempotency> {
 }
 
 async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
-    match scratch.store.record_spawn(spec(summary), text(), None).await.unwrap() {
+    match scratch.store.record_spawn(new_spawn(summary), text(), None).await.unwrap() {
         Recorded::New(record) => record,
         other => panic!("{other:?}"),
     }
@@ -79,11 +81,8 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
     assert_eq!(find(&scratch, id).await, made);
     let to_b = SpawnChange { gateway: Some((GatewayId(4), "b".to_owned())), ..SpawnChange::default() };
     let sent = moved(&scratch, id, &[Recorded], Sent, to_b).await.unwrap();
-    assert_eq!(
-        (sent.state, sent.spec.gateway_id, sent.spec.gateway_name.as_deref()),
-        (Sent, Some(GatewayId(4)), Some("b"))
-    );
-    assert_eq!((sent.spec.route.as_deref(), sent.spec.agent.as_deref()), (Some("primary"), Some("researcher")));
+    assert_eq!((sent.state, sent.gateway_id, sent.gateway_name.as_deref()), (Sent, Some(GatewayId(4)), Some("b")));
+    assert_eq!((sent.route.as_deref(), sent.agent.as_deref()), (Some("primary"), Some("researcher")));
     let runs = SpawnChange {
         session_key: Some("agent:main".to_owned()),
         run_id: Some("run-1".to_owned()),
@@ -138,7 +137,7 @@ async fn two_results_at_the_same_time_leave_one_end() {
 #[actix::test]
 async fn the_same_idempotency_key_records_once_however_many_ask() {
     let scratch = Scratch::open();
-    let ask = || scratch.store.record_spawn(spec("x"), text(), key("k", "body"));
+    let ask = || scratch.store.record_spawn(new_spawn("x"), text(), key("k", "body"));
     let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
     let (mut new_ones, mut replays) = (Vec::new(), Vec::new());
     for answer in answers {
@@ -153,10 +152,13 @@ async fn the_same_idempotency_key_records_once_however_many_ask() {
     step(&scratch, &new_ones[0].spawn_id, &[Recorded], Failed).await.unwrap();
     let Recorded::Replay(replay) = ask().await.unwrap() else { panic!("a replay shows what became of it") };
     assert_eq!(replay.state, Failed);
-    assert_eq!(scratch.store.record_spawn(spec("x"), text(), key("k", "other")).await.unwrap(), Recorded::Mismatch);
+    assert_eq!(
+        scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap(),
+        Recorded::Mismatch
+    );
     assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().len(), 1);
     let another = Idempotency { key_id: 6, key: "k".to_owned(), body_hash: "other".to_owned() };
-    let answer = scratch.store.record_spawn(spec("x"), text(), Some(another)).await.unwrap();
+    let answer = scratch.store.record_spawn(new_spawn("x"), text(), Some(another)).await.unwrap();
     assert!(matches!(answer, Recorded::New(_)), "keys belong to an API key");
     assert!(!scratch.holds("\"k\""));
 }
@@ -168,14 +170,17 @@ async fn an_idempotency_key_is_good_for_a_day() {
     let age = |by: i64| {
         scratch.execute(format!("UPDATE idempotency_keys SET created_at_ms = {}", now - by)).unwrap();
     };
-    scratch.store.record_spawn(spec("x"), text(), key("k", "body")).await.unwrap();
+    scratch.store.record_spawn(new_spawn("x"), text(), key("k", "body")).await.unwrap();
     age(DAY_MS - 60_000);
     assert_eq!(scratch.store.purge_idempotency_keys(now).await.unwrap(), 0);
-    assert_eq!(scratch.store.record_spawn(spec("x"), text(), key("k", "other")).await.unwrap(), Recorded::Mismatch);
+    assert_eq!(
+        scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap(),
+        Recorded::Mismatch
+    );
     age(DAY_MS);
-    let answer = scratch.store.record_spawn(spec("x"), text(), key("k", "other")).await.unwrap();
+    let answer = scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap();
     assert!(matches!(answer, Recorded::New(_)), "expired, though not purged");
-    let answer = scratch.store.record_spawn(spec("x"), text(), key("k", "other")).await.unwrap();
+    let answer = scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap();
     assert!(matches!(answer, Recorded::Replay(_)), "it took the place of the expired one");
     age(DAY_MS);
     assert_eq!(scratch.store.purge_idempotency_keys(now).await.unwrap(), 1);
@@ -186,13 +191,12 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
     let scratch = Scratch::open();
     let mut ids = Vec::new();
     for turn in 0..5 {
-        let mut spawn = spec(&turn.to_string());
+        let mut spawn = new_spawn(&turn.to_string());
         spawn.gateway_id = [Some(GatewayId(3)), Some(GatewayId(4)), None][turn % 3];
         let Recorded::New(record) = scratch.store.record_spawn(spawn, text(), None).await.unwrap() else { panic!() };
         ids.push(record.spawn_id);
     }
-    let summaries =
-        |records: Vec<SpawnRecord>| records.into_iter().map(|record| record.spec.summary).collect::<Vec<_>>();
+    let summaries = |records: Vec<SpawnRecord>| records.into_iter().map(|record| record.summary).collect::<Vec<_>>();
     assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap()), vec!["3", "2"]);
     step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
     step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
@@ -201,7 +205,7 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
         ids.iter().map(|id| SpawnStep { spawn_id: id.clone(), to: Unknown, change: SpawnChange::default() }).collect();
     let moved = scratch.store.move_spawns(&SpawnState::OPEN, steps).await.unwrap();
     assert_eq!(moved.len(), 1, "what was never sent is in no doubt, and keeps nothing else from being written");
-    assert_eq!((moved[0].spec.summary.as_str(), moved[0].state), ("0", Unknown));
+    assert_eq!((moved[0].summary.as_str(), moved[0].state), ("0", Unknown));
     assert_eq!(find(&scratch, &ids[3]).await.state, Recorded);
     assert!(step(&scratch, &ids[0], &SpawnState::ALL, Sent).await.is_none(), "never sent twice");
 }
@@ -223,7 +227,7 @@ async fn secrets_of_a_request_are_not_in_the_files_and_open_only_in_their_row() 
 async fn long_texts_are_cut_and_a_huge_result_is_left_out() {
     let scratch = Scratch::open();
     let made = recorded(&scratch, &"s".repeat(9_000)).await;
-    assert_eq!(made.spec.summary.len(), 500);
+    assert_eq!(made.summary.len(), 500);
     let ends = SpawnChange {
         error: Some("e".repeat(9_000)),
         result: Some(json!("x".repeat(70_000))),
@@ -241,7 +245,7 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     let now = Clock::system().wall_ms();
     let open = recorded(&scratch, "open").await;
     for (summary, ended_at) in [("old", now - 30 * DAY_MS - 1), ("young", now - 30 * DAY_MS)] {
-        let answer = scratch.store.record_spawn(spec(summary), text(), key(summary, "body")).await.unwrap();
+        let answer = scratch.store.record_spawn(new_spawn(summary), text(), key(summary, "body")).await.unwrap();
         let Recorded::New(record) = answer else { panic!("{answer:?}") };
         step(&scratch, &record.spawn_id, &[Recorded], Lost).await.unwrap();
         let id = &record.spawn_id;
@@ -250,8 +254,8 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     scratch.execute("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0").unwrap();
     assert_eq!(scratch.store.thin_spawns(now, RetentionSettings::default().spawns).await.unwrap(), 1);
     let left: Vec<_> =
-        scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.spec.summary).collect();
-    assert_eq!(left, vec!["young", open.spec.summary.as_str()]);
-    let answer = scratch.store.record_spawn(spec("old"), text(), key("old", "body")).await.unwrap();
+        scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.summary).collect();
+    assert_eq!(left, vec!["young", open.summary.as_str()]);
+    let answer = scratch.store.record_spawn(new_spawn("old"), text(), key("old", "body")).await.unwrap();
     assert!(matches!(answer, Recorded::New(_)), "its key went with it");
 }

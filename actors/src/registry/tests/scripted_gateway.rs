@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -19,7 +20,8 @@ use crate::ids::GatewayId;
 use crate::machines::connection::{AuthPermit, GatewayNotice, GatewayOrder};
 use crate::registry::SpawnGateway;
 use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
-use crate::run::{ControlSession, LookUpRun, StartRun};
+use crate::run::{ControlSession, LookUpRun};
+use crate::spawn::SpawnRequest;
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(super) enum Heard {
     Record(SharedRecord),
     Reconnect,
     Permit(AuthPermit),
-    Start(StartRun),
+    Start(Arc<SpawnRequest>),
     LookUp(LookUpRun),
     Control(ControlSession),
     ShutDown,
@@ -114,7 +116,7 @@ impl Script {
         self.silent.borrow_mut().insert(id);
     }
 
-    /// What a gateway answers to [`StartRun`] from now on; else it accepts.
+    /// What a gateway answers to [`GatewayCommand::StartRun`] from now on; else it accepts.
     pub(super) fn answers_start(&self, id: GatewayId, answer: Result<Accepted, NotAccepted>) {
         self.answers.borrow_mut().start.insert(id, answer);
     }
@@ -201,7 +203,7 @@ impl Handler<GatewayCommand> for ScriptedGateway {
                 let _ = reply.send(ProbeOutcome { probed_at_ms: 3, report, latency_ms: Some(1.0), failed_step: None });
             }
             GatewayCommand::Call { method, reply, .. } => drop(reply.send(Ok(json!({ "method": method }).into()))),
-            GatewayCommand::StartRun(start, reply) => drop(reply.send(self.start_run(start))),
+            GatewayCommand::StartRun(request, reply) => drop(reply.send(self.start_run(request))),
             GatewayCommand::LookUpRun(look_up, reply) => {
                 self.tell(Heard::LookUp(look_up));
                 let finding = self.answers.borrow().finding.get(&self.id).cloned().unwrap_or(Ok(RunFinding::NotKnown));
@@ -226,9 +228,9 @@ impl Handler<GatewayCommand> for ScriptedGateway {
 }
 
 impl ScriptedGateway {
-    fn start_run(&self, start: StartRun) -> Result<Accepted, NotAccepted> {
-        let run_id = start.spawn_id.clone();
-        self.tell(Heard::Start(start));
+    fn start_run(&self, request: Arc<SpawnRequest>) -> Result<Accepted, NotAccepted> {
+        let run_id = request.record.spawn_id.clone();
+        self.tell(Heard::Start(request));
         let scripted = self.answers.borrow().start.get(&self.id).cloned();
         scripted.unwrap_or_else(|| {
             Ok(Accepted {

@@ -10,7 +10,7 @@ use crate::machines::event_places::Holder;
 use crate::machines::routing::RouteRequest;
 use crate::run::RunNotice;
 use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
-use crate::spawn::{Idempotency, SpawnSpec, SpawnState};
+use crate::spawn::{Idempotency, SpawnRecord, SpawnRequest, SpawnState};
 
 fn task() -> SpawnWork {
     to(RouteRequest::default())
@@ -25,9 +25,10 @@ fn to(route: RouteRequest) -> SpawnWork {
         label: None,
         timeout_seconds: None,
     };
+    let (spawn_id, summary) = (uuid::Uuid::new_v4().to_string(), "say hello".into());
+    let record = SpawnRecord { spawn_id, summary, key_id: Some(1), ..SpawnRecord::default() };
     SpawnWork {
-        request: SpawnRequest { route, work, timeout: Duration::from_secs(2) },
-        spec: SpawnSpec { summary: "say hello".into(), key_id: Some(1), ..SpawnSpec::default() },
+        request: SpawnRequest { record, route, work, timeout: Duration::from_secs(2) },
         text: Secret::new("{}"),
         idempotency: None,
     }
@@ -103,8 +104,8 @@ async fn a_task_reaches_the_acting_primary_and_its_end_comes_back() {
     let (prod, _) = two_ready(&mut house).await;
     let events = follow(&house).await;
     let answer = house.registry.send(task()).await.unwrap().unwrap();
-    assert_eq!(answer.record.spec.gateway_id, Some(prod));
-    assert_eq!(answer.record.spec.route.as_deref(), Some("primary"));
+    assert_eq!(answer.record.gateway_id, Some(prod));
+    assert_eq!(answer.record.route.as_deref(), Some("primary"));
     assert_eq!(answer.record.state, SpawnState::Accepted);
     let spawn_id = answer.record.spawn_id;
     let failed = RunStage::Failed { error: "No API key found".into(), result: Value::Null };
@@ -122,7 +123,7 @@ async fn work_moves_on_only_where_the_first_gateway_certainly_could_not_be_reach
     let (prod, backup) = two_ready(&mut house).await;
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayUnavailable));
     let answer = house.registry.send(task()).await.unwrap().unwrap();
-    assert_eq!(answer.record.spec.gateway_id, Some(backup));
+    assert_eq!(answer.record.gateway_id, Some(backup));
     assert_eq!(starts(&mut house).await, [prod, backup]);
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayRefused));
     let refused = house.registry.send(task()).await.unwrap().unwrap_err();
@@ -141,13 +142,13 @@ async fn the_record_names_the_next_gateway_before_that_one_hears_of_the_spawn() 
             if let (id, Heard::Start(start)) = house.script.heard().await
                 && id == backup
             {
-                return house.store.find_spawn(start.spawn_id).await.unwrap().unwrap();
+                return house.store.find_spawn(start.record.spawn_id.clone()).await.unwrap().unwrap();
             }
         }
     };
     let (answer, stored) = futures_util::future::join(answer, watch).await;
-    assert_eq!(answer.unwrap().unwrap().record.spec.gateway_id, Some(backup));
-    assert_eq!(stored.spec.gateway_id, Some(backup), "a daemon that dies now asks the right one");
+    assert_eq!(answer.unwrap().unwrap().record.gateway_id, Some(backup));
+    assert_eq!(stored.gateway_id, Some(backup), "a daemon that dies now asks the right one");
 }
 
 #[actix::test]
@@ -262,7 +263,7 @@ async fn a_drained_gateway_takes_no_new_work() {
     let change = GatewayChange { drained: Some(true), ..GatewayChange::default() };
     house.registry.send(UpdateGateway { id: prod, change }).await.unwrap().unwrap();
     let answer = house.registry.send(task()).await.unwrap().unwrap();
-    assert_eq!(answer.record.spec.gateway_id, Some(backup));
+    assert_eq!(answer.record.gateway_id, Some(backup));
     let route = RouteRequest { requested: Some(prod), ..RouteRequest::default() };
     let failure = house.registry.send(to(route)).await.unwrap().unwrap_err();
     assert!(failure.message.contains("drained"));

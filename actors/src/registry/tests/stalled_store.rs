@@ -117,8 +117,8 @@ async fn a_client_who_left_while_a_spawn_was_recorded_changes_nothing() {
 async fn what_is_stored_and_neither_sent_nor_ended_is_not_replayed() {
     let mut house = House::open(at_once()).await;
     two_ready(&mut house).await;
-    let SpawnWork { spec, text, idempotency, .. } = keyed("k", "a");
-    house.store.record_spawn(spec, text, idempotency).await.unwrap();
+    let SpawnWork { request, text, idempotency } = keyed("k", "a");
+    house.store.record_spawn(request.record, text, idempotency).await.unwrap();
     let failure = house.registry.send(keyed("k", "a")).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::Unavailable);
     assert!(failure.retry_after.is_some());

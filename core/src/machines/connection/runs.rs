@@ -21,9 +21,9 @@ use super::turn::{CallToken, Effect, MAX_CALL, NoAnswer, Outcome, PendingKind, T
 use super::work_request::{self, WorkRequest};
 use crate::error::Failure;
 use crate::run::{
-    Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction,
-    StartRun, Work,
+    Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, Work,
 };
+use crate::spawn::SpawnRequest;
 
 /// After something of our own doing, until the list of sessions shows it.
 const SOON: Duration = Duration::from_secs(1);
@@ -34,20 +34,11 @@ const LIST_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     tracker: RunTracker,
-    starting: HashMap<CallToken, Starting>,
+    /// Runs whose acceptance is awaited.
+    starting: HashMap<CallToken, WorkRequest>,
     look_ups: LookUps,
     /// Kills under way and the sessions that they are for.
     kills: HashMap<CallToken, String>,
-}
-
-/// A run whose acceptance is awaited.
-#[derive(Debug)]
-struct Starting {
-    spawn_id: String,
-    request: WorkRequest,
-    deadline: Instant,
-    /// Whether the request itself has been given to the socket.
-    sent: bool,
 }
 
 impl Runs {
@@ -57,14 +48,12 @@ impl Runs {
         turn: &mut Turn<'_>,
         active: Option<&mut ActiveConnection>,
         call: CallToken,
-        start: StartRun,
+        spawn: &SpawnRequest,
     ) {
-        let StartRun { spawn_id, work, timeout } = start;
-        let deadline = turn.moment.now + timeout.min(MAX_CALL);
         let worded = ready(turn, active).and_then(|active| {
-            work_request::word(&active.capabilities, active.agents.as_deref(), &spawn_id, &work)
+            work_request::word(&active.capabilities, active.agents.as_deref(), spawn, turn.moment.now)
                 .map(|request| (active, request))
-                .map_err(|missing| match work {
+                .map_err(|missing| match spawn.work {
                     Work::Command { .. } => turn.peer.cannot_run_programs(missing),
                     Work::Task { .. } => turn.peer.not_supported(missing),
                 })
@@ -72,7 +61,7 @@ impl Runs {
         match worded {
             Err(failure) => self.not_taken(turn, call, failure),
             Ok((active, request)) => {
-                self.starting.insert(call, Starting { spawn_id, request, deadline, sent: false });
+                self.starting.insert(call, request);
                 self.go_on_starting(turn, active, call);
             }
         }
@@ -84,9 +73,8 @@ impl Runs {
             Ok(active) => active,
             Err(failure) => return self.not_taken(turn, call, failure),
         };
-        let Some(starting) = self.starting.get_mut(&call) else { return };
-        let timeout = starting.deadline.saturating_duration_since(turn.moment.now);
-        let request = &mut starting.request;
+        let Some(request) = self.starting.get_mut(&call) else { return };
+        let timeout = request.deadline.saturating_duration_since(turn.moment.now);
         if let Some(preparation) = request.before.pop() {
             let kind = PendingKind::Preparation(call, preparation.needed);
             let asked = active.request(turn, "sessions.patch", &preparation.params, timeout, kind);
@@ -95,12 +83,12 @@ impl Runs {
             }
             return;
         }
-        let chosen_id = request.under_spawn_id.then_some(starting.spawn_id.as_str());
+        let chosen_id = request.under_spawn_id.then_some(request.spawn_id.as_str());
         match active.request_as(turn, chosen_id, request.method, &request.params, timeout, PendingKind::Run(call)) {
             Err(failure) => self.not_taken(turn, call, failure),
             Ok(()) => {
-                starting.sent = true;
-                self.tracker.follow(&starting.spawn_id, request.session_key.as_deref());
+                request.sent = true;
+                self.tracker.follow(&request.spawn_id, request.session_key.as_deref());
             }
         }
     }
@@ -181,7 +169,7 @@ impl Runs {
                 self.ended(turn, run_id, run_words::read_outcome(Err(error)));
             }
             no_answer => {
-                let failure = no_answer.failure(turn.peer, starting.request.method);
+                let failure = no_answer.failure(turn.peer, starting.method);
                 self.not_taken(turn, call, failure);
             }
         }
@@ -204,15 +192,15 @@ impl Runs {
             // Dialect `rpc` answers once, with the agent's answer; elsewhere a plain yes is an acceptance.
             None => active.dialect == Dialect::Rpc,
         };
-        let ended = is_over.then(|| end_in(&payload, starting.request.method));
+        let ended = is_over.then(|| end_in(&payload, starting.method));
         // What has ended is not looked up any more: its own id spares everybody a second one.
-        let named = run_words::run_id(&payload).filter(|_| !is_over && !starting.request.under_spawn_id);
+        let named = run_words::run_id(&payload).filter(|_| !is_over && !starting.under_spawn_id);
         let run_id = named.unwrap_or_else(|| spawn_id.clone());
         if run_id != spawn_id {
             self.tracker.forget(&spawn_id);
         }
         let running = progress == Some(Progress::Running);
-        let second_reply_due = starting.request.method == "agent" && !is_over;
+        let second_reply_due = starting.method == "agent" && !is_over;
         if second_reply_due {
             active.expect_second_reply(request_id, Some(run_id.clone()));
         }
@@ -232,8 +220,8 @@ impl Runs {
         let is_news = !self.tracker.heard_of(&starting.spawn_id);
         let told = run_words::session_key(&payload);
         // A session that nobody named is the run's own.
-        let alone = starting.request.session_key.is_none() && told.is_some();
-        let session_key = told.or(starting.request.session_key);
+        let alone = starting.session_key.is_none() && told.is_some();
+        let session_key = told.or(starting.session_key);
         self.tracker.follow(&run_id, session_key.as_deref());
         if alone {
             self.tracker.has_own_session(&run_id);
@@ -246,7 +234,7 @@ impl Runs {
             session_key,
             pid: run_words::pid(&payload),
             running,
-            method: starting.request.method,
+            method: starting.method,
             reply: run_words::cut(payload),
         };
         turn.push(Effect::AnswerRun(call, Ok(accepted)));

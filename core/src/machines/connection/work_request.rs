@@ -1,15 +1,24 @@
 //! How a piece of work is worded on a gateway: method and parameters, by what the gateway can do. Real releases refuse a
 //! property that they don't know, so each form sends only what it is known to take.
 
+use std::time::Instant;
+
 use gatewarden_protocol::capabilities::{SpawnCommand, SpawnTask};
 use gatewarden_protocol::{AgentRow, Capabilities};
 use serde_json::{Map, Value, json};
 
+use super::turn::MAX_CALL;
 use crate::run::{Work, own_session};
+use crate::spawn::SpawnRequest;
 
 /// A request that starts a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WorkRequest {
+    pub(super) spawn_id: String,
+    /// When its acceptance is awaited no more.
+    pub(super) deadline: Instant,
+    /// Whether it has been given to the socket.
+    pub(super) sent: bool,
     /// The method on the wire; over HTTP, `spawn` stands for `POST /spawn`.
     pub(super) method: &'static str,
     pub(super) params: Value,
@@ -41,44 +50,56 @@ const DOCUMENTED: TaskNames = TaskNames { task: "task", agent: "agent", timeout:
 /// Those of real releases, and of document 004 as far as it names any.
 const RELEASE: TaskNames = TaskNames { task: "message", agent: "agentId", timeout: "timeout" };
 
-/// The words for `work`, or the method that the gateway lacks for it. `agents` are the gateway's, where known.
+/// The words for a spawn's work, or the method that the gateway lacks for it. `agents` are the gateway's, where known.
 pub(super) fn word(
     capabilities: &Capabilities,
     agents: Option<&[AgentRow]>,
-    spawn_id: &str,
-    work: &Work,
+    SpawnRequest { record, work, timeout, .. }: &SpawnRequest,
+    now: Instant,
 ) -> Result<WorkRequest, &'static str> {
+    let spawn_id = record.spawn_id.as_str();
+    let plain = |method, params, session_key| WorkRequest {
+        spawn_id: spawn_id.to_owned(),
+        deadline: now + (*timeout).min(MAX_CALL),
+        sent: false,
+        method,
+        params: Value::Object(params),
+        session_key,
+        before: Vec::new(),
+        under_spawn_id: false,
+    };
+    let documented = |params, key| WorkRequest { under_spawn_id: true, ..plain("spawn", params, key) };
+    let over_http = |params, key| plain("spawn", with_key(params, spawn_id), key);
     match work {
         Work::Command { .. } => match capabilities.spawn_command() {
             SpawnCommand::Spawn => Ok(documented(command_params(work), None)),
-            SpawnCommand::Http => Ok(over_http(command_params(work), None, spawn_id)),
+            SpawnCommand::Http => Ok(over_http(command_params(work), None)),
             SpawnCommand::Impossible => Err("spawn"),
         },
         Work::Task { session_key, .. } => {
             let named = || session_key.clone();
             match capabilities.spawn_task() {
                 SpawnTask::Spawn => Ok(documented(task_params(&DOCUMENTED, work, named()), named())),
-                SpawnTask::Http => Ok(over_http(task_params(&DOCUMENTED, work, named()), named(), spawn_id)),
+                SpawnTask::Http => Ok(over_http(task_params(&DOCUMENTED, work, named()), named())),
                 SpawnTask::AgentOneReply => Ok(plain("agent", task_params(&RELEASE, work, named()), named())),
-                SpawnTask::AgentTwoReplies => Ok(agent(work, agents, spawn_id)),
-                SpawnTask::ChatSend => Ok(chat(work, agents, spawn_id)),
+                SpawnTask::AgentTwoReplies => {
+                    let key = session_of(work, agents, spawn_id);
+                    Ok(plain("agent", agent_params(work, &key, spawn_id), Some(key)))
+                }
+                SpawnTask::ChatSend => {
+                    let key = session_of(work, agents, spawn_id);
+                    let (params, before) = chat_params(work, &key, spawn_id);
+                    Ok(WorkRequest { before, ..plain("chat.send", params, Some(key)) })
+                }
                 SpawnTask::Impossible => Err("agent"),
             }
         }
     }
 }
 
-fn plain(method: &'static str, params: Map<String, Value>, session_key: Option<String>) -> WorkRequest {
-    WorkRequest { method, params: Value::Object(params), session_key, before: Vec::new(), under_spawn_id: false }
-}
-
-fn documented(params: Map<String, Value>, session_key: Option<String>) -> WorkRequest {
-    WorkRequest { under_spawn_id: true, ..plain("spawn", params, session_key) }
-}
-
-fn over_http(mut params: Map<String, Value>, session_key: Option<String>, spawn_id: &str) -> WorkRequest {
+fn with_key(mut params: Map<String, Value>, spawn_id: &str) -> Map<String, Value> {
     params.insert("idempotencyKey".to_owned(), spawn_id.into());
-    plain("spawn", params, session_key)
+    params
 }
 
 /// `command`, `args`, `env` and `cwd` of document 002.
@@ -109,20 +130,15 @@ fn task_params(names: &TaskNames, work: &Work, session_key: Option<String>) -> M
 }
 
 /// `agent` of real releases. Without a session of its own it would run in the agent's main one and take over its label.
-fn agent(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> WorkRequest {
-    let key = session_of(work, agents, spawn_id);
-    let mut params = task_params(&RELEASE, work, Some(key.clone()));
-    params.insert("idempotencyKey".to_owned(), spawn_id.into());
+fn agent_params(work: &Work, key: &str, spawn_id: &str) -> Map<String, Value> {
+    let mut params = with_key(task_params(&RELEASE, work, Some(key.to_owned())), spawn_id);
     params.insert("deliver".to_owned(), false.into());
-    plain("agent", params, Some(key))
+    params
 }
 
 /// `chat.send` of real releases: it takes neither model nor label, which belong to the session there.
-fn chat(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> WorkRequest {
-    let WorkRequest { params: Value::Object(mut params), session_key: Some(key), .. } = agent(work, agents, spawn_id)
-    else {
-        return plain("chat.send", Map::new(), None);
-    };
+fn chat_params(work: &Work, key: &str, spawn_id: &str) -> (Map<String, Value>, Vec<Preparation>) {
+    let mut params = agent_params(work, key, spawn_id);
     params.remove("agentId");
     let mut take = |name: &str| params.remove(name);
     let (label, model, timeout) = (take("label"), take("model"), take("timeout"));
@@ -130,8 +146,7 @@ fn chat(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> WorkRequest
     let prepare = |params, needed| Preparation { params, needed };
     let label = label.map(|label| prepare(json!({ "key": key, "label": label }), false));
     let model = model.map(|model| prepare(json!({ "key": key, "model": model }), true));
-    let before = label.into_iter().chain(model).collect();
-    WorkRequest { before, ..plain("chat.send", params, Some(key)) }
+    (params, label.into_iter().chain(model).collect())
 }
 
 /// The session that was named, else a new one whose key tells which spawn it is for.

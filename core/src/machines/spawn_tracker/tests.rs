@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::spawn::SpawnSpec;
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -38,9 +37,8 @@ fn take(
 }
 
 fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
-    let gateway_name = gateway.map(|id| id.to_string());
-    let record = crate::fleet::tests::as_recorded("s");
-    SpawnRecord { spec: SpawnSpec { gateway_id: gateway, gateway_name, ..record.spec }, state, ..record }
+    let (spawn_id, gateway_name) = ("s".to_owned(), gateway.map(|id| id.to_string()));
+    SpawnRecord { spawn_id, gateway_id: gateway, gateway_name, state, ..SpawnRecord::default() }
 }
 
 /// Writes everything that is to be written, and says which states were of this spawn.

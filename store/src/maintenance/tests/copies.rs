@@ -25,7 +25,7 @@ async fn full() -> Stopped {
     let token =
         DeviceToken { token: Secret::new("device"), role: "operator".to_owned(), scopes: Vec::new(), issued_at_ms: 1 };
     scratch.store.put_device_token("127.0.0.1:1".to_owned(), token).await.unwrap();
-    scratch.store.record_spawn(crate::tests::spawn_spec("x"), crate::tests::spawn_text(), None).await.unwrap();
+    scratch.store.record_spawn(crate::tests::new_spawn("x"), crate::tests::spawn_text(), None).await.unwrap();
     for query in [
         "DELETE FROM gateways WHERE name = 'gone'",
         "UPDATE gateways SET is_primary = 1, workspace_root = '/w\u{e4}ge \u{1f980}' WHERE name = 'b'",

@@ -36,7 +36,7 @@ async fn full() -> Stopped {
     let token =
         DeviceToken { token: Secret::new("device"), role: "operator".to_owned(), scopes: Vec::new(), issued_at_ms: 1 };
     scratch.store.put_device_token("127.0.0.1:1".to_owned(), token).await.unwrap();
-    scratch.store.record_spawn(crate::tests::spawn_spec("x"), crate::tests::spawn_text(), None).await.unwrap();
+    scratch.store.record_spawn(crate::tests::new_spawn("x"), crate::tests::spawn_text(), None).await.unwrap();
     Stopped::of(scratch).await
 }
 
@@ -164,8 +164,8 @@ async fn a_server_is_rekeyed_by_rows_and_a_node_with_the_old_key_writes_no_more(
     let known = crate::records::KnownAdminKey { key: Some(Secret::new("adm-secret")), before: None };
     scratch.store.settle_admin_key(known, "a".to_owned()).await.unwrap();
     for number in 0..70 {
-        let spec = crate::tests::spawn_spec(&number.to_string());
-        scratch.store.record_spawn(spec, crate::tests::spawn_text(), None).await.unwrap();
+        let spawn = crate::tests::new_spawn(&number.to_string());
+        scratch.store.record_spawn(spawn, crate::tests::spawn_text(), None).await.unwrap();
     }
     let state = scratch.dir.path().to_path_buf();
     let key = || SealingKey::load_or_create(None, &state).unwrap();

@@ -35,7 +35,7 @@ async fn under_random_failures_each_spawn_is_taken_at_most_once_and_ends_exactly
         house.registry.send(Ping).await.unwrap();
         while let Some((_, heard)) = house.script.heard_already() {
             if let Heard::Start(start) = heard {
-                *taken.entry(start.spawn_id).or_default() += 1;
+                *taken.entry(start.record.spawn_id.clone()).or_default() += 1;
             }
         }
         let Some(spawn_id) = spawn_id else { continue };

@@ -8,8 +8,10 @@ use super::super::*;
 use super::sim::{Sim, hello_4};
 use crate::error::Failure;
 use crate::machines::connection::{AgentNews, GatewayNotice};
+use crate::machines::routing::RouteRequest;
 use crate::run::{Accepted, NotAccepted, RunFinding, RunStage, SessionAction, SharedSessions, Work};
-use crate::run::{ControlSession, LookUpRun, RunNotice, StartRun};
+use crate::run::{ControlSession, LookUpRun, RunNotice};
+use crate::spawn::{SpawnRecord, SpawnRequest};
 
 /// The spawn that most tests start.
 pub(super) const SPAWN: &str = "spawn-1";
@@ -105,8 +107,9 @@ impl Sim {
     }
 
     pub(super) fn starts_as(&mut self, token: u64, spawn_id: &str, work: Work) {
-        let start = StartRun { spawn_id: spawn_id.to_owned(), work, timeout: Duration::from_secs(30) };
-        self.feed(|connection, moment| connection.start_run(moment, CallToken(token), start));
+        let record = SpawnRecord { spawn_id: spawn_id.to_owned(), ..SpawnRecord::default() };
+        let request = SpawnRequest { record, route: RouteRequest::default(), work, timeout: Duration::from_secs(30) };
+        self.feed(|connection, moment| connection.start_run(moment, CallToken(token), &request));
     }
 
     pub(super) fn looks_up(&mut self, token: u64, run_id: &str, session_key: Option<&str>) {
