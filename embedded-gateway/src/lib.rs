@@ -44,6 +44,7 @@ mod log_kinds;
 pub mod log_sinks;
 mod machine;
 mod methods;
+mod nodes;
 mod metrics;
 mod outbound;
 mod params;
