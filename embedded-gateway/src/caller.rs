@@ -95,8 +95,6 @@ pub(crate) struct Caller {
     /// The device that it proved to be, where it did.
     pub(crate) device_id: Option<String>,
     pub(crate) role: Role,
-    /// It came in by the shared credential, not by a token of its device: it could as well be anybody else.
-    pub(crate) shows_shared: bool,
     /// Of an operator; a node has none.
     pub(crate) scopes: Vec<String>,
     pub(crate) remote: String,
@@ -114,7 +112,6 @@ impl Caller {
             display_name: None,
             device_id: None,
             role: Role::Operator,
-            shows_shared: true,
             scopes: operator_scopes(),
             remote,
         }
@@ -141,7 +138,6 @@ pub(crate) fn caller_with(scopes: &[&str]) -> Caller {
         display_name: None,
         device_id: None,
         role: Role::Operator,
-        shows_shared: true,
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         remote: "127.0.0.1".into(),
     }

@@ -193,7 +193,6 @@ impl GatewayMachine {
             display_name: params.client.display_name.clone(),
             device_id: entry.device.as_ref().map(|device| device.id.clone()),
             role: connect.role,
-            shows_shared: entry.by_shared,
             scopes: entry.scopes,
             remote: attempt.peer.remote.to_string(),
         });

@@ -78,7 +78,11 @@ fn node_commands(gateway: &Section<'_>, into: &mut NodeCommands) {
     let commands = nodes.section("commands");
     let exact = |name: String| {
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-        if plain && !name.is_empty() { Ok(name) } else { Err("must be the exact name of a command, such as camera.snap") }
+        if plain && !name.is_empty() {
+            Ok(name)
+        } else {
+            Err("must be the exact name of a command, such as camera.snap")
+        }
     };
     into.allow = commands.list("allow", exact);
     into.deny = commands.list("deny", exact);

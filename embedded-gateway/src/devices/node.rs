@@ -228,3 +228,39 @@ impl Devices {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn surface(commands: &[&str], permissions: &[(&str, bool)]) -> Surface {
+        Surface::new(
+            Vec::new(),
+            commands.iter().map(|command| (*command).to_owned()).collect(),
+            permissions.iter().map(|(name, permitted)| ((*name).to_owned(), *permitted)).collect(),
+        )
+    }
+
+    #[test]
+    fn who_offers_less_than_was_approved_asks_nobody_and_who_offers_more_does() {
+        let approved = surface(&["a", "b"], &[("camera", true), ("screen", false)]);
+        for (offered, exceeds) in [
+            (surface(&[], &[]), false),
+            (surface(&["a"], &[("camera", false)]), false),
+            (surface(&["a", "b"], &[("camera", true)]), false),
+            (surface(&["a", "c"], &[]), true),
+            (surface(&["a"], &[("screen", true)]), true),
+            (surface(&["a"], &[("new", true)]), true),
+            (surface(&["a"], &[("new", false)]), false),
+        ] {
+            assert_eq!(offered.exceeds(&approved), exceeds, "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_has_what_it_offers_and_was_approved() {
+        let approved = surface(&["a", "b"], &[("camera", true), ("screen", false)]);
+        let offered = surface(&[" b ", "c", ""], &[("camera", false), ("screen", true), ("new", true)]);
+        assert_eq!(offered.within(&approved), surface(&["b"], &[("camera", false), ("screen", false)]));
+    }
+}

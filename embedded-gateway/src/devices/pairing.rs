@@ -140,9 +140,7 @@ impl Devices {
         let known = self.paired.get(&request.device_id);
         // Of a device that is both, the operator counts.
         let is_told_by = |device: &Device| request.introduction.role == Role::Operator || !device.is(Role::Operator);
-        if known
-            .is_some_and(|device| is_told_by(device) && !device.introduction.same_user(&request.introduction))
-        {
+        if known.is_some_and(|device| is_told_by(device) && !device.introduction.same_user(&request.introduction)) {
             self.room_of_user(&request.introduction).map_err(Unapprovable::NoRoom)?;
         }
         if let Some(device) = self.paired.get_mut(&request.device_id) {

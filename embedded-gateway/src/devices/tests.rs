@@ -51,10 +51,13 @@ fn what_is_kept_is_read_back_without_the_tokens_themselves() {
     assert_eq!(read.owner_of(&token, 6).unwrap().0.id, id(1));
     assert_eq!(written(&read), text);
     // The clear text is gone, so who logs in otherwise gets a new one; the old one stays good.
-    let issued = read.token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), None, 6, || Secret::new("second")).unwrap();
+    let issued =
+        read.token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), None, 6, || Secret::new("second")).unwrap();
     assert!(issued.is_fresh);
     assert_eq!(read.check_token(&id(1), Role::Operator, &token, 6), TokenState::Good(scopes(&["operator.read"])));
-    let shown = read.token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), Some(&token), 6, || unreachable!()).unwrap();
+    let shown = read
+        .token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), Some(&token), 6, || unreachable!())
+        .unwrap();
     assert_eq!((shown.token, shown.issued_at_ms), (token, 5));
 }
 

@@ -142,10 +142,9 @@ pub(super) fn close_all(
 }
 
 /// A device that isn't an administrator's has a say about itself alone: else one that may pair others could shut them all
-/// out, or get a token in another one's name. As real releases: who holds the shared credential could be anybody.
+/// out, or get a token in another one's name. Who is no device holds the shared credential, and could be anybody.
 pub(super) fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Result<(), CallError> {
-    let is_own = caller.device_id.as_deref().is_none_or(|own| own == device_id);
-    if caller.holds(Scope::Admin) || caller.shows_shared || is_own {
+    if caller.holds(Scope::Admin) || caller.device_id.as_deref().is_none_or(|own| own == device_id) {
         return Ok(());
     }
     Err(CallError::forbidden(denied).with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})))

@@ -96,9 +96,8 @@ fn approve(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Ou
             Unsurfaced::MissingScope(scope) => CallError::missing_scope_named(scope),
         })?;
     machine.devices.save(turn);
-    let row = machine.devices.get(&id).and_then(|device| {
-        paired_row(device, device.node.as_deref()?, machine.nodes.get(&id))
-    });
+    let row =
+        machine.devices.get(&id).and_then(|device| paired_row(device, device.node.as_deref()?, machine.nodes.get(&id)));
     let commands = row.as_ref().and_then(|row| row.get("commands"));
     turn.audit(
         "node.pairing_approved",
@@ -113,10 +112,7 @@ fn reject(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let request_id = params.required("requestId")?;
     let id = machine.devices.reject_surface(request_id).ok_or_else(|| unknown("requestId"))?;
     machine.devices.save(turn);
-    turn.audit(
-        "node.pairing_rejected",
-        json!({"nodeId": id, "requestId": request_id, "by": name_of(&call.caller)}),
-    );
+    turn.audit("node.pairing_rejected", json!({"nodeId": id, "requestId": request_id, "by": name_of(&call.caller)}));
     machine.tell_surface_resolved(request_id, &id, "rejected", turn);
     Ok(json!({"requestId": request_id, "nodeId": id}).into())
 }

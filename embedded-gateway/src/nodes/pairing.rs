@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::NodeSession;
 use super::policy::CommandPolicy;
 use super::rows::pending_row;
-use super::NodeSession;
 use crate::caller::{Caller, Scope};
 use crate::devices::{NodeRecord, Surface};
 use crate::effect::LogLevel;
@@ -40,7 +40,7 @@ impl GatewayMachine {
         if let Some(withdrawn) = offered.withdrawn {
             self.tell_surface_resolved(&withdrawn, &id, "rejected", turn);
         }
-        let asked = offered.asked.and_then(|asked| Some(self.pending_row_of(&asked)?));
+        let asked = offered.asked.and_then(|asked| self.pending_row_of(&asked));
         if let Some(row) = asked {
             turn.audit(
                 "node.pairing_requested",

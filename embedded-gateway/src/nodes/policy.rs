@@ -5,14 +5,8 @@ use crate::config::NodeCommands;
 use crate::devices::Surface;
 
 const DEVICE: &[&str] = &["device.info", "device.status"];
-const PERSONAL: &[&str] = &[
-    "contacts.search",
-    "calendar.events",
-    "reminders.list",
-    "photos.latest",
-    "motion.activity",
-    "motion.pedometer",
-];
+const PERSONAL: &[&str] =
+    &["contacts.search", "calendar.events", "reminders.list", "photos.latest", "motion.activity", "motion.pedometer"];
 const PLACE: &[&str] = &["camera.list", "location.get"];
 const NOTIFY: &[&str] = &["system.notify"];
 /// What a computer's node host carries out.
@@ -48,13 +42,8 @@ const DANGEROUS: &[&str] = &[
     "health.summary",
 ];
 /// Ways into a machine: to approve them takes an administrator.
-const APPROVED_BY_ADMINS: &[&str] = &[
-    "system.run.prepare",
-    "system.run",
-    "system.which",
-    "system.execApprovals.get",
-    "system.execApprovals.set",
-];
+const APPROVED_BY_ADMINS: &[&str] =
+    &["system.run.prepare", "system.run", "system.which", "system.execApprovals.get", "system.execApprovals.set"];
 /// To ask for them takes an administrator, too.
 const FOR_ADMINS: &[&str] = &["browser.proxy", "browser.proxy.upload.v1", "fs.listDir", "terminal.upload"];
 
@@ -74,7 +63,8 @@ impl Platform {
     fn of(platform: &str, family: Option<&str>) -> Self {
         let (platform, family) = (normal(platform), normal(family.unwrap_or_default()));
         // Apps send the version with it: `iOS 18.1`, `Android 14 (SDK 34)`.
-        let (name, version) = platform.split_once(' ').map_or((platform.as_str(), None), |(name, rest)| (name, Some(rest)));
+        let (name, version) =
+            platform.split_once(' ').map_or((platform.as_str(), None), |(name, rest)| (name, Some(rest)));
         if version.is_some_and(|version| !version.starts_with(|first: char| first.is_ascii_digit())) {
             return Self::Unknown;
         }

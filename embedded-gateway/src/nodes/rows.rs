@@ -38,7 +38,8 @@ impl GatewayMachine {
         let connected_at = session.map(|session| session.connected_at_ms);
         let last_connected = connected_at.or(Some(last.connected_at_ms)).filter(|at| *at > 0);
         let alive = last.alive_at_ms.filter(|alive| last_connected.is_none_or(|connected| *alive > connected));
-        let seen = alive.map(|alive| (alive, last.alive_reason.as_deref())).or(last_connected.map(|at| (at, Some("connect"))));
+        let seen =
+            alive.map(|alive| (alive, last.alive_reason.as_deref())).or(last_connected.map(|at| (at, Some("connect"))));
         let row = json!({
             "nodeId": device.id,
             "displayName": node.name.as_ref().or(session.and_then(|session| session.display_name.as_ref())).or(said.display_name.as_ref()),

@@ -56,12 +56,7 @@ fn for_people(listed: &Value, now_ms: i64) -> String {
             _ => "is new",
         };
         lines.push(format!("  {} {why}", name(row)));
-        lines.push(format!(
-            "    asked for {}, {}, from {}",
-            may(row),
-            ago(row, "ts", now_ms),
-            text(row, "remoteIp")
-        ));
+        lines.push(format!("    asked for {}, {}, from {}", may(row), ago(row, "ts", now_ms), text(row, "remoteIp")));
         lines.push(format!("    gatewarden gateway devices approve {}", text(row, "requestId")));
     }
     if pending.is_empty() {
@@ -87,7 +82,8 @@ pub(super) fn name(row: &Value) -> String {
 
 /// What it may do: as a node, as an operator with these scopes, or both.
 fn may(row: &Value) -> String {
-    let roles: Vec<&str> = row.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let roles: Vec<&str> =
+        row.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let is = |role: &str| roles.contains(&role);
     match (is("node"), is("operator")) {
         (true, false) => "as a node".to_owned(),

@@ -119,7 +119,12 @@ mod tests {
         assert!(page.contains("connected 2 min ago\n    n1\n    may be asked for system.which\n"), "{page}");
         assert!(page.contains("offers system.run, system.which; to approve that:\n"), "{page}");
         assert!(page.contains("    gatewarden gateway nodes approve req-1\n"), "{page}");
-        assert!(page.ends_with("openclaw-ios on ios: not connected, last seen 2 h ago\n    n2\n    may be asked for no commands"), "{page}");
+        assert!(
+            page.ends_with(
+                "openclaw-ios on ios: not connected, last seen 2 h ago\n    n2\n    may be asked for no commands"
+            ),
+            "{page}"
+        );
         assert!(!page.contains('\u{1b}'), "a stranger's name must not steer the terminal");
         assert!(for_people(&json!({"nodes": []}), now).contains("devices list"));
     }

@@ -121,9 +121,9 @@ fn whose(caller: &Caller) -> String {
 fn check_command(command: &str, caller: &Caller) -> Result<(), CallError> {
     let refuse = |said: &str| Err(CallError::invalid(said).with_details(json!({"command": command})));
     match command {
-        "system.execApprovals.get" | "system.execApprovals.set" => {
-            refuse("node.invoke does not allow system.execApprovals.*; change them on the node, with openclaw approvals")
-        }
+        "system.execApprovals.get" | "system.execApprovals.set" => refuse(
+            "node.invoke does not allow system.execApprovals.*; change them on the node, with openclaw approvals",
+        ),
         "agent.cli.claude.run.v1" => refuse("node.invoke does not run agents; this gateway runs none on nodes"),
         _ if is_for_admins(command) && !caller.holds(Scope::Admin) => Err(CallError::missing_scope(Scope::Admin)),
         _ => Ok(()),
@@ -197,16 +197,15 @@ fn params_json(
 /// Who may invoke must not get round the node's own approvals by saying that somebody has approved.
 fn for_system_run(given: &Value, turn: &mut Turn<'_>) -> Result<Value, CallError> {
     let Some(fields) = given.as_object() else { return Ok(given.clone()) };
-    if APPROVED_ELSEWHERE.iter().any(|name| !matches!(fields.get(*name), None | Some(Value::Null | Value::Bool(false)))) {
+    if APPROVED_ELSEWHERE.iter().any(|name| !matches!(fields.get(*name), None | Some(Value::Null | Value::Bool(false))))
+    {
         return Err(CallError::invalid(
             "exec approvals unavailable: this gateway asks nobody for a node; allow the program on the node, with openclaw approvals",
         )
         .with_details(json!({"code": "APPROVALS_UNAVAILABLE"})));
     }
-    let mut passed: serde_json::Map<String, Value> = OF_SYSTEM_RUN
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), fields.get(*name)?.clone())))
-        .collect();
+    let mut passed: serde_json::Map<String, Value> =
+        OF_SYSTEM_RUN.iter().filter_map(|name| Some(((*name).to_owned(), fields.get(*name)?.clone()))).collect();
     passed.entry("runId").or_insert_with(|| turn.uuid().into());
     Ok(passed.into())
 }

@@ -168,7 +168,9 @@ fn host_stats(
 /// A node was woken, and says so without being there for commands.
 fn alive(machine: &mut GatewayMachine, id: &str, payload: &Value, turn: &mut Turn<'_>) -> (bool, &'static str) {
     let trigger = payload.get("trigger").and_then(Value::as_str);
-    let Some(reason) = ALIVE.into_iter().find(|known| Some(*known) == trigger) else { return (false, "invalid_payload") };
+    let Some(reason) = ALIVE.into_iter().find(|known| Some(*known) == trigger) else {
+        return (false, "invalid_payload");
+    };
     let now_ms = turn.now.wall_ms;
     let mut is_throttled = false;
     machine.devices.note_node(id, |last| {

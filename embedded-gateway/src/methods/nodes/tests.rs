@@ -28,9 +28,7 @@ fn node(commands: &[&'static str]) -> LoginAttempt {
 
 fn with_scopes(gateway: &mut Fixture, scopes: &[&'static str]) -> Arc<Caller> {
     let client = ("gateway-client", "backend");
-    gateway
-        .attempt(&LoginAttempt { client, device: None, scopes: scopes.to_vec(), ..LoginAttempt::default() })
-        .caller()
+    gateway.attempt(&LoginAttempt { client, device: None, scopes: scopes.to_vec(), ..LoginAttempt::default() }).caller()
 }
 
 /// A node whose offer is approved, and an administrator.
@@ -158,13 +156,17 @@ fn a_command_goes_to_the_node_and_its_answer_to_who_asked() {
         (&json!("system.which"), &json!(r#"{"bins":["uname"]}"#), &json!(30_000), &json!("key-1"))
     );
     let id = asked(&effects, &node);
-    let result = json!({"id": id, "nodeId": node_id(), "ok": true, "payloadJSON": r#"{"bins":{"uname":"/bin/uname"}}"#});
+    let result =
+        json!({"id": id, "nodeId": node_id(), "ok": true, "payloadJSON": r#"{"bins":{"uname":"/bin/uname"}}"#});
     let effects = gateway.begin(&node, "n1", "node.invoke.result", result.clone());
     let answered = answers(&effects);
     assert_eq!(answered.len(), 2);
     let answer = answered[0].1.clone().unwrap();
     assert_eq!(answered[0].0, "r1");
-    assert_eq!((&answer["payload"]["bins"]["uname"], &answer["command"]), (&json!("/bin/uname"), &json!("system.which")));
+    assert_eq!(
+        (&answer["payload"]["bins"]["uname"], &answer["command"]),
+        (&json!("/bin/uname"), &json!("system.which"))
+    );
     assert_eq!(answer["payloadJSON"], result["payloadJSON"]);
     let late = gateway.call(&node, "node.invoke.result", result).0.unwrap();
     assert_eq!(late, json!({"ok": true, "ignored": true}));
@@ -174,7 +176,8 @@ fn a_command_goes_to_the_node_and_its_answer_to_who_asked() {
 fn what_a_node_says_went_wrong_is_passed_on() {
     let (mut gateway, node, admin) = approved(&["system.which"]);
     let id = asked(&gateway.begin(&admin, "r1", "node.invoke", which("key-1")), &node);
-    let failed = json!({"id": id, "nodeId": node_id(), "ok": false, "error": {"code": "INVALID_REQUEST", "message": "no"}});
+    let failed =
+        json!({"id": id, "nodeId": node_id(), "ok": false, "error": {"code": "INVALID_REQUEST", "message": "no"}});
     let effects = gateway.begin(&node, "n1", "node.invoke.result", failed);
     let error = answers(&effects)[0].1.clone().unwrap_err();
     assert_eq!((error.code, error.message.as_str()), ("UNAVAILABLE", "INVALID_REQUEST: no"));
@@ -289,14 +292,17 @@ fn a_node_that_offers_more_waits_for_that_and_keeps_what_it_had() {
 #[test]
 fn system_run_is_passed_on_without_what_says_that_somebody_approved_it() {
     let (mut gateway, _, admin) = approved(&["system.run"]);
-    let run = |params: Value, key: &str| {
-        json!({"nodeId": node_id(), "command": "system.run", "params": params, "idempotencyKey": key})
-    };
-    for more in [json!({"approved": true}), json!({"approvalDecision": "allow-once"}), json!({"approvalSource": "ask-fallback"})] {
+    let run = |params: Value, key: &str| json!({"nodeId": node_id(), "command": "system.run", "params": params, "idempotencyKey": key});
+    for more in [
+        json!({"approved": true}),
+        json!({"approvalDecision": "allow-once"}),
+        json!({"approvalSource": "ask-fallback"}),
+    ] {
         let params = run(crate::payload::joined(json!({"command": ["id"]}), more), "a");
         assert!(invoke_error(&mut gateway, &admin, params).contains("exec approvals unavailable"));
     }
-    let effects = gateway.begin(&admin, "r", "node.invoke", run(json!({"command": ["id"], "approved": false, "x": 1}), "b"));
+    let effects =
+        gateway.begin(&admin, "r", "node.invoke", run(json!({"command": ["id"], "approved": false, "x": 1}), "b"));
     let (payload, _) = event(&effects, "node.invoke.request").unwrap();
     let passed: Value = serde_json::from_str(payload["paramsJSON"].as_str().unwrap()).unwrap();
     assert_eq!(passed["command"], json!(["id"]));
@@ -306,7 +312,8 @@ fn system_run_is_passed_on_without_what_says_that_somebody_approved_it() {
 #[test]
 fn a_node_that_is_removed_is_out_and_has_to_pair_again() {
     let (mut gateway, node_caller, admin) = approved(&["system.which"]);
-    let renamed = gateway.call(&admin, "node.rename", json!({"nodeId": node_id(), "displayName": " Cellar "})).0.unwrap();
+    let renamed =
+        gateway.call(&admin, "node.rename", json!({"nodeId": node_id(), "displayName": " Cellar "})).0.unwrap();
     assert_eq!(renamed["displayName"], "Cellar");
     assert_eq!(described(&mut gateway, &admin)["displayName"], "Cellar");
     let (answer, effects) = gateway.call(&admin, "node.pair.remove", json!({"nodeId": node_id()}));
@@ -363,7 +370,8 @@ fn parameters_and_answers_have_a_length() {
     params["params"] = json!({"bins": ["x".repeat(600_000)]});
     assert!(invoke_error(&mut gateway, &admin, params).contains("at most 524288 are sent"));
     let id = asked(&gateway.begin(&admin, "r1", "node.invoke", which("key-2")), &node);
-    let long = json!({"id": id, "nodeId": node_id(), "ok": true, "payloadJSON": format!("[{}0]", "0,".repeat(300_000))});
+    let long =
+        json!({"id": id, "nodeId": node_id(), "ok": true, "payloadJSON": format!("[{}0]", "0,".repeat(300_000))});
     let effects = gateway.begin(&node, "n1", "node.invoke.result", long);
     let error = answers(&effects)[0].1.clone().unwrap_err();
     assert!(error.message.starts_with("RESULT_TOO_LARGE"), "{}", error.message);
