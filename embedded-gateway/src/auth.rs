@@ -24,7 +24,7 @@ use gatewarden_protocol::{Dialect, Secret};
 use serde_json::Value;
 
 use crate::call::CallError;
-use crate::caller::{Caller, ConnectionId};
+use crate::caller::{Caller, ConnectionId, Role};
 use crate::config::GatewayConfig;
 
 pub(crate) use connect_params::{Client, ConnectParams};
@@ -71,6 +71,7 @@ pub(crate) enum Claim {
         params: Box<ConnectParams>,
         /// The protocol chosen from its range: 3 or 4.
         protocol: u32,
+        role: Role,
         proven: Option<ProvenDevice>,
     },
     /// Refused already, without the registry: a device that is not the one it says to be, a page that may not come in. The

@@ -1,13 +1,41 @@
 //! Who is connected, and what they may do.
 
 use gatewarden_protocol::Dialect;
+use serde::{Deserialize, Serialize};
 
 /// One connection for as long as the process lives; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u64);
 
+/// What a connection is: each has methods that the other one may not call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// It tells the gateway what to do, as far as its scopes go.
+    #[default]
+    Operator,
+    /// It carries out commands for operators; scopes mean nothing to it.
+    Node,
+}
+
+impl Role {
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::Operator, Self::Node].into_iter().find(|role| role.as_str() == text)
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Node => "node",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
+    /// Of nodes, and of nobody else.
+    Node,
+    /// Any operator's.
     Connected,
     Read,
     Write,
@@ -19,6 +47,7 @@ pub(crate) enum Scope {
 impl Scope {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Node => "node",
             Self::Connected => "",
             Self::Read => "operator.read",
             Self::Write => "operator.write",
@@ -65,6 +94,8 @@ pub(crate) struct Caller {
     pub(crate) display_name: Option<String>,
     /// The device that it proved to be, where it did.
     pub(crate) device_id: Option<String>,
+    pub(crate) role: Role,
+    /// Of an operator; a node has none.
     pub(crate) scopes: Vec<String>,
     pub(crate) remote: String,
 }
@@ -80,13 +111,19 @@ impl Caller {
             mode: name.to_owned(),
             display_name: None,
             device_id: None,
+            role: Role::Operator,
             scopes: operator_scopes(),
             remote,
         }
     }
 
     pub(crate) fn holds(&self, scope: Scope) -> bool {
-        scope == Scope::Connected || covers(&self.scopes, scope.as_str())
+        match (scope, self.role) {
+            (Scope::Node, role) => role == Role::Node,
+            (_, Role::Node) => false,
+            (Scope::Connected, Role::Operator) => true,
+            (_, Role::Operator) => covers(&self.scopes, scope.as_str()),
+        }
     }
 }
 
@@ -100,6 +137,7 @@ pub(crate) fn caller_with(scopes: &[&str]) -> Caller {
         mode: "backend".into(),
         display_name: None,
         device_id: None,
+        role: Role::Operator,
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         remote: "127.0.0.1".into(),
     }
@@ -127,6 +165,16 @@ mod tests {
             assert_eq!(pairing.holds(scope), by_pairing, "{scope:?}");
             assert_eq!(nobody.holds(scope), by_nobody, "{scope:?}");
         }
+    }
+
+    #[test]
+    fn a_node_holds_no_scope_of_an_operator_whatever_it_names() {
+        let node = Caller { role: Role::Node, ..caller_with(&["operator.admin", "operator.write"]) };
+        for scope in [Scope::Connected, Scope::Read, Scope::Write, Scope::Pairing, Scope::Approvals, Scope::Admin] {
+            assert!(!node.holds(scope), "{scope:?}");
+        }
+        assert!(node.holds(Scope::Node));
+        assert!(!caller_with(&["operator.admin", "node"]).holds(Scope::Node));
     }
 
     fn texts(scopes: &[&str]) -> Vec<String> {

@@ -103,6 +103,8 @@ pub struct GatewayConfig {
     pub cron: CronSettings,
     /// What is announced in the network.
     pub mdns: Mdns,
+    /// Commands of nodes that the tables don't decide.
+    pub node_commands: NodeCommands,
     /// What bounds the gateway.
     pub limits: Limits,
 }
@@ -114,6 +116,15 @@ pub struct CronSettings {
     pub enabled: bool,
     /// What jobs that recur have missed while no gateway ran is left out, not run once afterwards.
     pub skip_missed: bool,
+}
+
+/// `gateway.nodes.commands`: exact names of commands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeCommands {
+    /// A node may be asked for these whatever its platform, once they are approved.
+    pub allow: Vec<String>,
+    /// No node may be asked for these, whatever else allows them.
+    pub deny: Vec<String>,
 }
 
 /// `discovery.mdns.mode`: what is announced in the network, where other machines can connect at all.
@@ -478,6 +489,7 @@ impl GatewayConfig {
             dm_scope: None,
             cron: CronSettings { enabled: true, skip_missed: false },
             mdns: Mdns::Off,
+            node_commands: NodeCommands::default(),
             limits: Limits::default(),
             state_dir,
         }

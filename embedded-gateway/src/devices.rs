@@ -4,6 +4,7 @@
 //! hashes on disk; the clear text of the newest one of each device stays in memory, so that a device which reconnects gets
 //! the same one again.
 
+mod node;
 mod pairing;
 mod tokens;
 
@@ -17,11 +18,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::call::CallError;
+use crate::caller::Role;
 use crate::config::DeviceAuth;
 use crate::effect::FileChange;
 use crate::payload::{joined, without_nulls};
 use crate::turn::Turn;
 
+pub(crate) use node::{NodeRecord, PendingSurface, Surface, Unsurfaced};
 pub(crate) use pairing::{Asking, PairingReason, PairingRequest, Unapprovable};
 pub(crate) use tokens::{DeviceToken, TokenState};
 
@@ -52,6 +55,21 @@ pub(crate) struct Device {
     /// Last time that it was let in, in wall ms, as far as it was written.
     pub last_seen_at_ms: i64,
     pub(crate) tokens: Vec<DeviceToken>,
+    /// What it is as a node, where it was let in as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<Box<NodeRecord>>,
+}
+
+impl Device {
+    /// Whether it was approved for this role; it may be for both.
+    pub(crate) fn is(&self, role: Role) -> bool {
+        self.roles().any(|own| own == role)
+    }
+
+    pub(crate) fn roles(&self) -> impl Iterator<Item = Role> {
+        let operator = (self.introduction.role == Role::Operator).then_some(Role::Operator);
+        operator.into_iter().chain(self.node.is_some().then_some(Role::Node))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +79,9 @@ pub(crate) struct Introduction {
     pub public_key: String,
     pub client_id: String,
     pub client_mode: String,
+    /// What it wants to be. Releases before nodes wrote none.
+    #[serde(default)]
+    pub role: Role,
     pub display_name: Option<String>,
     /// Pinned: another one later needs an approval.
     pub platform: String,
@@ -166,6 +187,16 @@ impl Devices {
         add_scopes(&mut device.scopes, scopes);
     }
 
+    /// Lets a known device in for another role, too.
+    pub(crate) fn add_role(&mut self, id: &str, introduction: Introduction, scopes: &[String]) {
+        let Some(device) = self.paired.get_mut(id) else { return };
+        match introduction.role {
+            Role::Operator => device.introduction = introduction,
+            Role::Node => device.node = Some(Box::new(NodeRecord::new(introduction))),
+        }
+        add_scopes(&mut device.scopes, scopes);
+    }
+
     /// Notes that a device was let in. (Not written by itself.)
     pub(crate) fn seen(&mut self, id: &str, now_ms: i64) {
         if let Some(device) = self.paired.get_mut(id) {
@@ -190,10 +221,12 @@ impl Devices {
 
     fn insert(&mut self, id: &str, introduction: Introduction, scopes: Vec<String>, silent: bool, now_ms: i64) {
         self.pending.retain(|request| request.device_id != id);
+        let node = (introduction.role == Role::Node).then(|| Box::new(NodeRecord::new(introduction.clone())));
         self.paired.insert(
             id.to_owned(),
             Device {
                 id: id.to_owned(),
+                node,
                 introduction,
                 scopes,
                 silent,
@@ -281,20 +314,24 @@ pub(crate) fn pending_row(request: &PairingRequest) -> Value {
         "reason": request.reason.as_str(),
         "ts": request.asked_at_ms,
     });
-    row(&request.device_id, &request.introduction, &request.scopes, more)
+    let role = request.introduction.role;
+    let roles = json!({"role": role, "roles": [role]});
+    row(&request.device_id, &request.introduction, &request.scopes, joined(roles, more))
 }
 
 /// An approved device. Its tokens are shown by their times only.
 pub(crate) fn device_row(device: &Device) -> Value {
     let tokens = device.tokens().iter().map(|token| {
         json!({
-            "role": "operator",
+            "role": token.role,
             "scopes": token.scopes,
             "createdAtMs": token.issued_at_ms,
             "expiresAtMs": token.expires_at_ms,
         })
     });
     let more = json!({
+        "role": device.introduction.role,
+        "roles": device.roles().collect::<Vec<_>>(),
         "silent": device.silent,
         "tokens": tokens.collect::<Vec<_>>(),
         "createdAtMs": device.created_at_ms,
@@ -311,8 +348,6 @@ fn row(id: &str, who: &Introduction, scopes: &[String], more: Value) -> Value {
         "platform": who.platform,
         "clientId": who.client_id,
         "clientMode": who.client_mode,
-        "role": "operator",
-        "roles": ["operator"],
         "scopes": scopes,
         "displayName": who.display_name,
         "deviceFamily": who.device_family,

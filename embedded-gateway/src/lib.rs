@@ -45,6 +45,7 @@ pub mod log_sinks;
 mod machine;
 mod methods;
 mod metrics;
+mod nodes;
 mod outbound;
 mod params;
 mod payload;

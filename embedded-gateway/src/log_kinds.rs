@@ -45,6 +45,10 @@ pub(crate) const AUDIT_EVENTS: &[&str] = &[
     "control",
     "config.changed",
     "exec.approval.resolved",
+    "node.invoke",
+    "node.pairing_requested",
+    "node.pairing_approved",
+    "node.pairing_rejected",
     "gateway.started",
     "gateway.stopped",
 ];

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::agents::{self, Agents};
 use crate::auth::AuthState;
 use crate::call::CallError;
-use crate::caller::{Caller, ConnectionId, Scope};
+use crate::caller::{Caller, ConnectionId, Role, Scope};
 use crate::channels::Channels;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
@@ -21,6 +21,7 @@ use crate::devices::Devices;
 use crate::effect::{AwaitedBy, Effect, FileChange, LogLevel, LogLine, ProcessNews, RunId};
 use crate::files::{FilesHealth, FilesNews};
 use crate::loading::{CLOCK_FILE, Loaded};
+use crate::nodes::Nodes;
 use crate::processes::Orphan;
 use crate::runs::{Parts, Runs};
 use crate::sessions::{Sessions, tick_snapshot, transcript};
@@ -81,6 +82,8 @@ pub(crate) struct GatewayMachine {
     /// Services by which people reach agents.
     pub channels: Channels,
     pub cron: Cron,
+    /// Devices that carry out commands.
+    pub nodes: Nodes,
     /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
     /// What is known of the wall clock.
@@ -117,6 +120,7 @@ impl GatewayMachine {
             runs: Runs::new(),
             channels,
             cron,
+            nodes: Nodes::default(),
             orphans: loaded.orphans,
             wall_clock,
             logged: 0,
@@ -193,6 +197,11 @@ impl GatewayMachine {
     /// A connection is gone; nothing more can be sent to it.
     pub(crate) fn disconnected(&mut self, connection: ConnectionId, now: Now) {
         if let Some(caller) = self.subscribers.leave(connection) {
+            if let Some(node) = caller.device_id.as_deref().filter(|_| caller.role == Role::Node)
+                && self.nodes.leave(node, connection, now).is_some()
+            {
+                self.devices.note_node(node, |last| last.disconnected_at_ms = Some(now.wall_ms));
+            }
             self.has_left(caller, now);
         }
         self.runs.disconnected(connection);
@@ -227,8 +236,13 @@ impl GatewayMachine {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let parts =
-            [self.runs.next_deadline(), self.presence.deadline(), self.channels.deadline(), self.cron.deadline()];
+        let parts = [
+            self.runs.next_deadline(),
+            self.presence.deadline(),
+            self.channels.deadline(),
+            self.cron.deadline(),
+            self.nodes.deadline(),
+        ];
         parts.into_iter().flatten().min()
     }
 
@@ -236,6 +250,7 @@ impl GatewayMachine {
         let (runs, parts) = self.runs();
         runs.on_time(&parts, turn);
         self.tell_presence(turn);
+        self.attend_nodes(turn);
         self.run_due_jobs(turn);
     }
 
@@ -265,6 +280,7 @@ impl GatewayMachine {
         let all = self.subscribers.callers().map(|caller| caller.connection).collect();
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
         self.channels.stop(turn);
+        self.stop_nodes(turn);
         let (runs, mut parts) = self.runs();
         runs.stop(&mut parts, turn);
     }

@@ -8,13 +8,14 @@ mod cron;
 mod devices;
 mod information;
 mod messages;
+mod nodes;
 mod sessions;
 mod spawning;
 
 use serde_json::Value;
 
 use crate::call::{Answer, Call, CallError, Outcome};
-use crate::caller::Scope;
+use crate::caller::{Role, Scope};
 use crate::effect::RunId;
 use crate::machine::GatewayMachine;
 use crate::sessions::SessionKey;
@@ -41,6 +42,9 @@ const FAMILIES: &[&[Method]] = &[
     sessions::METHODS,
     agents::METHODS,
     devices::METHODS,
+    nodes::METHODS,
+    nodes::invoking::METHODS,
+    nodes::of_nodes::METHODS,
     messages::METHODS,
     spawning::METHODS,
     approvals::METHODS,
@@ -57,6 +61,14 @@ pub(crate) const EVENTS: &[&str] = &[
     // auth/admit.rs, methods/devices.rs
     "device.pair.requested",
     "device.pair.resolved",
+    // nodes/pairing.rs
+    "node.pair.requested",
+    "node.pair.resolved",
+    // methods/nodes/of_nodes.rs
+    "node.hostStats",
+    // nodes/invokes.rs; to nodes alone
+    "node.invoke.request",
+    "node.invoke.cancel",
     // sessions/announce.rs
     "sessions.changed",
     "session.message",
@@ -129,6 +141,9 @@ impl GatewayMachine {
 fn dispatch(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let found = FAMILIES.iter().flat_map(|family| family.iter()).find(|method| method.name == call.method);
     let method = found.ok_or_else(|| CallError::unknown_method(&call.method))?;
+    if (method.scope == Scope::Node) != (call.caller.role == Role::Node) {
+        return Err(CallError::invalid(format!("unauthorized role: {}", call.caller.role.as_str())));
+    }
     if !call.caller.holds(method.scope) {
         return Err(CallError::missing_scope(method.scope));
     }

@@ -6,7 +6,7 @@
 //! | `background`, `detached` | start, stop and restart, by a process of its own or by systemd |
 //! | `unit` | the systemd user unit |
 //! | `running` | calls of a gateway that runs |
-//! | `status`, `devices`, `pairing`, `cron`, `doctor`, `logs` | what there is to see of it |
+//! | `status`, `devices`, `nodes`, `pairing`, `cron`, `doctor`, `logs` | what there is to see of it |
 //! | `sample_agent` | what the agent of `up` runs |
 
 mod background;
@@ -16,6 +16,7 @@ mod devices;
 mod doctor;
 mod log_layer;
 mod logs;
+mod nodes;
 mod pairing;
 mod run;
 mod running;
@@ -64,6 +65,11 @@ enum GatewayCommand {
     Devices {
         #[command(subcommand)]
         command: DevicesCommand,
+    },
+    /// Say which nodes there are, devices that carry out commands, and approve what they offer
+    Nodes {
+        #[command(subcommand)]
+        command: nodes::NodesCommand,
     },
     /// Say who asks to talk to its agents by a channel such as Telegram, and let them
     Pairing {
@@ -190,7 +196,7 @@ pub(super) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RequestArgs {
-    /// The id of the request, as `devices list` and the refused client say it
+    /// The id of the request, as the list says it
     #[arg(value_name = "REQUEST")]
     pub(super) request: String,
     #[command(flatten)]
@@ -257,6 +263,7 @@ pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
         Some(GatewayCommand::Stop(place)) => background::stop(&place),
         Some(GatewayCommand::Doctor(place)) => doctor::run(&place),
         Some(GatewayCommand::Devices { command }) => devices::run(&command),
+        Some(GatewayCommand::Nodes { command }) => nodes::run(&command),
         Some(GatewayCommand::Pairing { command }) => pairing::run(&command),
         Some(GatewayCommand::Cron { command }) => cron::run(&command),
         Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate(&place),

@@ -25,6 +25,7 @@ pages! {
     "embedded-gateway-agents.md"
     "embedded-gateway-channels.md"
     "embedded-gateway-cron.md"
+    "embedded-gateway-nodes.md"
     "embedded-gateway.md"
     "events.md"
     "local-gateways.md"

@@ -46,6 +46,8 @@ mod logs;
 #[cfg(test)]
 mod mock_model;
 #[cfg(test)]
+mod nodes;
+#[cfg(test)]
 mod organization;
 #[cfg(test)]
 mod other_operator;

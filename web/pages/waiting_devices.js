@@ -24,9 +24,11 @@ export function Device({ device }) {
   ];
 }
 
-/** @param {any} device */
+/** What it may do: as a node, as an operator with these scopes, or both. @param {any} device */
 export function scopesOf(device) {
-  return visible((device.scopes ?? device.approvedScopes ?? []).join(", ")) || "–";
+  const isNode = (device.roles ?? [device.role]).includes("node");
+  const scopes = device.scopes ?? device.approvedScopes ?? [];
+  return visible([...(isNode ? ["as a node"] : []), ...scopes].join(", ")) || "–";
 }
 
 /** Milliseconds of the gateway's clock. @param {{ms: unknown}} props */

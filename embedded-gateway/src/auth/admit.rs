@@ -12,11 +12,12 @@ use super::report::{self, Failure};
 use super::webhook_secret::Shown;
 use super::{Admission, Attempt, Claim, Decision, NEWEST_PROTOCOL, Peer, ProvenDevice, Refusal, Rejection, reject};
 use crate::call::CallError;
-use crate::caller::{Caller, ConnectionId, Scope};
+use crate::caller::{Caller, ConnectionId, Role, Scope};
 use crate::clock::Now;
 use crate::config::{Auth, is_unguessable};
 use crate::devices::{Asking, Introduction, pending_row};
 use crate::machine::GatewayMachine;
+use crate::nodes::{MOST_NODES, NodeSession};
 use crate::turn::Turn;
 
 /// `client.id` of callers without a connection.
@@ -28,8 +29,8 @@ impl GatewayMachine {
     /// Decides whether a connection is let in. Where it is, it listens from now on.
     pub(crate) fn admit(&mut self, attempt: &Attempt, turn: &mut Turn<'_>) -> Admission {
         let outcome = match &attempt.claim {
-            Claim::Connect { params, protocol, proven } => {
-                let connect = Connect { attempt, params, protocol: *protocol, proven: proven.as_ref() };
+            Claim::Connect { params, protocol, role, proven } => {
+                let connect = Connect { attempt, params, protocol: *protocol, role: *role, proven: proven.as_ref() };
                 self.connect(&connect, turn)
             }
             Claim::Auth { token, password } => self.rpc_login(attempt, token.as_ref(), password.as_ref(), turn),
@@ -176,6 +177,9 @@ impl GatewayMachine {
             Some(device) => self.with_device(connect, device, turn)?,
             None => self.without_device(connect, turn)?,
         };
+        if connect.role == Role::Node {
+            self.check_room_for_node(connect.proven.map(|device| device.id.as_str()))?;
+        }
         // A device with a token of its own must not be able to clear its guesses at the shared credential.
         if entry.by_shared {
             self.auth.lock_outs.succeeded(&attempt.peer);
@@ -188,6 +192,7 @@ impl GatewayMachine {
             mode: params.client.mode.clone(),
             display_name: params.client.display_name.clone(),
             device_id: entry.device.as_ref().map(|device| device.id.clone()),
+            role: connect.role,
             scopes: entry.scopes,
             remote: attempt.peer.remote.to_string(),
         });
@@ -200,7 +205,16 @@ impl GatewayMachine {
         let hello = hello::release(self, &granted, turn);
         let documented = connect.is_documented().then(|| hello::documented(self, &granted, turn));
         self.let_in(&caller, turn);
+        if connect.role == Role::Node {
+            self.node_has_come(&caller, session_of(connect, turn.now), turn);
+        }
         Ok(Admission::In { caller, request: attempt.request.clone(), hello, documented })
+    }
+
+    /// A node that comes again takes its own place.
+    fn check_room_for_node(&self, device: Option<&str>) -> Decision<()> {
+        let is_full = self.nodes.len() >= MOST_NODES && device.is_none_or(|device| self.nodes.get(device).is_none());
+        if is_full { reject(refusals::too_many_nodes(), false) } else { Ok(()) }
     }
 
     fn let_in(&mut self, caller: &Arc<Caller>, turn: &Turn<'_>) {
@@ -220,7 +234,7 @@ impl GatewayMachine {
         let shown = shown.device_token.as_ref().or(shown.documented_device_token.as_ref()).or(shown.token.as_ref());
         let now_ms = turn.now.wall_ms;
         self.devices.seen(id, now_ms);
-        let issued = self.devices.token_for(id, scopes, shown, now_ms, || turn.secret());
+        let issued = self.devices.token_for(id, connect.role, scopes, shown, now_ms, || turn.secret());
         let approved = self.devices.get(id).map(|device| device.scopes.clone());
         if issued.as_ref().is_some_and(|issued| issued.is_fresh) {
             self.devices.save(turn);
@@ -273,7 +287,7 @@ impl GatewayMachine {
             );
             turn.tell(self.subscribers.holding(Scope::Pairing), "device.pair.requested", pending_row(&asked.request));
         }
-        let approved = self.devices.get(asking.device_id).map(|device| device.scopes.as_slice());
+        let approved = self.devices.get(asking.device_id);
         Err(Box::new(refusals::pairing_required(protocol, &asked.request, approved)))
     }
 
@@ -281,6 +295,25 @@ impl GatewayMachine {
         let payload =
             json!({"requestId": request_id, "deviceId": device_id, "decision": decision, "ts": turn.now.wall_ms});
         turn.tell(self.subscribers.holding(Scope::Pairing), "device.pair.resolved", payload);
+    }
+}
+
+fn session_of(connect: &Connect<'_>, now: Now) -> NodeSession {
+    let (params, client) = (connect.params, &connect.params.client);
+    NodeSession {
+        connection: connect.attempt.connection,
+        client_id: client.id.clone(),
+        client_mode: client.mode.clone(),
+        display_name: client.display_name.clone(),
+        platform: client.platform.clone(),
+        device_family: client.device_family.clone(),
+        version: client.version.clone(),
+        model: client.model.clone(),
+        path_env: params.path_env.clone(),
+        remote: connect.attempt.peer.remote.to_string(),
+        offered: params.surface.clone(),
+        connected_at_ms: now.wall_ms,
+        host_stats: None,
     }
 }
 

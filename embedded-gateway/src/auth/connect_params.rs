@@ -1,9 +1,13 @@
 //! The parameters of `connect`, read against the closed schema of real releases and refused in their words.
 
+use std::collections::BTreeMap;
+
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
 use crate::call::CallError;
+use crate::caller::Role;
+use crate::devices::Surface;
 use crate::params::Params;
 
 /// Longest text of one field, in characters (tokens, user agents and paths included).
@@ -42,12 +46,17 @@ pub(crate) struct ConnectParams {
     /// Highest protocol that it speaks.
     pub max_protocol: u32,
     pub client: Client,
-    pub role: String,
+    /// None: one that nobody knows.
+    pub role: Option<Role>,
     /// The scopes that it asks for, in its order; unknown ones are kept, as real releases do.
     pub scopes: Vec<String>,
     pub credentials: Credentials,
     /// The device that it says to be, not yet proven.
     pub device: Option<DeviceClaim>,
+    /// What a node says that it can do.
+    pub surface: Surface,
+    /// A node's `PATH`.
+    pub path_env: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +68,8 @@ pub(crate) struct Client {
     /// Pinned at pairing, where sent.
     pub device_family: Option<String>,
     pub display_name: Option<String>,
+    /// The hardware.
+    pub model: Option<String>,
 }
 
 /// `params.auth`, and document 002's `params.deviceToken`. Empty texts are none.
@@ -91,7 +102,7 @@ pub(super) fn range(params: &Value) -> Option<(u32, u32)> {
 
 /// Reads the parameters. `protocol` is the one whose closed lists and words count.
 pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, CallError> {
-    let known = [
+    let mut known = vec![
         "minProtocol",
         "maxProtocol",
         "client",
@@ -108,6 +119,9 @@ pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, CallE
         // Document 002; real releases refuse it.
         "deviceToken",
     ];
+    if protocol >= 4 {
+        known.push("computerUse");
+    }
     let root = Params::strict("connect", params, &known, &["minProtocol", "maxProtocol", "client"])?;
     let version = |name: &str| {
         let number = root.value(name).and_then(Value::as_u64);
@@ -117,20 +131,34 @@ pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, CallE
     };
     let (min_protocol, max_protocol) = (version("minProtocol")?, version("maxProtocol")?);
     let client = client(root, root.value("client").unwrap_or(&Value::Null), protocol)?;
-    let role = root.short("role", MAX_NAME)?.unwrap_or_else(|| "operator".to_owned());
+    let role = root.short("role", MAX_NAME)?.map_or(Some(Role::Operator), |role| Role::read(&role));
     let scopes = root.names("scopes", MAX_ENTRIES, MAX_NAME)?;
-    root.names("caps", MAX_ENTRIES, MAX_NAME)?;
-    root.names("commands", MAX_ENTRIES, MAX_NAME)?;
-    for name in ["pathEnv", "locale", "userAgent"] {
+    let surface = surface(root)?;
+    let path_env = root.short("pathEnv", MAX_TEXT)?;
+    for name in ["locale", "userAgent"] {
         root.short(name, MAX_TEXT)?;
-    }
-    if root.value("permissions").is_some_and(|value| !value.is_object()) {
-        return Err(root.fault("permissions", "must be object"));
     }
     let device = root.value("device").map(|value| device(root, value)).transpose()?;
     let mut credentials = root.value("auth").map(|value| credentials(root, value)).transpose()?.unwrap_or_default();
     credentials.documented_device_token = secret(root.short("deviceToken", MAX_TEXT)?);
-    Ok(ConnectParams { min_protocol, max_protocol, client, role, scopes, credentials, device })
+    Ok(ConnectParams { min_protocol, max_protocol, client, role, scopes, credentials, device, surface, path_env })
+}
+
+fn surface(root: Params<'_>) -> Result<Surface, CallError> {
+    let (caps, commands) = (root.names("caps", MAX_ENTRIES, MAX_NAME)?, root.names("commands", MAX_ENTRIES, MAX_NAME)?);
+    let permissions = match root.value("permissions") {
+        None => BTreeMap::new(),
+        Some(Value::Object(named)) if named.len() > MAX_ENTRIES => {
+            return Err(root.fault("permissions", &format!("must NOT have more than {MAX_ENTRIES} properties")));
+        }
+        Some(Value::Object(named)) => {
+            // What is no switch, or has a name that nobody reads, permits nothing.
+            let switches = named.iter().filter(|(name, _)| name.len() <= MAX_NAME);
+            switches.filter_map(|(name, value)| Some((name.clone(), value.as_bool()?))).collect()
+        }
+        Some(_) => return Err(root.fault("permissions", "must be object")),
+    };
+    Ok(Surface::new(caps, commands, permissions))
 }
 
 fn client(root: Params<'_>, value: &Value, protocol: u32) -> Result<Client, CallError> {
@@ -153,7 +181,7 @@ fn client(root: Params<'_>, value: &Value, protocol: u32) -> Result<Client, Call
     };
     let id = one_of("id", IDS_OF_3, IDS_OF_4)?;
     let mode = one_of("mode", MODES_OF_3, MODES_OF_4)?;
-    for name in ["modelIdentifier", "instanceId", "buildId", "timeZone"] {
+    for name in ["instanceId", "buildId", "timeZone"] {
         fields.short(name, MAX_NAME)?;
     }
     Ok(Client {
@@ -163,6 +191,7 @@ fn client(root: Params<'_>, value: &Value, protocol: u32) -> Result<Client, Call
         platform: fields.short_name("platform", MAX_NAME)?,
         device_family: fields.short("deviceFamily", MAX_NAME)?,
         display_name: fields.short("displayName", MAX_NAME)?,
+        model: fields.short("modelIdentifier", MAX_NAME)?,
     })
 }
 

@@ -7,9 +7,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::refusals::{self, Told, Unauthorized};
 use super::{Attempt, ConnectParams, Decision, ProvenDevice, origin, reject};
-use crate::caller::{covers, covers_all};
+use crate::caller::{Role, covers, covers_all};
 use crate::config::Auth;
-use crate::devices::PairingReason::{NotPaired, ScopeUpgrade};
+use crate::devices::PairingReason::{NotPaired, RoleUpgrade, ScopeUpgrade};
 use crate::devices::{Asking, Introduction, TokenState};
 use crate::machine::GatewayMachine;
 use crate::turn::Turn;
@@ -18,6 +18,7 @@ pub(super) struct Connect<'a> {
     pub(super) attempt: &'a Attempt,
     pub(super) params: &'a ConnectParams,
     pub(super) protocol: u32,
+    pub(super) role: Role,
     pub(super) proven: Option<&'a ProvenDevice>,
 }
 
@@ -77,7 +78,7 @@ impl Connect<'_> {
     pub(super) fn is_documented(&self) -> bool {
         let (client, shown) = (&self.params.client, &self.params.credentials);
         let is_sample = client.id == "gateway-client" && client.mode == "ui";
-        self.protocol == 3 && (shown.documented_device_token.is_some() || is_sample)
+        self.protocol == 3 && self.role == Role::Operator && (shown.documented_device_token.is_some() || is_sample)
     }
 
     /// Refuses a credential. It counts as a failed login unless there was none.
@@ -107,6 +108,10 @@ impl GatewayMachine {
     pub(super) fn without_device(&mut self, connect: &Connect<'_>, turn: &Turn<'_>) -> Decision<Entry> {
         let Connect { attempt, params, .. } = *connect;
         let (shown, client, rules) = (&params.credentials, &params.client, &self.config.device_auth);
+        if connect.role == Role::Node {
+            // Whom a command goes to, and what was approved, hangs on its device.
+            return reject(if rules.enabled { refusals::device_required() } else { refusals::no_nodes() }, false);
+        }
         let local = attempt.peer.is_local();
         let shared = connect.check_shared(&self.config.auth);
         let entry = |method, scopes| Ok(Entry { method, by_shared: true, device: None, scopes });
@@ -170,13 +175,14 @@ impl GatewayMachine {
         let is_near = attempt.peer.is_local() || by_own_page;
         let trusted = is_near && entry.by_shared && self.config.device_auth.approve_loopback;
         // As real releases: such a client is as good as the gateway's own host, and isn't paired.
-        if trusted && client.id == "gateway-client" && client.mode == "backend" {
+        if trusted && connect.role == Role::Operator && client.id == "gateway-client" && client.mode == "backend" {
             return Ok(entry);
         }
         let introduction = Introduction {
             public_key: device.public_key.clone(),
             client_id: client.id.clone(),
             client_mode: client.mode.clone(),
+            role: connect.role,
             display_name: client.display_name.clone(),
             platform: client.platform.clone(),
             device_family: client.device_family.clone(),
@@ -184,12 +190,20 @@ impl GatewayMachine {
         match self.devices.must_ask(&device.id, &introduction, &params.scopes) {
             None => {}
             Some(NotPaired) if trusted => self.approve_silently(connect, device, introduction, turn)?,
-            Some(ScopeUpgrade) if trusted => {
-                self.devices.widen(&device.id, &params.scopes);
+            Some(reason @ (ScopeUpgrade | RoleUpgrade)) if trusted => {
+                match reason {
+                    RoleUpgrade => self.devices.add_role(&device.id, introduction, &params.scopes),
+                    _ => self.devices.widen(&device.id, &params.scopes),
+                }
                 self.devices.save(turn);
                 turn.audit(
                     "device.widened",
-                    json!({"deviceId": device.id, "scopes": params.scopes, "approvedBy": "loopback"}),
+                    json!({
+                        "deviceId": device.id,
+                        "role": connect.role,
+                        "scopes": params.scopes,
+                        "approvedBy": "loopback",
+                    }),
                 );
             }
             Some(reason) => {
@@ -203,7 +217,10 @@ impl GatewayMachine {
                 return self.ask_for_approval(connect.protocol, asking, turn);
             }
         }
-        let approved = self.devices.get(&device.id).map(|device| device.scopes.clone());
+        let approved = self.devices.get(&device.id).map(|device| match connect.role {
+            Role::Operator => device.scopes.clone(),
+            Role::Node => Vec::new(),
+        });
         let entering = entry.device.and_then(|device| device.token_scopes).or(approved);
         Ok(Entry { device: Some(EnteringDevice { id: device.id.clone(), token_scopes: entering }), ..entry })
     }
@@ -222,7 +239,7 @@ impl GatewayMachine {
             Err(why) => why,
         };
         let explicit = shown.device_token.as_ref().or(shown.documented_device_token.as_ref());
-        let state = |token: &Secret| self.devices.check_token(&device.id, token, wall_ms);
+        let state = |token: &Secret| self.devices.check_token(&device.id, connect.role, token, wall_ms);
         let mut is_expired = false;
         for token in explicit.into_iter().chain(&shown.token) {
             match state(token) {

@@ -9,7 +9,7 @@ use super::{
     Attempt, Claim, NEWEST_PROTOCOL, OLDEST_PROTOCOL, Peer, ProvenDevice, Refusal, Rejection, origin, refusals,
 };
 use crate::call::CallError;
-use crate::caller::ConnectionId;
+use crate::caller::{ConnectionId, Role};
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 
@@ -98,12 +98,7 @@ impl Handshake {
         if serves_no(&params) {
             return FirstStep::Close { code: 1008, reason: "invalid-handshake".to_owned() };
         }
-        match params.role.as_str() {
-            "operator" => {}
-            // Real gateways let nodes in and refuse each of their calls with this; here are no calls for nodes at all.
-            "node" => return refuse(CallError::invalid("unauthorized role: node")),
-            _ => return refuse(CallError::invalid("invalid role")),
-        }
+        let Some(role) = params.role else { return refuse(CallError::invalid("invalid role")) };
         if let Err(reason) = origin::check(&self.peer, &params.client, config) {
             return self.refused(
                 Dialect::Openclaw,
@@ -113,6 +108,7 @@ impl Handshake {
                 false,
             );
         }
+        let mut params = params;
         let proven = match params.device.as_ref().filter(|_| config.device_auth.enabled) {
             Some(claim) => match prove(claim, &params, &self.nonce, now.wall_ms) {
                 Ok(proven) => Some(proven),
@@ -122,7 +118,11 @@ impl Handshake {
             },
             None => None,
         };
-        self.ask(Some(id.to_owned()), Claim::Connect { params: Box::new(params), protocol, proven })
+        if role == Role::Node {
+            // Its signature covers them, and that is all that they are good for.
+            params.scopes.clear();
+        }
+        self.ask(Some(id.to_owned()), Claim::Connect { params: Box::new(params), protocol, role, proven })
     }
 
     fn auth(&self, id: Option<String>, method: &str, params: &Value, config: &GatewayConfig) -> FirstStep {
@@ -226,7 +226,7 @@ fn fields<'a>(claim: &'a DeviceClaim, params: &'a ConnectParams, token: &'a str)
         device_id: &claim.id,
         client_id: &params.client.id,
         client_mode: &params.client.mode,
-        role: &params.role,
+        role: params.role.unwrap_or_default().as_str(),
         scopes: &params.scopes,
         signed_at_ms: claim.signed_at_ms,
         token,

@@ -4,7 +4,7 @@ use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use crate::COMPATIBLE_VERSION;
-use crate::caller::{Caller, Scope};
+use crate::caller::{Caller, Role, Scope};
 use crate::machine::GatewayMachine;
 use crate::methods;
 use crate::payload::{joined, joined_if, without_nulls};
@@ -82,7 +82,8 @@ fn features(caller: &Caller) -> Value {
 fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value {
     let (config, default_agent) = (&machine.config, machine.agents.default_id());
     let snapshot = json!({
-        "presence": machine.presence_rows(turn.now),
+        // Who else is there is an operator's to know.
+        "presence": if caller.role == Role::Node { Vec::new() } else { machine.presence_rows(turn.now) },
         "health": methods::health_payload(machine, caller, turn),
         "stateVersion": {"presence": machine.presence.version, "health": 0},
         "uptimeMs": machine.uptime_ms(turn.now),
@@ -108,10 +109,10 @@ fn snapshot(machine: &GatewayMachine, caller: &Caller, turn: &Turn<'_>) -> Value
 fn auth(granted: &Granted<'_>) -> Option<Value> {
     let caller = granted.caller;
     let auth = if caller.protocol >= 4 {
-        json!({"method": granted.method, "role": "operator", "scopes": caller.scopes})
+        json!({"method": granted.method, "role": caller.role, "scopes": caller.scopes})
     } else {
         granted.device_token.as_ref()?;
-        json!({"role": "operator", "scopes": granted.approved.as_ref().unwrap_or(&caller.scopes)})
+        json!({"role": caller.role, "scopes": granted.approved.as_ref().unwrap_or(&caller.scopes)})
     };
     Some(match &granted.device_token {
         Some((token, issued_at_ms)) => joined(auth, json!({"deviceToken": token.expose(), "issuedAtMs": issued_at_ms})),

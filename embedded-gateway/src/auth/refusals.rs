@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{NEWEST_PROTOCOL, OLDEST_PROTOCOL, Refusal, Rejection};
 use crate::COMPATIBLE_VERSION;
 use crate::call::CallError;
-use crate::devices::{NoRoom, PairingReason, PairingRequest};
+use crate::devices::{Device, NoRoom, PairingReason, PairingRequest};
+use crate::nodes::MOST_NODES;
 
 /// The range that a client speaks has nothing that we speak.
 pub(super) fn protocol_mismatch(request: &str, min: u32, max: u32) -> Refusal {
@@ -50,6 +51,19 @@ pub(super) fn device_required() -> CallError {
 pub(super) fn control_ui_device_required() -> CallError {
     CallError::invalid("control ui requires device identity (use HTTPS or localhost secure context)")
         .with_details(json!({"code": "CONTROL_UI_DEVICE_IDENTITY_REQUIRED"}))
+}
+
+/// A node where devices aren't looked at.
+pub(super) fn no_nodes() -> CallError {
+    CallError::invalid(
+        "nodes need a device identity, and this gateway looks at none; set gateway.auth.deviceAuth.enabled to true",
+    )
+    .with_details(json!({"code": "DEVICE_IDENTITY_REQUIRED"}))
+}
+
+pub(super) fn too_many_nodes() -> CallError {
+    CallError::unavailable(format!("{MOST_NODES} nodes are connected, and no more are let in; stop one of them"))
+        .with_details(json!({"code": "TOO_MANY_NODES", "limit": MOST_NODES}))
 }
 
 /// Something else than `auth` came first in the `rpc` dialect.
@@ -141,7 +155,7 @@ pub(super) fn rate_limited(left: Duration, protocol: u32) -> CallError {
 }
 
 /// A refusal until the device is approved. `approved` is what it was approved for before.
-pub(super) fn pairing_required(protocol: u32, request: &PairingRequest, approved: Option<&[String]>) -> Rejection {
+pub(super) fn pairing_required(protocol: u32, request: &PairingRequest, approved: Option<&Device>) -> Rejection {
     let PairingRequest { id: request_id, device_id, scopes, reason, .. } = request;
     // Ours: real releases have no version here. By it clients can tell which command approves.
     let hint = format!("On the gateway's machine run: gatewarden gateway devices approve {request_id}");
@@ -153,12 +167,12 @@ pub(super) fn pairing_required(protocol: u32, request: &PairingRequest, approved
             "remediationHint": hint,
             "gatewayVersion": COMPATIBLE_VERSION,
             "deviceId": device_id,
-            "requestedRole": "operator",
+            "requestedRole": request.introduction.role,
             "requestedScopes": scopes,
         });
         if let (Some(approved), Value::Object(fields)) = (approved, &mut details) {
-            fields.insert("approvedRoles".to_owned(), json!(["operator"]));
-            fields.insert("approvedScopes".to_owned(), json!(approved));
+            fields.insert("approvedRoles".to_owned(), json!(approved.roles().collect::<Vec<_>>()));
+            fields.insert("approvedScopes".to_owned(), json!(approved.scopes));
         }
         (format!("pairing required: {}", sentence(*reason)), details)
     } else {
@@ -180,6 +194,7 @@ fn sentence(reason: PairingReason) -> &'static str {
     match reason {
         PairingReason::NotPaired => "device is not approved yet",
         PairingReason::ScopeUpgrade => "device is asking for more scopes than currently approved",
+        PairingReason::RoleUpgrade => "device is asking for a higher role than currently approved",
         PairingReason::MetadataUpgrade => "device identity changed and must be re-approved",
     }
 }

@@ -91,6 +91,7 @@ pub(super) fn success(caller: &Caller, method: &str, turn: &mut Turn<'_>) {
             "method": method,
             "dialect": dialect.as_str(),
             "protocol": protocol,
+            "role": caller.role,
             "scopes": scopes,
         }),
     );
@@ -98,7 +99,7 @@ pub(super) fn success(caller: &Caller, method: &str, turn: &mut Turn<'_>) {
         turn,
         LogLevel::Info,
         "WebSocket connection established".to_owned(),
-        json!({"client_id": client_id, "device_id": device_id, "role": "operator", "method": method, "remote": remote}),
+        json!({"client_id": client_id, "device_id": device_id, "role": caller.role, "method": method, "remote": remote}),
     );
 }
 
@@ -118,6 +119,7 @@ pub(crate) fn registered(device: &Device, by: &str, turn: &mut Turn<'_>) {
             "clientId": who.client_id,
             "displayName": who.display_name,
             "platform": who.platform,
+            "roles": device.roles().collect::<Vec<_>>(),
             "scopes": device.scopes,
             "approvedBy": by,
         }),

@@ -9,10 +9,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::section::{Findings, Others, Section, set};
-use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, Mdns, Tls};
+use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, Mdns, NodeCommands, Tls};
 
 /// Real OpenClaw's keys of `gateway` that have no meaning here.
-const FOREIGN: &str = "remote reload http nodes tools channelHealthCheckMinutes \
+const FOREIGN: &str = "remote reload http tools channelHealthCheckMinutes \
     channelStaleEventThresholdMinutes channelMaxRestartsPerHour webchat push restart handshakeTimeoutMs terminal \
     cliCommands";
 const NO_TAILSCALE: &str = "Tailscale is not supported by this gateway; ";
@@ -52,6 +52,7 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
     set(&mut config.real_ip_fallback, gateway.switch("allowRealIpFallback"));
     control_ui(&gateway, &mut config.control_ui);
     discovery(&gateway, &mut config.mdns);
+    node_commands(&gateway, &mut config.node_commands);
     let credential = auth(&gateway, config);
     gateway.close(Others::RefusedBut(FOREIGN));
     credential
@@ -70,6 +71,23 @@ pub(super) fn discovery(above: &Section<'_>, into: &mut Mdns) {
     set(into, mode);
     mdns.close(Others::RefusedBut(""));
     section.close(Others::Ignored);
+}
+
+fn node_commands(gateway: &Section<'_>, into: &mut NodeCommands) {
+    let nodes = gateway.section("nodes");
+    let commands = nodes.section("commands");
+    let exact = |name: String| {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if plain && !name.is_empty() {
+            Ok(name)
+        } else {
+            Err("must be the exact name of a command, such as camera.snap")
+        }
+    };
+    into.allow = commands.list("allow", exact);
+    into.deny = commands.list("deny", exact);
+    commands.close(Others::RefusedBut(""));
+    nodes.close(Others::RefusedBut("browser pairing pluginTools allowSkills"));
 }
 
 pub(super) fn parse_bind(text: &str) -> Result<Bind, String> {

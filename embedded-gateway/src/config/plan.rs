@@ -65,6 +65,7 @@ pub(crate) fn plan(old: &GatewayConfig, new: GatewayConfig) -> Plan {
         dm_scope: steps.at_once("session.dmScope", &old.dm_scope, new.dm_scope),
         cron: steps.at_once("cron", &old.cron, new.cron),
         mdns: steps.waits("discovery.mdns", &old.mdns, &new.mdns),
+        node_commands: steps.at_once("gateway.nodes.commands", &old.node_commands, new.node_commands),
         limits: limits(&mut steps, &old.limits, new.limits),
     };
     Plan { config, applied: steps.applied, waiting: steps.waiting }

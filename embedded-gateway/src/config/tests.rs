@@ -474,6 +474,24 @@ fn proxies_are_trusted_as_written_and_loopback_where_nothing_is() {
 }
 
 #[test]
+fn commands_of_nodes_are_allowed_and_denied_by_their_exact_names() {
+    let draft = json(
+        r#"{ gateway: { nodes: { commands: { allow: ["camera.snap"], deny: ["system.run"] }, pluginTools: { enabled: true } } } }"#,
+    );
+    assert!(draft.warnings.iter().any(|warning| warning.contains("gateway.nodes.pluginTools")), "{:?}", draft.warnings);
+    let commands = &draft.settings().node_commands;
+    assert_eq!(
+        (commands.allow.as_slice(), commands.deny.as_slice()),
+        (&["camera.snap".to_owned()][..], &["system.run".to_owned()][..])
+    );
+    refused_with(r#"{ gateway: { nodes: { commands: { allow: ["camera.*"] } } } }"#, &["allow[0]", "exact name"]);
+    refused_with(r#"{ gateway: { nodes: { commands: { allowed: [] } } } }"#, &["did you mean"]);
+    let old = GatewayConfig::defaults("/state".into(), Auth::None);
+    let new = GatewayConfig { node_commands: commands.clone(), ..old.clone() };
+    assert_eq!(super::plan::decided_on_the_machine(&old, &new), ["gateway.nodes.commands"], "no client widens it");
+}
+
+#[test]
 fn a_secret_that_is_long_and_varied_cannot_be_guessed() {
     for (secret, cannot) in [
         ("a-token-of-its-own", true),

@@ -4,13 +4,12 @@ use gatewarden_protocol::Dialect;
 use serde_json::{Map, Value};
 
 use crate::call::CallError;
+use crate::payload::{MOST_VALUES, most_values_of};
 
 /// Longest request id that is kept and echoed, in bytes.
 const MAX_ID: usize = 1024;
 /// Longest method name, in bytes; longer ones exist nowhere.
 const MAX_METHOD: usize = 256;
-/// Most JSON values of a message above [`COUNTED_FROM`]: as a tree they take many times their length.
-const MAX_VALUES: usize = 200_000;
 /// Messages up to this length are not counted, in bytes.
 const COUNTED_FROM: usize = 256 * 1024;
 
@@ -31,8 +30,8 @@ pub(super) enum ClientFrame {
 
 /// Reads one message. None: not JSON, which real gateways pass over in silence after the hello.
 pub(super) fn read(dialect: Dialect, bytes: &[u8]) -> Option<ClientFrame> {
-    if bytes.len() > COUNTED_FROM && separators(bytes) > MAX_VALUES {
-        return Some(malformed(None, format!("more than {MAX_VALUES} values")));
+    if bytes.len() > COUNTED_FROM && most_values_of(bytes) > MOST_VALUES {
+        return Some(malformed(None, format!("more than {MOST_VALUES} values")));
     }
     match serde_json::from_slice(bytes).ok()? {
         Value::Object(object) => Some(request(dialect, object)),
@@ -85,22 +84,6 @@ fn invalid() -> String {
 fn malformed(id: Option<String>, why: String) -> ClientFrame {
     let error = CallError::invalid(format!("invalid request frame: {why}"));
     ClientFrame::Malformed { id: id.unwrap_or_else(invalid), error }
-}
-
-/// An upper bound of the values in a JSON text: a string's content is counted too, which errs on the safe side.
-fn separators(bytes: &[u8]) -> usize {
-    let mut count = 0;
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b',' | b'[' | b'{' if !in_string => count += 1,
-            _ => {}
-        }
-    }
-    count
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Requests for an approval.
 
-use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, PENDING_LIFE, add_scopes};
-use crate::caller::{covers, covers_all};
+use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, NodeRecord, PENDING_LIFE, add_scopes};
+use crate::caller::{Role, covers, covers_all};
 
 /// Why a device must be approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PairingReason {
     NotPaired,
     ScopeUpgrade,
+    /// It was let in as an operator and wants to be a node, or the other way round.
+    RoleUpgrade,
     /// It says to be another platform or device family than when it was approved.
     MetadataUpgrade,
 }
@@ -17,6 +19,7 @@ impl PairingReason {
         match self {
             Self::NotPaired => "not-paired",
             Self::ScopeUpgrade => "scope-upgrade",
+            Self::RoleUpgrade => "role-upgrade",
             Self::MetadataUpgrade => "metadata-upgrade",
         }
     }
@@ -72,7 +75,14 @@ impl Devices {
     /// Whether a device has to ask for what it wants: none where it has been approved for it.
     pub(crate) fn must_ask(&self, id: &str, introduction: &Introduction, wanted: &[String]) -> Option<PairingReason> {
         let Some(device) = self.paired.get(id) else { return Some(PairingReason::NotPaired) };
-        if !introduction.keeps_to(&device.introduction) {
+        if !device.is(introduction.role) {
+            return Some(PairingReason::RoleUpgrade);
+        }
+        let pinned = match (&device.node, introduction.role) {
+            (Some(node), Role::Node) => &node.introduction,
+            _ => &device.introduction,
+        };
+        if !introduction.keeps_to(pinned) {
             return Some(PairingReason::MetadataUpgrade);
         }
         (!covers_all(&device.scopes, wanted)).then_some(PairingReason::ScopeUpgrade)
@@ -83,7 +93,7 @@ impl Devices {
         self.pending.iter().filter(move |request| is_alive(request, now_ms))
     }
 
-    /// A device asks, perhaps again. A device has one request at a time.
+    /// A device asks, perhaps again. A device has one request a role at a time.
     pub(crate) fn ask(&mut self, asking: Asking<'_>, now_ms: i64, new_id: impl FnOnce() -> String) -> Asked {
         self.pending.retain(|request| is_alive(request, now_ms));
         let same = |request: &&mut PairingRequest| {
@@ -97,7 +107,8 @@ impl Devices {
             request.repeated_at_ms = now_ms;
             return Asked { request: request.clone(), is_new: false };
         }
-        self.pending.retain(|request| request.device_id != asking.device_id);
+        let role = asking.introduction.role;
+        self.pending.retain(|request| request.device_id != asking.device_id || request.introduction.role != role);
         if self.pending.len() >= MAX_PENDING {
             self.pending.remove(0);
         }
@@ -127,11 +138,21 @@ impl Devices {
             return Err(Unapprovable::MissingScope(scope.clone()));
         }
         let known = self.paired.get(&request.device_id);
-        if known.is_some_and(|device| !device.introduction.same_user(&request.introduction)) {
+        // Of a device that is both, the operator counts.
+        let is_told_by = |device: &Device| request.introduction.role == Role::Operator || !device.is(Role::Operator);
+        if known.is_some_and(|device| is_told_by(device) && !device.introduction.same_user(&request.introduction)) {
             self.room_of_user(&request.introduction).map_err(Unapprovable::NoRoom)?;
         }
         if let Some(device) = self.paired.get_mut(&request.device_id) {
-            device.introduction = request.introduction;
+            if is_told_by(device) {
+                device.introduction = request.introduction.clone();
+            }
+            if request.introduction.role == Role::Node {
+                match &mut device.node {
+                    Some(node) => node.introduction = request.introduction,
+                    None => device.node = Some(Box::new(NodeRecord::new(request.introduction))),
+                }
+            }
             add_scopes(&mut device.scopes, &request.scopes);
             device.silent = false;
             device.approved_at_ms = now_ms;

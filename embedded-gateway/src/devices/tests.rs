@@ -19,6 +19,7 @@ fn introduction(seed: u16, name: &str) -> Introduction {
         public_key: identity(seed).public_key().to_owned(),
         client_id: "cli".into(),
         client_mode: "cli".into(),
+        role: Role::Operator,
         display_name: Some(name.into()),
         platform: "linux".into(),
         device_family: None,
@@ -42,18 +43,21 @@ fn what_is_kept_is_read_back_without_the_tokens_themselves() {
     let mut devices = Devices::new(&config(10));
     devices.approve_silently(&id(1), introduction(1, "a"), scopes(&["operator.read"]), |_| false, 5).unwrap();
     let token = Secret::new("a-token-of-some-length");
-    devices.token_for(&id(1), &scopes(&["operator.read"]), None, 5, || token.clone()).unwrap();
+    devices.token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), None, 5, || token.clone()).unwrap();
     let text = written(&devices);
     assert!(!text.contains(token.expose()));
     let mut read = Devices::read(&config(10), Some(&text)).unwrap();
-    assert_eq!(read.check_token(&id(1), &token, 6), TokenState::Good(scopes(&["operator.read"])));
+    assert_eq!(read.check_token(&id(1), Role::Operator, &token, 6), TokenState::Good(scopes(&["operator.read"])));
     assert_eq!(read.owner_of(&token, 6).unwrap().0.id, id(1));
     assert_eq!(written(&read), text);
     // The clear text is gone, so who logs in otherwise gets a new one; the old one stays good.
-    let issued = read.token_for(&id(1), &scopes(&["operator.read"]), None, 6, || Secret::new("second")).unwrap();
+    let issued =
+        read.token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), None, 6, || Secret::new("second")).unwrap();
     assert!(issued.is_fresh);
-    assert_eq!(read.check_token(&id(1), &token, 6), TokenState::Good(scopes(&["operator.read"])));
-    let shown = read.token_for(&id(1), &scopes(&["operator.read"]), Some(&token), 6, || unreachable!()).unwrap();
+    assert_eq!(read.check_token(&id(1), Role::Operator, &token, 6), TokenState::Good(scopes(&["operator.read"])));
+    let shown = read
+        .token_for(&id(1), Role::Operator, &scopes(&["operator.read"]), Some(&token), 6, || unreachable!())
+        .unwrap();
     assert_eq!((shown.token, shown.issued_at_ms), (token, 5));
 }
 
@@ -75,17 +79,17 @@ fn tokens_die_with_their_time_and_by_rotation_and_revocation() {
     let read = scopes(&["operator.read"]);
     devices.approve_silently(&id(1), introduction(1, "a"), read.clone(), |_| false, 0).unwrap();
     let (first, second) = (Secret::new("first"), Secret::new("second"));
-    devices.token_for(&id(1), &read, None, 0, || first.clone()).unwrap();
-    assert_eq!(devices.check_token(&id(1), &first, 99_999), TokenState::Good(read.clone()));
-    assert_eq!(devices.check_token(&id(1), &first, 100_000), TokenState::Expired);
-    assert_eq!(devices.check_token(&id(2), &first, 0), TokenState::Unknown);
+    devices.token_for(&id(1), Role::Operator, &read, None, 0, || first.clone()).unwrap();
+    assert_eq!(devices.check_token(&id(1), Role::Operator, &first, 99_999), TokenState::Good(read.clone()));
+    assert_eq!(devices.check_token(&id(1), Role::Operator, &first, 100_000), TokenState::Expired);
+    assert_eq!(devices.check_token(&id(2), Role::Operator, &first, 0), TokenState::Unknown);
     assert!(devices.owner_of(&first, 100_000).is_none());
-    devices.rotate(&id(1), read.clone(), 10, second.clone()).unwrap();
-    assert_eq!(devices.check_token(&id(1), &first, 11), TokenState::Unknown);
-    assert_eq!(devices.check_token(&id(1), &second, 11), TokenState::Good(read));
-    assert_eq!(devices.revoke(&id(1)), Some(1));
-    assert_eq!(devices.check_token(&id(1), &second, 11), TokenState::Unknown);
-    assert_eq!(devices.revoke(&id(2)), None);
+    devices.rotate(&id(1), Role::Operator, read.clone(), 10, second.clone()).unwrap();
+    assert_eq!(devices.check_token(&id(1), Role::Operator, &first, 11), TokenState::Unknown);
+    assert_eq!(devices.check_token(&id(1), Role::Operator, &second, 11), TokenState::Good(read));
+    assert_eq!(devices.revoke(&id(1), Role::Operator), Some(1));
+    assert_eq!(devices.check_token(&id(1), Role::Operator, &second, 11), TokenState::Unknown);
+    assert_eq!(devices.revoke(&id(2), Role::Operator), None);
 }
 
 #[test]
@@ -194,13 +198,13 @@ proptest! {
                 }
                 Step::Token(seed) => {
                     let fresh = Secret::new(name());
-                    let issued = devices.token_for(&id(seed), &admin, None, now, || fresh);
+                    let issued = devices.token_for(&id(seed), Role::Operator, &admin, None, now, || fresh);
                     if let Some(issued) = issued {
-                        prop_assert_eq!(devices.check_token(&id(seed), &issued.token, now), TokenState::Good(admin.clone()));
+                        prop_assert_eq!(devices.check_token(&id(seed), Role::Operator, &issued.token, now), TokenState::Good(admin.clone()));
                     }
                 }
                 Step::Rotate(seed) => {
-                    devices.rotate(&id(seed), admin.clone(), now, Secret::new(name()));
+                    devices.rotate(&id(seed), Role::Operator, admin.clone(), now, Secret::new(name()));
                 }
                 Step::Pass(ms) => now += ms,
             }

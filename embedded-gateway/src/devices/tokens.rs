@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{Device, Devices};
+use crate::caller::Role;
 
-/// Most tokens of one device that are good at a time; the oldest goes. More than one, since after a restart of the gateway a
+/// Most tokens of one device and role that are good at a time; the oldest goes. More than one, since after a restart of the gateway a
 /// device gets a new one while another program with the same device may still use the old.
 const MAX_TOKENS: usize = 4;
 
@@ -21,6 +22,9 @@ pub(crate) struct DeviceToken {
     pub(super) hash: [u8; 32],
     #[serde(skip)]
     pub(super) clear: Option<Secret>,
+    /// What it lets in. Releases before nodes wrote none.
+    #[serde(default)]
+    pub role: Role,
     pub scopes: Vec<String>,
     /// When it was issued, in wall ms.
     pub issued_at_ms: i64,
@@ -52,17 +56,17 @@ pub(crate) enum TokenState {
 }
 
 impl Devices {
-    /// What a token that a device shows is. Takes the same time whatever it is.
-    pub(crate) fn check_token(&self, id: &str, token: &Secret, now_ms: i64) -> TokenState {
-        self.paired.get(id).map_or(TokenState::Unknown, |device| device.check(&hash(token), now_ms))
+    /// What a token that a device shows for a role is. Takes the same time whatever it is.
+    pub(crate) fn check_token(&self, id: &str, role: Role, token: &Secret, now_ms: i64) -> TokenState {
+        self.paired.get(id).map_or(TokenState::Unknown, |device| device.check(role, &hash(token), now_ms))
     }
 
-    /// Whose good token this is, where no device proves itself (document 002's reconnect).
+    /// Whose good token of an operator this is, where no device proves itself (document 002's reconnect).
     pub(crate) fn owner_of(&self, token: &Secret, now_ms: i64) -> Option<(&Device, Vec<String>)> {
         let hash = hash(token);
         let mut owner = None;
         for device in self.paired.values() {
-            if let TokenState::Good(scopes) = device.check(&hash, now_ms) {
+            if let TokenState::Good(scopes) = device.check(Role::Operator, &hash, now_ms) {
                 owner = Some((device, scopes));
             }
         }
@@ -74,6 +78,7 @@ impl Devices {
     pub(crate) fn token_for(
         &mut self,
         id: &str,
+        role: Role,
         scopes: &[String],
         shown: Option<&Secret>,
         now_ms: i64,
@@ -83,7 +88,8 @@ impl Devices {
         let device = self.paired.get_mut(id)?;
         // In the second half of its life a token is replaced, so that who comes by regularly is never shut out.
         let usable = |token: &&DeviceToken| {
-            token.expires_at_ms.saturating_sub(now_ms) > ttl / 2 && token.scopes.as_slice() == scopes
+            let lives_on = token.expires_at_ms.saturating_sub(now_ms) > ttl / 2;
+            lives_on && token.role == role && token.scopes.as_slice() == scopes
         };
         let of_shown = shown.and_then(|shown| {
             let hash = hash(shown);
@@ -98,23 +104,33 @@ impl Devices {
             return Some(Issued { token, issued_at_ms, is_fresh: false });
         }
         let token = fresh();
-        device.add(&token, scopes.to_vec(), now_ms, ttl);
+        device.add(role, &token, scopes.to_vec(), now_ms, ttl);
         Some(Issued { token, issued_at_ms: now_ms, is_fresh: true })
     }
 
-    /// Gives a device a new token for these scopes and makes all others worthless. None for a device that isn't approved.
-    pub(crate) fn rotate(&mut self, id: &str, scopes: Vec<String>, now_ms: i64, fresh: Secret) -> Option<DeviceToken> {
+    /// Gives a device a new token for a role and these scopes, and makes all others of the role worthless. None for a device
+    /// that isn't approved for it.
+    pub(crate) fn rotate(
+        &mut self,
+        id: &str,
+        role: Role,
+        scopes: Vec<String>,
+        now_ms: i64,
+        fresh: Secret,
+    ) -> Option<DeviceToken> {
         let ttl = self.ttl_ms();
-        let device = self.paired.get_mut(id)?;
-        device.tokens.clear();
-        device.add(&fresh, scopes, now_ms, ttl);
+        let device = self.paired.get_mut(id).filter(|device| device.is(role))?;
+        device.tokens.retain(|token| token.role != role);
+        device.add(role, &fresh, scopes, now_ms, ttl);
         device.tokens.last().cloned()
     }
 
-    /// Makes all tokens of a device worthless. How many there were; none for an unknown device.
-    pub(crate) fn revoke(&mut self, id: &str) -> Option<usize> {
-        let device = self.paired.get_mut(id)?;
-        Some(std::mem::take(&mut device.tokens).len())
+    /// Makes all tokens of a device for a role worthless. How many there were; none for a device that isn't approved for it.
+    pub(crate) fn revoke(&mut self, id: &str, role: Role) -> Option<usize> {
+        let device = self.paired.get_mut(id).filter(|device| device.is(role))?;
+        let before = device.tokens.len();
+        device.tokens.retain(|token| token.role != role);
+        Some(before - device.tokens.len())
     }
 
     fn ttl_ms(&self) -> i64 {
@@ -123,19 +139,19 @@ impl Devices {
 }
 
 impl Device {
-    /// Whether it was given a token that has not been withdrawn since, good or expired.
+    /// Whether it was given an operator's token that has not been withdrawn since, good or expired.
     pub(crate) fn has_tokens(&self) -> bool {
-        !self.tokens.is_empty()
+        self.tokens.iter().any(|token| token.role == Role::Operator)
     }
 
     pub(crate) fn tokens(&self) -> &[DeviceToken] {
         &self.tokens
     }
 
-    fn check(&self, hash: &[u8; 32], now_ms: i64) -> TokenState {
+    fn check(&self, role: Role, hash: &[u8; 32], now_ms: i64) -> TokenState {
         let mut state = TokenState::Unknown;
         for token in &self.tokens {
-            if same(hash, &token.hash) {
+            if same(hash, &token.hash) && token.role == role {
                 state = if now_ms < token.expires_at_ms {
                     TokenState::Good(token.scopes.clone())
                 } else {
@@ -146,13 +162,17 @@ impl Device {
         state
     }
 
-    fn add(&mut self, token: &Secret, scopes: Vec<String>, now_ms: i64, ttl_ms: i64) {
-        if self.tokens.len() >= MAX_TOKENS {
-            self.tokens.remove(0);
+    fn add(&mut self, role: Role, token: &Secret, scopes: Vec<String>, now_ms: i64, ttl_ms: i64) {
+        let of_role = |token: &DeviceToken| token.role == role;
+        if self.tokens.iter().filter(|token| of_role(token)).count() >= MAX_TOKENS
+            && let Some(oldest) = self.tokens.iter().position(of_role)
+        {
+            self.tokens.remove(oldest);
         }
         self.tokens.push(DeviceToken {
             hash: hash(token),
             clear: Some(token.clone()),
+            role,
             scopes,
             issued_at_ms: now_ms,
             expires_at_ms: now_ms.saturating_add(ttl_ms),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::GatewayMachine;
 use crate::COMPATIBLE_VERSION;
-use crate::caller::{Caller, Scope};
+use crate::caller::{Caller, Role, Scope};
 use crate::clock::Now;
 use crate::effect::Effect;
 use crate::payload::without_nulls;
@@ -113,7 +113,7 @@ impl GatewayMachine {
 }
 
 fn is_shown(caller: &Caller) -> bool {
-    !PASSING.contains(&caller.mode.as_str())
+    caller.role == Role::Node || !PASSING.contains(&caller.mode.as_str())
 }
 
 fn row(caller: &Caller, boot_id: &str, reason: &str, now: Now) -> Value {
@@ -122,7 +122,7 @@ fn row(caller: &Caller, boot_id: &str, reason: &str, now: Now) -> Value {
         "host": name,
         "clientId": caller.client_id,
         "deviceId": caller.device_id,
-        "roles": ["operator"],
+        "roles": [caller.role],
         "scopes": caller.scopes,
         "instanceId": format!("{boot_id}-{}", caller.connection.0),
         "reason": reason,

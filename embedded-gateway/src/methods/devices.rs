@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Method;
 use crate::auth::report;
 use crate::call::{Answer, Call, CallError, Outcome};
-use crate::caller::{Caller, Scope, covers};
+use crate::caller::{Caller, Role, Scope, covers};
 use crate::devices::{Unapprovable, device_row, pending_row};
 use crate::effect::Effect;
 use crate::machine::GatewayMachine;
@@ -66,20 +66,27 @@ fn remove(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let device = machine.devices.remove(id).ok_or_else(|| unknown("deviceId"))?;
     machine.devices.save(turn);
     report::revoked(&device.id, &name_of(&call.caller), "device removed", turn);
+    if device.node.is_some() {
+        machine.tell_surface_resolved("", &device.id, "removed", turn);
+    }
     turn.respond(&call.reply_to(), Ok(json!({"deviceId": device.id})));
-    close_all(machine, &device.id, "device removed", turn);
+    close_all(machine, &device.id, None, "device removed", turn);
     Ok(Answer::Later)
 }
 
 fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["deviceId", "role", "scopes"])?;
     let id = params.required("deviceId")?;
-    check_role(&params)?;
+    let role = role(&params)?;
     check_own(&call.caller, id, "device token rotation denied")?;
     let wanted = params.texts("scopes", 256)?;
-    let device = machine.devices.get(id).ok_or_else(|| unknown("deviceId/role"))?;
-    let wanted: Vec<String> =
-        wanted.map_or_else(|| device.scopes.clone(), |scopes| scopes.into_iter().map(str::to_owned).collect());
+    let device = machine.devices.get(id).filter(|device| device.is(role)).ok_or_else(|| unknown("deviceId/role"))?;
+    let wanted: Vec<String> = match role {
+        Role::Operator => {
+            wanted.map_or_else(|| device.scopes.clone(), |scopes| scopes.into_iter().map(str::to_owned).collect())
+        }
+        Role::Node => Vec::new(),
+    };
     if let Some(scope) = wanted.iter().find(|scope| !covers(&device.scopes, scope)) {
         return Err(CallError::invalid(format!(
             "the device is not approved for {scope}; let it connect with that scope and approve its request"
@@ -89,13 +96,13 @@ fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
         return Err(CallError::missing_scope_named(scope));
     }
     let fresh = turn.secret();
-    let token = machine.devices.rotate(id, wanted, turn.now.wall_ms, fresh.clone());
+    let token = machine.devices.rotate(id, role, wanted, turn.now.wall_ms, fresh.clone());
     let token = token.ok_or_else(|| unknown("deviceId/role"))?;
     machine.devices.save(turn);
     turn.audit("device.token_rotated", json!({"deviceId": id, "by": name_of(&call.caller)}));
     let answer = json!({
         "deviceId": id,
-        "role": "operator",
+        "role": role,
         "token": fresh.expose(),
         "scopes": token.scopes,
         "rotatedAtMs": token.issued_at_ms,
@@ -107,20 +114,28 @@ fn rotate(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
 fn revoke(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     let params = Params::read(call, &["deviceId", "role"])?;
     let id = params.required("deviceId")?;
-    check_role(&params)?;
+    let role = role(&params)?;
     check_own(&call.caller, id, "device token revocation denied")?;
-    machine.devices.revoke(id).ok_or_else(|| unknown("deviceId/role"))?;
+    machine.devices.revoke(id, role).ok_or_else(|| unknown("deviceId/role"))?;
     machine.devices.save(turn);
     report::revoked(id, &name_of(&call.caller), "device token revoked", turn);
-    let answer = json!({"deviceId": id, "role": "operator", "revokedAtMs": turn.now.wall_ms});
+    let answer = json!({"deviceId": id, "role": role, "revokedAtMs": turn.now.wall_ms});
     turn.respond(&call.reply_to(), Ok(answer));
-    close_all(machine, id, "device token revoked", turn);
+    close_all(machine, id, Some(role), "device token revoked", turn);
     Ok(Answer::Later)
 }
 
-/// Closes the connections of a device: after the answer, since the caller's own may be among them.
-fn close_all(machine: &GatewayMachine, device_id: &str, reason: &str, turn: &mut Turn<'_>) {
-    let of_device = |caller: &&std::sync::Arc<Caller>| caller.device_id.as_deref() == Some(device_id);
+/// Closes the connections of a device, or those of one of its roles: after the answer, since the caller's own may be among them.
+pub(super) fn close_all(
+    machine: &GatewayMachine,
+    device_id: &str,
+    role: Option<Role>,
+    reason: &str,
+    turn: &mut Turn<'_>,
+) {
+    let of_device = |caller: &&std::sync::Arc<Caller>| {
+        caller.device_id.as_deref() == Some(device_id) && role.is_none_or(|role| caller.role == role)
+    };
     for caller in machine.subscribers.callers().filter(of_device) {
         turn.push(Effect::Close { connection: caller.connection, code: DEVICE_GONE, reason: reason.to_owned() });
     }
@@ -128,25 +143,22 @@ fn close_all(machine: &GatewayMachine, device_id: &str, reason: &str, turn: &mut
 
 /// A device that isn't an administrator's has a say about itself alone: else one that may pair others could shut them all
 /// out, or get a token in another one's name. Who is no device holds the shared credential, and could be anybody.
-fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Result<(), CallError> {
+pub(super) fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Result<(), CallError> {
     if caller.holds(Scope::Admin) || caller.device_id.as_deref().is_none_or(|own| own == device_id) {
         return Ok(());
     }
     Err(CallError::forbidden(denied).with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})))
 }
 
-fn check_role(params: &Params<'_>) -> Result<(), CallError> {
-    match params.name("role")? {
-        None | Some("operator") => Ok(()),
-        Some(_) => Err(unknown("deviceId/role")),
-    }
+fn role(params: &Params<'_>) -> Result<Role, CallError> {
+    params.name("role")?.map_or(Some(Role::Operator), Role::read).ok_or_else(|| unknown("deviceId/role"))
 }
 
-fn unknown(what: &str) -> CallError {
+pub(super) fn unknown(what: &str) -> CallError {
     CallError::invalid(format!("unknown {what}"))
 }
 
-fn name_of(caller: &Caller) -> String {
+pub(super) fn name_of(caller: &Caller) -> String {
     match (&caller.device_id, &caller.display_name) {
         (Some(device), _) => format!("{} {device}", caller.client_id),
         (None, Some(name)) => format!("{} {name}", caller.client_id),

@@ -81,7 +81,11 @@ pub(crate) struct LoginAttempt {
     pub(crate) client: (&'static str, &'static str),
     pub(crate) name: Option<String>,
     pub(crate) platform: &'static str,
+    pub(crate) family: Option<&'static str>,
     pub(crate) protocols: (u32, u32),
+    pub(crate) role: &'static str,
+    /// What a node offers.
+    pub(crate) commands: Vec<&'static str>,
     pub(crate) scopes: Vec<&'static str>,
     pub(crate) token: Option<String>,
     pub(crate) password: Option<String>,
@@ -106,7 +110,10 @@ impl Default for LoginAttempt {
             client: ("cli", "cli"),
             name: Some("probe".to_owned()),
             platform: "linux",
+            family: None,
             protocols: (3, 4),
+            role: "operator",
+            commands: Vec::new(),
             scopes: vec!["operator.admin", "operator.read", "operator.write"],
             token: Some(SHARED.to_owned()),
             password: None,
@@ -158,10 +165,14 @@ impl LoginAttempt {
             "minProtocol": self.protocols.0,
             "maxProtocol": self.protocols.1,
             "client": {"id": self.client.0, "mode": self.client.1, "version": "1.0.0", "platform": self.platform},
-            "role": "operator",
+            "role": self.role,
             "scopes": scopes,
             "caps": ["tool-events"],
+            "commands": self.commands,
         });
+        if let Some(family) = self.family {
+            params["client"]["deviceFamily"] = family.into();
+        }
         if let Some(name) = &self.name {
             params["client"]["displayName"] = name.as_str().into();
         }
@@ -188,13 +199,13 @@ impl LoginAttempt {
                 device_id: identity.device_id(),
                 client_id: self.client.0,
                 client_mode: self.client.1,
-                role: "operator",
+                role: self.role,
                 scopes: &scopes,
                 signed_at_ms,
                 token: self.signed_token.or(sent).unwrap_or_default(),
                 nonce,
                 platform: self.platform,
-                device_family: "",
+                device_family: self.family.unwrap_or_default(),
             }
             .payload(self.version);
             params["device"] = json!({
@@ -269,6 +280,21 @@ impl Fixture {
         self.machine.bearer(ConnectionId(9_999), peer, token.as_ref(), &mut turn)
     }
 
+    /// Calls a method that is answered later; what is to be done.
+    pub(crate) fn begin(&mut self, caller: &Arc<Caller>, request: &str, method: &str, params: Value) -> Vec<Effect> {
+        let call = Call { caller: Arc::clone(caller), request: Some(request.into()), method: method.into(), params };
+        let mut turn = Turn::new(self.now, &mut self.chance);
+        self.machine.call(&call, &mut turn);
+        turn.into_effects()
+    }
+
+    /// What is due by now is done.
+    pub(crate) fn on_time(&mut self) -> Vec<Effect> {
+        let mut turn = Turn::new(self.now, &mut self.chance);
+        self.machine.on_time(&mut turn);
+        turn.into_effects()
+    }
+
     pub(crate) fn leave(&mut self, caller: &Caller) {
         self.machine.disconnected(caller.connection, self.now);
     }
@@ -304,6 +330,25 @@ impl Fixture {
         };
         self.attempt(&attempt).caller()
     }
+}
+
+/// The answers, by the ids of their requests.
+pub(crate) fn answers(effects: &[Effect]) -> Vec<(String, Result<Value, CallError>)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Respond { to, outcome } => Some((to.request.clone().unwrap_or_default(), outcome.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The payload of the first event of a name, and whom it went to.
+pub(crate) fn event(effects: &[Effect], name: &str) -> Option<(Value, Vec<ConnectionId>)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Tell { to, event, payload } if event == name => Some(((**payload).clone(), to.clone())),
+        _ => None,
+    })
 }
 
 /// The names of the audit log's lines, in order.

@@ -36,7 +36,9 @@ fn list(args: &ShowArgs) -> Result<String, CliError> {
 fn approve(args: &RequestArgs) -> Result<String, CliError> {
     let answer = call(&args.place, "device.pair.approve", &json!({"requestId": args.request}))?;
     let device = answer.get("device").unwrap_or(&Value::Null);
-    Ok(format!("Approved: {}, with {}.", name(device), scopes(device)))
+    let may = may(device);
+    let how = if may.starts_with("as ") { may } else { format!("with {may}") };
+    Ok(format!("Approved: {}, {how}.", name(device)))
 }
 
 fn for_people(listed: &Value, now_ms: i64) -> String {
@@ -49,16 +51,12 @@ fn for_people(listed: &Value, now_ms: i64) -> String {
     for row in &pending {
         let why = match text(row, "reason").as_str() {
             "scope-upgrade" => "asks for more than it was approved for",
+            "role-upgrade" => "wants to be something else than it was approved for",
             "metadata-upgrade" => "is another machine than was approved",
             _ => "is new",
         };
         lines.push(format!("  {} {why}", name(row)));
-        lines.push(format!(
-            "    asked for {}, {}, from {}",
-            scopes(row),
-            ago(row, "ts", now_ms),
-            text(row, "remoteIp")
-        ));
+        lines.push(format!("    asked for {}, {}, from {}", may(row), ago(row, "ts", now_ms), text(row, "remoteIp")));
         lines.push(format!("    gatewarden gateway devices approve {}", text(row, "requestId")));
     }
     if pending.is_empty() {
@@ -68,21 +66,33 @@ fn for_people(listed: &Value, now_ms: i64) -> String {
     lines.push(format!("Paired ({})", paired.len()));
     for row in &paired {
         lines.push(format!("  {}", name(row)));
-        lines.push(format!("    {}, last seen {}", scopes(row), ago(row, "lastSeenAtMs", now_ms)));
+        lines.push(format!("    {}, last seen {}", may(row), ago(row, "lastSeenAtMs", now_ms)));
         lines.push(format!("    {}", text(row, "deviceId")));
     }
     lines.join("\n")
 }
 
 /// Its name for people, else its client's; what it runs on. All of it was chosen by a stranger.
-fn name(row: &Value) -> String {
+pub(super) fn name(row: &Value) -> String {
     let called = text(row, "displayName");
     let client = text(row, "clientId");
     let platform = text(row, "platform");
     if called.is_empty() { format!("{client} on {platform}") } else { format!("\"{called}\" ({client} on {platform})") }
 }
 
-fn scopes(row: &Value) -> String {
+/// What it may do: as a node, as an operator with these scopes, or both.
+fn may(row: &Value) -> String {
+    let roles: Vec<&str> =
+        row.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let is = |role: &str| roles.contains(&role);
+    match (is("node"), is("operator")) {
+        (true, false) => "as a node".to_owned(),
+        (true, true) => format!("as a node and with {}", operator_scopes(row)),
+        (false, _) => operator_scopes(row),
+    }
+}
+
+fn operator_scopes(row: &Value) -> String {
     let scopes: Vec<String> = row
         .get("scopes")
         .and_then(Value::as_array)
@@ -94,7 +104,7 @@ fn scopes(row: &Value) -> String {
     if scopes.is_empty() { "no scopes".to_owned() } else { scopes.join(", ") }
 }
 
-fn ago(row: &Value, field: &str, now_ms: i64) -> String {
+pub(super) fn ago(row: &Value, field: &str, now_ms: i64) -> String {
     let Some(then) = row.get(field).and_then(Value::as_i64).filter(|then| *then > 0) else { return "never".to_owned() };
     let minutes = now_ms.saturating_sub(then).max(0) / 60_000;
     match (minutes / 1_440, minutes / 60, minutes) {

@@ -47,7 +47,7 @@ fn what_is_left_out_has_its_default() {
     let params = json!({"minProtocol": 3, "maxProtocol": 4,
         "client": {"id": "cli", "mode": "cli", "version": "1", "platform": "linux"}});
     let read = read(&params, 4).unwrap();
-    assert_eq!((read.role.as_str(), read.scopes.len(), read.device), ("operator", 0, None));
+    assert_eq!((read.role, read.scopes.len(), read.device), (Some(Role::Operator), 0, None));
     assert_eq!(read.credentials, Credentials::default());
 }
 

@@ -216,11 +216,11 @@ fn refusals_are_worded_as_real_releases_of_both_protocols_word_them() {
                 1008,
             ),
             (
-                "a node",
-                LoginAttempt { edit: |params| params["role"] = "node".into(), ..base.clone() },
-                "INVALID_REQUEST",
-                "unauthorized role: node",
-                Value::Null,
+                "a node without a device",
+                LoginAttempt { role: "node", device: None, ..base.clone() },
+                "NOT_PAIRED",
+                "device identity required",
+                json!({"code": "DEVICE_IDENTITY_REQUIRED"}),
                 1008,
             ),
             (
