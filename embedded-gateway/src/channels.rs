@@ -35,9 +35,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::config::{ChannelAccount, ChannelKind, DEFAULT_ACCOUNT, GatewayConfig};
+use crate::cron::delivery::{Fate, Target};
 use crate::effect::{ChannelKey, RunId};
 use crate::payload::without_nulls;
 use crate::turn::Turn;
+use access::may_write;
 use account::{Account, Phase};
 use pairing::PairingRequest;
 pub(crate) use record::{FOLDER, Record, Work};
@@ -54,6 +56,8 @@ pub(crate) struct Channels {
     lives: u64,
     /// Accounts that were online when that was told last.
     told_online: Vec<ChannelKey>,
+    /// What became of answers of accounts that aren't configured any more, until somebody asks.
+    told: Vec<(RunId, Fate)>,
 }
 
 impl Channels {
@@ -79,6 +83,7 @@ impl Channels {
             if let Some(mut account) = self.accounts.remove(&key) {
                 account.close(Phase::Off("it isn't configured"), turn);
                 account.write(turn);
+                self.told.append(&mut account.told);
                 self.kept.insert(Record::file(&key), account.record);
             }
         }
@@ -242,16 +247,22 @@ impl Channels {
         notify: bool,
         turn: &mut Turn<'_>,
     ) -> Result<PairingRequest, String> {
-        let taken = self.accounts.get_mut(key).and_then(|account| {
-            let request = account.record.pairing.take(fits, turn.now.wall_ms)?;
-            Some((account, request))
-        });
-        let Some((account, request)) = taken else { return Err(self.nobody_waits(key, turn.now.wall_ms)) };
-        if approve && !account.record.pairing.approve(&request.id) {
-            return Err("as many people are approved as an account takes: list them in allowFrom instead".to_owned());
+        let now = turn.now.wall_ms;
+        let waits = |account: &&mut Account| account.record.pairing.waiting(now).any(&fits);
+        let Some(account) = self.accounts.get_mut(key).filter(waits) else {
+            return Err(self.nobody_waits(key, now));
+        };
+        // Before the request is taken: it waits on, where it can't be granted.
+        if approve && !account.record.pairing.has_room() {
+            return Err("as many people are approved as an account takes: list them in allowFrom, or take an approval back, and \
+                 approve this one then"
+                .to_owned());
         }
-        if !approve {
-            account.record.pairing.dismiss(&request.id, turn.now.wall_ms);
+        let Some(request) = account.record.pairing.take(&fits, now) else { return Err(self.nobody_waits(key, now)) };
+        if approve {
+            account.record.pairing.approve(&request.id);
+        } else {
+            account.record.pairing.dismiss(&request.id, now);
         }
         if approve && notify {
             let chat = crate::effect::Chat { id: request.id.clone(), thread: None };
@@ -287,6 +298,70 @@ impl Channels {
             account.save();
         }
         was_approved
+    }
+
+    /// The account from which a chat can be written to, as its rules are now. Err: a sentence.
+    pub(crate) fn writable(&self, target: &Target) -> Result<ChannelKey, String> {
+        let kinds = ChannelKind::ALL.into_iter().filter(|kind| target.kind.is_none_or(|wanted| wanted == *kind));
+        let Some(key) = kinds.filter_map(|kind| self.find(kind, target.account.as_deref())).next() else {
+            let known: Vec<String> = self.accounts.keys().map(ToString::to_string).collect();
+            if known.is_empty() {
+                return Err(
+                    "no channel is configured: add channels.telegram to the configuration, or leave channel and to out"
+                        .to_owned(),
+                );
+            }
+            let kind = target.kind.map_or("", ChannelKind::id);
+            let wanted = gatewarden_protocol::words::shown(target.account.as_deref().unwrap_or(DEFAULT_ACCOUNT));
+            return Err(format!(
+                "no account {kind}:{wanted} is configured, there are {}; add it to channels of the configuration, or name another one \
+                 with accountId",
+                known.join(", ")
+            ));
+        };
+        let Some(account) = self.accounts.get(&key) else { return Err(format!("{key} isn't configured")) };
+        let settings = &account.settings;
+        if !settings.enabled || settings.token.is_none() {
+            let why = account.out_of_use().unwrap_or_default();
+            return Err(format!("{key} isn't used: {why}"));
+        }
+        may_write(&settings.access, account.record.pairing.approved(), &target.chat.id)
+            .map_err(|why| format!("{key}: {why}"))?;
+        Ok(key)
+    }
+
+    /// Has the answer of a job's run sent; its file says so before anything that follows. Err: why not.
+    pub(crate) fn announce(
+        &mut self,
+        target: &Target,
+        text: &str,
+        run: &RunId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), String> {
+        let key = self.writable(target)?;
+        let Some(account) = self.accounts.get_mut(&key) else { return Err(format!("{key} isn't configured")) };
+        if let Some(why) = account.out_of_use() {
+            return Err(format!("{key} isn't used: {why}"));
+        }
+        if !account.announce(target.chat.clone(), text, run) {
+            return Err(format!("too many answers wait at {key} already: channels.status says why they do"));
+        }
+        account.save();
+        account.write(turn);
+        Ok(())
+    }
+
+    /// The runs of jobs whose answers wait to be sent, also of accounts that aren't configured now.
+    pub(crate) fn answers_of_jobs(&self) -> Vec<RunId> {
+        let records = self.accounts.values().map(|account| &account.record).chain(self.kept.values());
+        records.flat_map(|record| &record.replies).filter_map(|reply| reply.run.clone().map(RunId)).collect()
+    }
+
+    /// What became of answers of jobs' runs since this was asked last.
+    pub(crate) fn take_told(&mut self) -> Vec<(RunId, Fate)> {
+        let mut told = std::mem::take(&mut self.told);
+        self.accounts.values_mut().for_each(|account| told.append(&mut account.told));
+        told
     }
 
     /// Rows of `channels.status`.

@@ -6,6 +6,7 @@
 //!   starts the run when it has it ([`running`]). A run that a killed gateway had begun is told as failed, and not repeated.
 //! - What was missed while no gateway ran, or its machine slept, runs once afterwards, or not at all (`cron.skipMissedJobs`).
 
+pub(crate) mod delivery;
 pub(crate) mod file;
 pub(crate) mod history;
 pub(crate) mod job;
@@ -27,6 +28,7 @@ use crate::effect::{FileChange, LogLevel, RunId};
 use crate::payload::joined;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
+use delivery::{Delivery, Fate};
 use file::{LineOut, Stored};
 use history::{Entry, History};
 use job::{Definition, Job, State};
@@ -40,8 +42,6 @@ const PAST_BYTES: usize = 1024 * 1024;
 const AT_A_TIME: usize = 8;
 /// Longest that a timer runs, in ms.
 const LOOK_MS: u64 = 86_400_000;
-/// Why an answer that somebody expects in a chat isn't there.
-pub(crate) const NO_CHAT: &str = "jobs of this gateway write to no chat: the answer is in the job's session";
 /// What is told of a run that was under way when the gateway was killed; the words of real gateways.
 const INTERRUPTED: &str = "cron: job interrupted by gateway restart";
 
@@ -76,8 +76,14 @@ pub(crate) struct Cron {
 }
 
 impl Cron {
-    /// Goes on from what a former gateway wrote.
-    pub(crate) fn resume(stored: Stored, zone: TimeZone, settings: CronSettings, turn: &mut Turn<'_>) -> Self {
+    /// Goes on from what a former gateway wrote. `answers`: the runs whose answers channels have kept, to be sent.
+    pub(crate) fn resume(
+        stored: Stored,
+        zone: TimeZone,
+        settings: CronSettings,
+        answers: &[RunId],
+        turn: &mut Turn<'_>,
+    ) -> Self {
         let Stored { jobs, history, lines, bytes, damaged, torn } = stored;
         let mut cron = Self {
             bytes: jobs.values().map(|job| job.definition.bytes()).sum(),
@@ -97,33 +103,42 @@ impl Cron {
             cron.write_anew(turn);
         }
         for id in cron.jobs.keys().cloned().collect::<Vec<_>>() {
-            cron.resume_job(&id, turn);
+            cron.resume_job(&id, answers, turn);
         }
+        cron.resume_answers(answers, turn);
         cron.arm(turn.now);
         cron
     }
 
-    fn resume_job(&mut self, id: &str, turn: &mut Turn<'_>) {
+    fn resume_job(&mut self, id: &str, answers: &[RunId], turn: &mut Turn<'_>) {
         let now = turn.now.wall_ms;
         let Some(job) = self.jobs.get_mut(id) else { return };
         if let Some(began) = job.state.running_at_ms {
-            job.end(Some(INTERRUPTED), began, now.max(began), false);
-            let said = format!(
-                "a run of job \"{}\" was under way when the gateway ended; it is not repeated",
-                job.definition.name
-            );
+            // A channel keeps an answer before it is noted here that the run has ended.
+            let answered = answers.iter().find(|run| is_of(run, id, began));
+            let error = if answered.is_none() { Some(INTERRUPTED) } else { None };
+            let is_done = job.end(error, began, now.max(began), false);
             let entry = Entry {
                 ts: now,
                 job_id: id.to_owned(),
                 job_name: job.definition.name.clone(),
-                run_id: format!("cron:{id}:{began}"),
+                run_id: answered.map_or_else(|| format!("cron:{id}:{began}"), |run| run.0.clone()),
                 run_at_ms: began,
                 duration_ms: now.saturating_sub(began).max(0),
-                error: Some(INTERRUPTED.to_owned()),
+                error: error.map(str::to_owned),
+                delivery: answered.map(|_| Fate::Waiting),
+                best_effort: job.definition.delivery().is_some_and(Delivery::is_best_effort),
+                ends_job: is_done,
                 next_run_at_ms: job.state.next_run_at_ms,
                 ..Entry::default()
             };
-            turn.log(LogLevel::Warn, "cron", None, said);
+            if answered.is_none() {
+                let said = format!(
+                    "a run of job \"{}\" was under way when the gateway ended; it is not repeated",
+                    job.definition.name
+                );
+                turn.log(LogLevel::Warn, "cron", None, said);
+            }
             self.record(entry, turn);
             self.write(id, turn);
         }
@@ -136,6 +151,24 @@ impl Cron {
         } else {
             self.set_next(id, self.settled_next(id, now));
         }
+    }
+
+    /// Of answers that were on their way when the gateway ended, channels keep those that certainly weren't sent.
+    fn resume_answers(&mut self, answers: &[RunId], turn: &mut Turn<'_>) {
+        let waiting = self.history.iter().filter(|entry| entry.waits()).map(|entry| RunId(entry.run_id.clone()));
+        let lost: Vec<RunId> = waiting.filter(|run| !answers.contains(run)).collect();
+        for run in lost {
+            let said =
+                "the gateway ended while the answer was being sent; it isn't sent again, and is in the job's session";
+            self.settle_answer(&run, Fate::Unknown(said.to_owned()), turn);
+        }
+    }
+
+    /// What became of an answer that waited: the run's row, which is written anew.
+    fn settle_answer(&mut self, run: &RunId, fate: Fate, turn: &mut Turn<'_>) -> Option<Entry> {
+        let settled = self.history.settle(&run.0, fate)?;
+        self.append(&LineOut::Run(&settled), turn);
+        Some(settled)
     }
 
     /// When a job is to run by what is known of it. A time far behind the schedule's own is that of a clock that was set back.
@@ -355,6 +388,12 @@ impl Cron {
     pub(crate) fn as_file(&self) -> FileChange {
         FileChange::Replace { file: file::path(), text: file::whole(self.jobs.values(), &self.history) }
     }
+}
+
+/// Whether a run is the one of a job that began then, by schedule or by hand.
+fn is_of(run: &RunId, job: &str, began: i64) -> bool {
+    let by_hand = format!("manual:{job}:{began}:");
+    run.0 == format!("cron:{job}:{began}") || run.0.starts_with(&by_hand)
 }
 
 /// Tells readers of a job (event `cron`).

@@ -102,7 +102,7 @@ impl GatewayMachine {
         }
         let auth = AuthState::new(&config);
         let channels = Channels::new(loaded.channels, &config, turn);
-        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron, turn);
+        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron, &channels.answers_of_jobs(), turn);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),

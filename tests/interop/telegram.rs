@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::embedded::Cli;
+use crate::embedded::{Cli, json_in};
 use crate::peer::NEWEST;
 use crate::support::daemon::PATIENCE;
 use crate::support::own_gateway::GatewayHome;
@@ -23,7 +23,10 @@ struct BotApi {
 
 impl BotApi {
     fn start() -> Self {
-        let port = ports::free_port();
+        Self::at(ports::free_port())
+    }
+
+    fn at(port: u16) -> Self {
         let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/telegram-api");
         let mut child =
             Command::new(program).arg(port.to_string()).stdout(Stdio::piped()).spawn().expect("the tool runs");
@@ -77,9 +80,14 @@ impl Drop for BotApi {
 }
 
 fn home(service: &BotApi, access: &Value) -> GatewayHome {
+    home_of(service.address.port(), access)
+}
+
+/// With its service at a port of this machine.
+fn home_of(port: u16, access: &Value) -> GatewayHome {
     let sample =
         json!({"program": env!("CARGO_BIN_EXE_gatewarden"), "args": ["gateway", "sample-agent"], "jsonLines": true});
-    let mut telegram = json!({"botToken": TOKEN, "apiRoot": format!("http://{}", service.address)});
+    let mut telegram = json!({"botToken": TOKEN, "apiRoot": format!("http://127.0.0.1:{port}")});
     telegram.as_object_mut().expect("an object").extend(access.as_object().expect("an object").clone());
     let config = json!({
         "agents": {"entries": {"sample": {"command": "sample", "default": true}}},
@@ -140,4 +148,55 @@ fn a_kill_between_a_message_and_its_run_loses_nothing_and_runs_nothing_twice() {
     assert_eq!(said.matches("You said").count(), 1, "{said}");
     let state = kept();
     assert!(state.contains("\"waiting\":[]"), "{state}");
+}
+
+/// The real command makes the job, and this gateway's own another one.
+#[test]
+fn a_jobs_answer_goes_to_a_chat_and_one_for_nobody_is_refused() {
+    let service = BotApi::start();
+    let home = home(&service, &json!({"dmPolicy": "allowlist", "allowFrom": [5]}));
+    let gateway = home.start(&[]);
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    let words = ["cron", "add", "--name", "Brief", "--every", "1h", "--message", "good morning", "--announce"];
+    let to = |person: &'static str| [&words[..], &["--channel", "telegram", "--to", person]].concat();
+    let refused = cli.refusal(&to("6"));
+    assert!(refused.contains("add the id to allowFrom"), "{refused}");
+    let refused = cli.refusal(&[&to("5")[..], &["--account", "work"]].concat());
+    assert!(refused.contains("no account telegram:work is configured"), "{refused}");
+    let job = json_in(&cli.run(&to("5"))).expect("a job");
+    assert_eq!(job["delivery"]["to"], "5", "{job}");
+    let id = job["id"].as_str().expect("an id");
+    let ran = json_in(&cli.run(&["cron", "run", id, "--wait", "--poll-interval", "200ms"])).expect("a run");
+    assert_eq!(
+        (&ran["run"]["deliveryStatus"], &ran["completionStatus"]),
+        (&json!("delivered"), &json!("succeeded")),
+        "{ran}"
+    );
+    assert_eq!(service.until_heard(5), "You said: good morning");
+    let added = ["cron", "add", "--name", "Own", "--at", "2100-01-01", "--message", "own", "--to", "5"];
+    let added = home.run(&added).expect(0).stdout;
+    let own = added.split_whitespace().nth(1).expect("an id");
+    home.run(&["cron", "run", own]).expect(0);
+    assert_eq!(service.until_heard(5), "You said: own");
+    wait::until("it says so", PATIENCE, || home.run(&["cron", "runs", own]).expect(0).stdout.contains("    delivered"));
+    assert!(service.heard(5).is_empty());
+}
+
+#[test]
+fn a_jobs_answer_outlasts_a_kill_while_the_service_is_away() {
+    let port = ports::free_port();
+    let home = home_of(port, &json!({"dmPolicy": "allowlist", "allowFrom": [5]}));
+    let mut gateway = home.start(&[]);
+    let added = ["cron", "add", "--name", "Own", "--at", "2100-01-01", "--message", "own", "--to", "5"];
+    let added = home.run(&added).expect(0).stdout;
+    let id = added.split_whitespace().nth(1).expect("an id").to_owned();
+    home.run(&["cron", "run", &id]).expect(0);
+    let runs = || home.run(&["cron", "runs", &id]).expect(0).stdout;
+    wait::until("it waits to be sent", PATIENCE, || runs().contains("delivery unknown"));
+    gateway.signal("KILL");
+    gateway.wait();
+    let _gateway = home.start(&[]);
+    let service = BotApi::at(port);
+    assert_eq!(service.until_heard(5), "You said: own");
+    wait::until("it says so", PATIENCE, || runs().contains("    delivered"));
 }

@@ -14,6 +14,7 @@
  * @property {string} thinking
  * @property {Tool[]} tools
  * @property {string} error
+ * @property {string} asked What it was to answer; known of one that was stopped before its turn.
  */
 
 /** What was typed here. Its id is the idempotency key, and the id of its run. @typedef {{id: string, text: string, at: number, state: "sending" | "kept" | "sent" | "refused", error: string}} Outgoing */
@@ -77,8 +78,18 @@ export function withNewest(talk, payload) {
   const joins = isSame && talk.messages.length > 0 && first <= last + 1;
   const older = joins ? talk.messages.filter(({ seq }) => seq < first) : [];
   const active = new Set(info.activeRunIds ?? []);
+  // Of a session one run is under way at a time, in the order of their messages: what stands before it waits no more.
+  const seqOf = (/** @type {string} */ id) =>
+    read.find((/** @type {Message} */ { role, runId }) => role === "user" && runId === id)?.seq ?? 0;
+  const atWork = Math.max(0, ...[...active].map(seqOf));
+  const isAnswered = (/** @type {Run} */ { id }) =>
+    read.some((/** @type {Message} */ { role, runId }) => role === "assistant" && runId === id);
   const runs = talk.runs.map((run) => {
-    if (active.has(run.id) || !["running", "paused"].includes(run.state)) return run;
+    if (run.state === "waiting") {
+      if (active.has(run.id))
+        return { ...run, state: /** @type {Run["state"]} */ (info.paused ? "paused" : "running") };
+      if (active.size > 0 && seqOf(run.id) >= atWork && info.lastRunId !== run.id && !isAnswered(run)) return run;
+    } else if (active.has(run.id) || !["running", "paused"].includes(run.state)) return run;
     const failed = info.lastRunId === run.id && info.lastRunError;
     return endedRun(run, failed ? "failed" : "done", failed || run.error);
   });
@@ -116,7 +127,7 @@ export function withMessage(talk, payload) {
 
 /** @param {string} id @param {Run["state"]} state @returns {Run} */
 function freshRun(id, state) {
-  return { id, state, text: "", thinking: "", tools: [], error: "" };
+  return { id, state, text: "", thinking: "", tools: [], error: "", asked: "" };
 }
 
 /** No call goes on in a run that has ended. @param {Run} run @param {Run["state"]} state @returns {Run} */
@@ -151,7 +162,7 @@ export function withAgent(talk, { runId, stream, data }) {
     return withRun(talk, runId, (run) => ({ ...run, thinking: (run.thinking + (data.delta ?? "")).slice(0, 20_000) }));
   if (stream === "tool") return withRun(talk, runId, (run) => ({ ...run, tools: withTool(run.tools, data) }));
   if (stream === "lifecycle" && data.aborted && !data.startedAt)
-    return withRun(talk, runId, (run) => ({ ...run, state: "unbegun" }));
+    return withRun(talk, runId, (run) => ({ ...run, state: "unbegun", asked: askedOf(talk, runId) }));
   const states = /** @type {Record<string, Run["state"]>} */ ({
     start: "running",
     resumed: "running",
@@ -159,6 +170,12 @@ export function withAgent(talk, { runId, stream, data }) {
   });
   const state = stream === "lifecycle" ? states[data.phase] : undefined;
   return state ? withRun(talk, runId, (run) => ({ ...run, state })) : talk;
+}
+
+/** What a run was to answer, where it is known: its message may not be loaded any more. @param {Talk} talk @param {string} id */
+export function askedOf({ messages, outgoing, runs }, id) {
+  const message = messages.find(({ role, runId }) => role === "user" && runId === id);
+  return (message ?? outgoing.find((one) => one.id === id))?.text ?? runs.find((run) => run.id === id)?.asked ?? "";
 }
 
 /** @param {Tool[]} tools @param {any} data @returns {Tool[]} */

@@ -83,7 +83,7 @@ function refusalOfGateway(error) {
   const body = {
     error: error?.message ?? "The gateway refused",
     code: error?.details?.code ?? error?.code,
-    details: null,
+    details: error?.details ?? null,
   };
   return new Refusal(0, body, error?.retryAfterMs ? Math.ceil(error.retryAfterMs / 1000) : null);
 }

@@ -10,6 +10,8 @@ import { clockTime, now, remembered, startClock } from "../time.js";
 import { startApprovals } from "./approvals.js";
 import { ChannelsPage } from "./channels.js";
 import { ChatPage } from "./chat.js";
+import { ConfigurationPage } from "./configuration.js";
+import { startConfiguration } from "./configuration_draft.js";
 import { JobsPage } from "./jobs.js";
 import { askedAt, disconnectGateway, gatewayLink, hurryLink, isOld, startLink } from "./link.js";
 import { LoginPage } from "./login.js";
@@ -26,6 +28,7 @@ const PAGES = [
   { to: "sessions", name: "Sessions", Page: SessionsPage },
   { to: "channels", name: "Channels", Page: ChannelsPage },
   { to: "jobs", name: "Jobs", Page: JobsPage },
+  { to: "config", name: "Configuration", Page: ConfigurationPage },
   { to: "logs", name: "Logs", Page: LogsPage },
 ];
 
@@ -116,6 +119,7 @@ document.documentElement.dataset.theme = remembered("theme") ?? "auto";
 startTalk();
 startApprovals();
 startNames();
+startConfiguration();
 startLink();
 const root = document.getElementById("app");
 if (root) {

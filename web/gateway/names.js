@@ -6,6 +6,9 @@ import { callGateway, gatewayLink, onEvent, wasLost } from "./link.js";
 /** Names of jobs by their ids; empty where there is no such job any more. @type {import("@preact/signals").Signal<Map<string, string>>} */
 const jobNames = signal(new Map());
 
+/** Ids of jobs whose names are being read: several lists may show the same. @type {Set<string>} */
+const askedNames = new Set();
+
 /** @param {string} id @param {string} name */
 function keepName(id, name) {
   jobNames.value = new Map([...jobNames.peek(), [id, name]]);
@@ -20,12 +23,15 @@ export function sessionName({ key, label }) {
 export async function readJobNames(rows) {
   const ids = new Set(rows.map(({ key }) => /^agent:[^:]*:cron:([^:]+)/.exec(key)?.[1] ?? ""));
   for (const id of ids) {
-    if (!id || jobNames.peek().has(id)) continue;
+    if (!id || jobNames.peek().has(id) || askedNames.has(id)) continue;
+    askedNames.add(id);
     try {
       keepName(id, (await callGateway("cron.get", { id })).name);
     } catch (error) {
       if (wasLost(error)) return;
       keepName(id, "");
+    } finally {
+      askedNames.delete(id);
     }
   }
 }

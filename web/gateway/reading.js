@@ -47,8 +47,9 @@ export function useReads(read, failed, concerns, inputs, everyMs = 0) {
  * @param {Record<string, [string, Record<string, unknown>?]>} calls What is asked, by the name of its answer.
  * @param {(event: string, payload: any) => boolean} concerns
  * @param {number} [everyMs]
+ * @param {(answers: any) => void} [take] Told of answers before they are shown.
  */
-export function useAnswers(calls, concerns, everyMs = 0) {
+export function useAnswers(calls, concerns, everyMs = 0, take = () => {}) {
   const [state, setState] = useState(/** @type {{answers: any, error: unknown}} */ ({ answers: null, error: null }));
   const [turn, setTurn] = useState(0);
   useReads(
@@ -56,7 +57,9 @@ export function useAnswers(calls, concerns, everyMs = 0) {
       const entries = Object.entries(calls);
       const read = await Promise.all(entries.map(([, [method, params]]) => callGateway(method, params)));
       const answers = Object.fromEntries(entries.map(([name], at) => [name, read[at]]));
-      if (!isGone()) setState({ answers, error: null });
+      if (isGone()) return;
+      take(answers);
+      setState({ answers, error: null });
     },
     (error) => setState((before) => ({ ...before, error })),
     concerns,

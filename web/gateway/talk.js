@@ -1,11 +1,12 @@
 // The conversation that is open: which session it is of, reading it, and sending.
 import { signal } from "@preact/signals";
 import { wordsOf } from "../api.js";
-import { sayFault } from "../components/basics.js";
+import { say, sayFault } from "../components/basics.js";
 import { randomKey } from "../components/rows.js";
 import { remember, remembered, serverNow } from "../time.js";
 import {
   AT_A_TIME,
+  askedOf,
   emptyTalk,
   withAgent,
   withChat,
@@ -159,13 +160,30 @@ export function sendOnceMore(id) {
   if (one) deliver(key, id, one.text);
 }
 
+/** Messages that are looked through for one that isn't loaded. */
+const LOOKED_THROUGH = 1_000;
+
 /** Sends the text of a message anew that was stopped before its turn. @param {string} runId */
-export function sendAnew(runId) {
-  const { messages } = talk.peek();
-  const text = messages.find((message) => message.runId === runId && message.role === "user")?.text;
-  if (!text) return;
+export async function sendAnew(runId) {
+  const { key } = talk.peek();
+  const text = askedOf(talk.peek(), runId) || (await askedBefore(key, runId));
+  // Another conversation may have been opened, or the same button pressed again.
+  const run = talk.peek().runs.find(({ id }) => id === runId);
+  if (talk.peek().key !== key || run?.state === "resent" || text === null) return;
+  if (text === "") return say("The message isn't kept any more: write it again.", "bad");
   talk.value = withResent(talk.peek(), runId);
   sendText(text);
+}
+
+/** What a run was to answer, of messages that aren't loaded; null where they couldn't be read. @param {string} key @param {string} runId @returns {Promise<string | null>} */
+async function askedBefore(key, runId) {
+  try {
+    const payload = await callGateway("chat.history", { sessionKey: key, limit: LOOKED_THROUGH });
+    return askedOf(withNewest(emptyTalk(key), payload), runId);
+  } catch (error) {
+    sayFault("The message could not be read, and wasn't sent", error);
+    return null;
+  }
 }
 
 /** @param {string} id */

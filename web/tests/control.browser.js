@@ -364,6 +364,150 @@ test("a person who writes to the bot waits, is let in, answered, and shut out ag
   }
 });
 
+test("two people change the configuration in two tabs, and nothing of either is lost", async () => {
+  const served = await startGateway({}, { auth: { deviceAuth: { maxDevicesPerUser: 100 } } });
+  const one = await openPage(browser);
+  const other = await openPage(browser);
+  const inFile = () => JSON.parse(readFileSync(served.config, "utf8"));
+  const save = (/** @type {import("playwright-core").Page} */ page) =>
+    page.getByRole("button", { name: "Save" }).click();
+  try {
+    for (const { page } of [one, other]) await enter(page, served, "#config");
+    const [mine, theirs] = [one.page, other.page];
+    const agent = (/** @type {import("playwright-core").Page} */ page) =>
+      page.getByRole("group", { name: "Agent sample" });
+    await agent(mine).getByLabel("Name").fill("Mine");
+    await mine.getByText("Changed here, not saved: agents.entries.sample.name").waitFor();
+    await theirs.getByLabel("Log level").selectOption("debug");
+    await agent(theirs).getByLabel("Model").fill("their/model");
+    await save(theirs);
+    await theirs.getByText("Saved.").waitFor();
+    await theirs.getByText("Counts at once: ", { exact: false }).getByText("logging.level").waitFor();
+    // Told of it, what was typed here is laid over it.
+    await mine.getByText("The file was changed meanwhile by somebody else.").waitFor();
+    assert.equal(await mine.getByLabel("Log level").inputValue(), "debug");
+    assert.equal(await agent(mine).getByLabel("Name").inputValue(), "Mine");
+    assert.equal(inFile().agents.entries.sample.name, "Sample", "nothing is saved before it was looked at");
+    await picture(mine, "control-config-meanwhile");
+    assert.deepEqual(await violations(mine), []);
+    await save(mine);
+    await mine.getByText("Saved.").waitFor();
+    const { logging, agents } = inFile();
+    const { name, model } = agents.entries.sample;
+    assert.deepEqual([logging.level, name, model], ["debug", "Mine", "their/model"]);
+    await theirs.getByText("Nothing is changed.").waitFor();
+    // Both change the same: who comes second sees both before anything is overwritten.
+    await agent(mine).getByLabel("Model").fill("my/model");
+    await agent(theirs).getByLabel("Model").fill("their/second");
+    await save(theirs);
+    await mine.getByText("You both changed agents.entries.sample.model").waitFor();
+    assert.equal(inFile().agents.entries.sample.model, "their/second");
+    await mine.getByRole("button", { name: "Undo all" }).click();
+    assert.equal(await agent(mine).getByLabel("Model").inputValue(), "their/second");
+    // What the gateway refuses is said with its cure, and stays typed.
+    await mine.getByRole("button", { name: "Text" }).click();
+    const text = mine.getByLabel("The whole file, as JSON");
+    assert.ok((await text.inputValue()).includes("__OPENCLAW_REDACTED__"), "arguments are hidden");
+    const whole = JSON.parse(await text.inputValue());
+    await text.fill(JSON.stringify({ ...whole, gateway: { ...whole.gateway, bind: "lan" } }));
+    await save(mine);
+    await mine.getByText(/gateway\.bind: over the protocol only .*gatewarden\.remotePrograms: true there/).waitFor();
+    assert.ok((await text.inputValue()).includes('"lan"'));
+    await text.fill(JSON.stringify({ ...whole, logging: { level: "shout" } }));
+    await save(mine);
+    await mine
+      .getByText(/logging\.level: must be/)
+      .first()
+      .waitFor();
+    await text.fill('{"a": ');
+    await mine.getByText(/can't be read: /).waitFor();
+    assert.equal(await mine.getByRole("button", { name: "Save" }).getAttribute("aria-disabled"), "true");
+    await picture(mine, "control-config-text");
+    assert.deepEqual(await violations(mine), []);
+    // Nothing typed is lost on a lost connection.
+    await text.fill(JSON.stringify({ ...whole, logging: { level: "warn" } }));
+    await served.kill();
+    await mine.getByText(/^As of /).waitFor();
+    await mine.getByText("It can be saved when the connection is back.").waitFor();
+    await mine.getByRole("link", { name: "Logs", exact: true }).click();
+    await mine.getByRole("link", { name: "Configuration", exact: true }).click();
+    // As it was: `startAgain` writes the file of the first start.
+    await served.startAgain();
+    await mine.getByText("Connected", { exact: true }).waitFor();
+    await mine.getByText("Changed here, not saved: ").getByText("logging.level").waitFor();
+    await save(mine);
+    await mine.getByText("Saved.").waitFor();
+    assert.equal(inFile().logging.level, "warn");
+    assert.equal(inFile().gatewarden.commands.sample.args[1], "sample-agent", "what was hidden is as it was");
+    for (const { faults } of [one, other]) assert.deepEqual(faults, []);
+  } finally {
+    await one.context.close();
+    await other.context.close();
+    await served.stop();
+  }
+});
+
+test("where programs may be named over the protocol, what waits for a restart is said; a file that can't be used is explained", async () => {
+  const served = await startGateway({}, {}, { logging: { level: "info" } });
+  const { page, context, faults } = await openPage(browser);
+  try {
+    const file = JSON.parse(readFileSync(served.config, "utf8"));
+    file.gatewarden.remotePrograms = true;
+    writeFileSync(served.config, JSON.stringify(file));
+    await enter(page, served, "#config");
+    await page.getByText("doesn't count until the gateway is told (SIGHUP):").waitFor();
+    await page.getByText("Everything: gatewarden.remotePrograms is true").waitFor();
+    await page.getByRole("button", { name: "Text" }).click();
+    const text = page.getByLabel("The whole file, as JSON");
+    const whole = JSON.parse(await text.inputValue());
+    await text.fill(JSON.stringify({ ...whole, gateway: { ...whole.gateway, bind: "lan" } }));
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("Waits for a restart: gateway.bind").first().waitFor();
+    await page.getByLabel("Show only keys with").fill("controlui");
+    await page.getByLabel("Which keys").selectOption("all");
+    const row = page.getByRole("row").filter({ hasText: "gateway.controlUi.basePath" });
+    await row.getByText("a text").waitFor();
+    await picture(page, "control-config-restart");
+    assert.deepEqual(await violations(page), []);
+    writeFileSync(served.config, "{gateway: {port: 'no'}}");
+    await page.reload();
+    await enter(page, served, "#config");
+    await page.getByText("The file can't be used").waitFor();
+    await page.getByText(/must be a whole number from 0 to 65535/).waitFor();
+    assert.deepEqual(await violations(page), []);
+    assert.deepEqual(faults, []);
+  } finally {
+    await context.close();
+    await served.stop();
+  }
+});
+
+test("a job's name is asked for once, though two lists show its sessions at once", async () => {
+  const { page, context } = await openPage(browser);
+  /** @type {Map<string, number>} */
+  const asked = new Map();
+  page.on("websocket", (socket) =>
+    socket.on("framesent", ({ payload }) => {
+      const { method, params } = JSON.parse(String(payload));
+      if (method === "cron.get") asked.set(params.id, (asked.get(params.id) ?? 0) + 1);
+    }),
+  );
+  await enter(page, gateway, "#jobs");
+  const payload = { kind: "agentTurn", message: "good morning" };
+  const schedule = { kind: "every", everyMs: 3_600_000 };
+  const { id } = await call(page, "cron.add", { name: "Asked once", schedule, sessionTarget: "isolated", payload });
+  await call(page, "cron.run", { id });
+  await page.getByRole("row").filter({ hasText: "Asked once" }).getByText("Done").waitFor();
+  await page.reload();
+  asked.clear();
+  await enter(page, gateway, "#sessions");
+  await page.getByRole("link", { name: "Chat", exact: true }).click();
+  await page.locator("aside .name", { hasText: "Job Asked once" }).waitFor();
+  assert.deepEqual([...asked], [[id, 1]]);
+  await call(page, "cron.remove", { id });
+  await context.close();
+});
+
 test("10,000 messages are read 50 at a time, few are in the page, and what is in sight stays in its place", async () => {
   const { page, context } = await openPage(browser);
   await enter(page, gateway);
@@ -489,6 +633,7 @@ test("every page is clean in light and dark, wide and narrow", async () => {
         Sessions: "Delete",
         Channels: "No channel is configured.",
         Jobs: "There are no scheduled jobs.",
+        Configuration: "gateway.port",
         Logs: "Hold",
       })) {
         await page.getByRole("link", { name, exact: true }).click();
@@ -533,6 +678,14 @@ test("a person without a mouse logs in, writes, stops, goes to another page and 
   await to(page.getByRole("link", { name: "Sessions", exact: true }));
   await keyboard.press("Enter");
   await page.getByRole("heading", { name: "Sessions", exact: true }).waitFor();
+  await to(page.getByRole("link", { name: "Configuration", exact: true }));
+  await keyboard.press("Enter");
+  const name = page.getByRole("group", { name: "Agent other" }).getByLabel("Name");
+  await to(name);
+  await keyboard.type("By keys");
+  await keyboard.press("Enter");
+  await page.getByText("Saved.").waitFor();
+  assert.equal(JSON.parse(readFileSync(gateway.config, "utf8")).agents.entries.other.name, "By keys");
   await to(page.locator("summary", { hasText: "View" }));
   await keyboard.press("Enter");
   await to(page.getByRole("button", { name: "Log out" }));

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  askedOf,
   emptyTalk,
   isUnderWay,
   itemsOf,
@@ -13,6 +14,7 @@ import {
   withOlder,
   withOutgoing,
   withoutRuns,
+  withWaiting,
 } from "../gateway/conversation.js";
 
 const message = (/** @type {number} */ seq, /** @type {string} */ role, /** @type {string} */ text, runId = "") => ({
@@ -100,4 +102,29 @@ test("a run that ended unheard is under way no more", () => {
   talk = withNewest(talk, history([message(1, "user", "a", "A")], { sessionInfo }));
   assert.ok(!talk.runs.some(isUnderWay));
   assert.equal(itemsOf(talk).at(-1)?.run?.error, "no");
+});
+
+test("a run that waited when the connection broke is what the gateway says of it, once that is read", () => {
+  const asked = ["A", "B", "C"].map((id, at) => message(at + 1, "user", id.toLowerCase(), id));
+  let before = withNewest(emptyTalk("k"), history(asked, { sessionInfo: { activeRunIds: ["A"] } }));
+  for (const id of ["B", "C"]) before = withWaiting(before, id);
+  const after = (/** @type {any} */ sessionInfo, /** @type {any[]} */ more = []) =>
+    withNewest(before, history([...asked, ...more], { sessionInfo })).runs.map(({ id, state }) => `${id} ${state}`);
+  assert.deepEqual(after({ activeRunIds: ["A"] }), ["A running", "B waiting", "C waiting"]);
+  assert.deepEqual(after({ activeRunIds: ["B"] }), ["A done", "B running", "C waiting"]);
+  assert.deepEqual(after({ activeRunIds: ["C"], paused: true }), ["A done", "B done", "C paused"]);
+  const answer = message(4, "assistant", "to c", "C");
+  assert.deepEqual(after({ activeRunIds: [], lastRunId: "C" }, [answer]), ["A done", "B done", "C done"]);
+  const failed = { activeRunIds: [], lastRunId: "C", lastRunError: "no", status: "failed" };
+  assert.deepEqual(after(failed), ["A done", "B done", "C failed"]);
+});
+
+test("what was stopped before its turn can be sent again though its message isn't loaded any more", () => {
+  let talk = withNewest(emptyTalk("k"), history([message(1, "user", "a", "A"), message(2, "user", "the text", "B")]));
+  talk = withAgent(talk, { runId: "B", stream: "lifecycle", data: { phase: "end", aborted: true, startedAt: null } });
+  // The newest messages are far behind it.
+  talk = withNewest(talk, history([message(90, "user", "x")], { hasMore: true }));
+  assert.equal(askedOf(talk, "B"), "the text");
+  assert.equal(askedOf({ ...talk, messages: [] }, "B"), "the text");
+  assert.equal(askedOf(talk, "unknown"), "");
 });

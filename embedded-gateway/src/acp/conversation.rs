@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gatewarden_processes::{Order, Stream};
+use gatewarden_protocol::words::is_unfit;
 use serde_json::{Value, json};
 
 use super::settings::{Change, Settings, Which};
@@ -479,6 +480,7 @@ impl Conversation {
     }
 
     fn fail(&mut self, did: &str) {
+        let did = fit(did);
         self.say(&json!({"type": "error", "message": format!("agent \"{}\" {did}", self.acp.agent)}));
     }
 
@@ -506,12 +508,18 @@ impl Conversation {
     }
 
     fn remark(&mut self, said: String) {
-        self.tell(ProcessNews::Remark(LogLevel::Warn, said));
+        self.tell(ProcessNews::Remark(LogLevel::Warn, fit(&said)));
     }
 
     fn tell(&mut self, news: ProcessNews) {
         self.steps.push(Step::Tell(news));
     }
+}
+
+/// In one line, without what steers a terminal or can't be seen: an agent's own words are in it.
+fn fit(text: &str) -> String {
+    let visible = text.chars().filter(|char| char.is_whitespace() || !is_unfit(*char));
+    visible.map(|char| if char.is_whitespace() { ' ' } else { char }).collect()
 }
 
 /// In one line; `…` is where it was cut.

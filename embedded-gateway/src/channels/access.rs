@@ -30,31 +30,59 @@ fn direct(access: &ChannelAccess, approved: &BTreeSet<String>, sender: &str) -> 
 
 /// Approvals are for direct messages alone: whoever is in a group with somebody who was approved is not.
 fn group(access: &ChannelAccess, message: &Inbound) -> Verdict {
-    let none = GroupRule::default();
-    let (own, all) = match &access.groups {
-        Some(groups) => (groups.get(&message.chat.id), groups.get("*")),
-        None if access.group_policy == GroupPolicy::Open => (Some(&none), None),
-        None => (None, None),
+    let (own, all) = match rules_of(access, &message.chat.id) {
+        Ok(rules) => rules,
+        Err(why) => return Verdict::Ignored(why),
     };
-    if own.is_none() && all.is_none() {
-        return Verdict::Ignored("groups doesn't list the group");
-    }
-    let (own, all) = (own.unwrap_or(&none), all.unwrap_or(&none));
-    if own.enabled.or(all.enabled) == Some(false) {
-        return Verdict::Ignored("the group's enabled is false");
-    }
     let senders = own.allow_from.as_ref().or(all.allow_from.as_ref()).or(access.group_allow_from.as_ref());
-    match own.group_policy.or(all.group_policy).unwrap_or(access.group_policy) {
-        GroupPolicy::Disabled => return Verdict::Ignored("groupPolicy is disabled"),
-        GroupPolicy::Allowlist if !lists(senders.unwrap_or(&access.allow_from), &message.sender) => {
-            return Verdict::Ignored("groupAllowFrom doesn't list the sender");
-        }
-        GroupPolicy::Allowlist | GroupPolicy::Open => {}
+    let policy = own.group_policy.or(all.group_policy).unwrap_or(access.group_policy);
+    if policy == GroupPolicy::Allowlist && !lists(senders.unwrap_or(&access.allow_from), &message.sender) {
+        return Verdict::Ignored("groupAllowFrom doesn't list the sender");
     }
     if own.require_mention.or(all.require_mention).unwrap_or(true) && !message.is_for_me {
         return Verdict::Ignored("the bot isn't mentioned");
     }
     Verdict::Heard
+}
+
+static NO_RULE: GroupRule = GroupRule { enabled: None, require_mention: None, group_policy: None, allow_from: None };
+
+/// The rules for a group: its own, and those of all. Err: why it has no place here.
+fn rules_of<'a>(access: &'a ChannelAccess, group: &str) -> Result<(&'a GroupRule, &'a GroupRule), &'static str> {
+    let (own, all) = match &access.groups {
+        Some(groups) => (groups.get(group), groups.get("*")),
+        None if access.group_policy == GroupPolicy::Open => (Some(&NO_RULE), None),
+        None => (None, None),
+    };
+    if own.is_none() && all.is_none() {
+        return Err("groups doesn't list the group");
+    }
+    let (own, all) = (own.unwrap_or(&NO_RULE), all.unwrap_or(&NO_RULE));
+    if own.enabled.or(all.enabled) == Some(false) {
+        return Err("the group's enabled is false");
+    }
+    match own.group_policy.or(all.group_policy).unwrap_or(access.group_policy) {
+        GroupPolicy::Disabled => Err("groupPolicy is disabled"),
+        GroupPolicy::Allowlist | GroupPolicy::Open => Ok((own, all)),
+    }
+}
+
+/// Whether something may be sent to a chat without having been asked for there: where people of it are heard. Groups have negative
+/// numbers. Err: which rule forbids it, and what helps.
+pub(super) fn may_write(access: &ChannelAccess, approved: &BTreeSet<String>, chat: &str) -> Result<(), String> {
+    if chat.starts_with('-') {
+        return rules_of(access, chat)
+            .map(drop)
+            .map_err(|why| format!("nothing may be written to group {chat}: {why}; add it to groups of the account"));
+    }
+    let (why, cure) = match direct(access, approved, chat) {
+        Verdict::Heard => return Ok(()),
+        Verdict::Stranger => {
+            ("this person isn't approved", "approve the pairing, or add the id to allowFrom of the account")
+        }
+        Verdict::Ignored(why) => (why, "add the id to allowFrom of the account, or change its dmPolicy"),
+    };
+    Err(format!("nothing may be written to {chat}: {why}; {cure}"))
 }
 
 fn lists(ids: &[String], sender: &str) -> bool {
@@ -96,6 +124,23 @@ mod tests {
         assert_eq!(judged(DmPolicy::Open, &["*"], "9"), Verdict::Heard);
         assert!(matches!(judged(DmPolicy::Open, &["8"], "9"), Verdict::Ignored(_)));
         assert!(matches!(judged(DmPolicy::Disabled, &["*"], "9"), Verdict::Ignored(_)));
+    }
+
+    #[test]
+    fn nothing_is_written_to_who_is_not_heard() {
+        let approved: BTreeSet<String> = ["7".to_owned()].into();
+        let groups = [("-100".to_owned(), GroupRule::default())].into();
+        let mut access = ChannelAccess { allow_from: texts(&["8"]), groups: Some(groups), ..ChannelAccess::default() };
+        for (chat, may) in [("7", true), ("8", true), ("9", false), ("-100", true), ("-5", false)] {
+            assert_eq!(may_write(&access, &approved, chat).is_ok(), may, "{chat}");
+        }
+        assert!(may_write(&access, &approved, "9").unwrap_err().contains("approve the pairing"));
+        access.dm_policy = DmPolicy::Disabled;
+        access.group_policy = GroupPolicy::Disabled;
+        for chat in ["7", "8", "-100"] {
+            let said = may_write(&access, &approved, chat).unwrap_err();
+            assert!(said.contains("is disabled"), "{said}");
+        }
     }
 
     #[test]

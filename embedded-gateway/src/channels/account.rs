@@ -17,6 +17,7 @@ use super::flood::{Flood, PER_MINUTE, Pace};
 use super::record::{Record, Work};
 use super::service::{Fault, Inbound, Reply, RequestKind, Update};
 use crate::config::{ChannelAccount, DEFAULT_ACCOUNT};
+use crate::cron::delivery::Fate;
 use crate::effect::{
     AwaitedBy, ChannelIdentity, ChannelKey, ChannelOrder, ChannelRequest, Chat, Effect, FileChange, LogLevel, RunId,
 };
@@ -94,6 +95,8 @@ pub(crate) struct Account {
     flood: Flood,
     /// Runs that were begun, by their updates.
     pub(super) running: BTreeMap<u64, RunId>,
+    /// What became of answers of jobs' runs, until somebody asks.
+    pub(super) told: Vec<(RunId, Fate)>,
 }
 
 impl Account {
@@ -133,6 +136,7 @@ impl Account {
             begin_at: None,
             flood: Flood::default(),
             running: BTreeMap::new(),
+            told: Vec::new(),
         };
         account.after_a_crash(turn);
         account.phase = account.wanted_phase();
@@ -190,6 +194,15 @@ impl Account {
         self.order(ChannelOrder::Open(Arc::clone(&self.settings)), turn);
     }
 
+    /// Why nothing can be sent from it, where nothing can until a person has done something.
+    pub(super) fn out_of_use(&self) -> Option<String> {
+        match self.phase {
+            Phase::Off(why) => Some(why.to_owned()),
+            Phase::Blocked => Some(self.trouble.as_ref().map(|trouble| trouble.said.clone()).unwrap_or_default()),
+            Phase::Connecting | Phase::Online => None,
+        }
+    }
+
     pub(super) fn is_online(&self) -> bool {
         self.connected_since_ms.is_some()
     }
@@ -204,18 +217,6 @@ impl Account {
         if was_open {
             self.order(ChannelOrder::Close, turn);
         }
-    }
-
-    /// A part that is under way, and whose end nobody will hear, counts as sent. False where there is none.
-    fn unsettle_reply(&mut self) -> bool {
-        let first = self.record.replies.front_mut().filter(|first| first.attempted);
-        let was_under_way = first.is_some();
-        if let Some(first) = first {
-            first.attempted = false;
-            first.parts.pop_front();
-        }
-        self.record.replies.retain(|reply| !reply.parts.is_empty());
-        was_under_way
     }
 
     /// Connects anew where it is to be used.
@@ -457,12 +458,15 @@ impl Account {
         if let Some(earlier) = self.record.is_of(&me.id) {
             let said = format!(
                 "the token is of another bot than before ({}): {} approvals, {} messages and {} answers of that one are forgotten",
-                earlier.bot.unwrap_or_default(),
+                earlier.bot.as_deref().unwrap_or_default(),
                 earlier.pairing.approved().len(),
                 earlier.waiting.len(),
                 earlier.replies.len()
             );
             self.log(LogLevel::Warn, &said, turn);
+            for reply in earlier.replies {
+                self.done_with(reply, Some("the token is of another bot than when the answer was given".to_owned()));
+            }
         }
         self.record.is_at(&self.settings.api_root);
         if before != (self.record.bot.clone(), self.record.root.clone()) {

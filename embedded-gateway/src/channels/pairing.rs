@@ -97,9 +97,14 @@ impl Pairing {
         self.approved.remove(sender)
     }
 
+    /// Whether one more can be approved.
+    pub(super) fn has_room(&self) -> bool {
+        self.approved.len() < MOST_APPROVED
+    }
+
     /// False where there is no room for one more.
     pub(crate) fn approve(&mut self, sender: &str) -> bool {
-        let has_room = self.approved.len() < MOST_APPROVED;
+        let has_room = self.has_room();
         if has_room {
             self.approved.insert(sender.to_owned());
         }

@@ -54,6 +54,12 @@ pub(crate) struct Outgoing {
     pub parts: VecDeque<String>,
     /// The first part may have been sent: it isn't sent again after a crash.
     pub attempted: bool,
+    /// The job's run whose answer it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Of some part it isn't known whether it arrived.
+    #[serde(default)]
+    pub doubtful: bool,
 }
 
 impl Record {
@@ -88,8 +94,12 @@ impl Record {
         if self.bot.as_deref() == Some(bot) {
             return None;
         }
+        if self.bot.is_none() {
+            // Nothing is of another one: answers of jobs may wait already.
+            self.bot = Some(bot.to_owned());
+            return None;
+        }
         let own = Self { bot: Some(bot.to_owned()), logged_out: self.logged_out.clone(), ..Self::default() };
-        let earlier = std::mem::replace(self, own);
-        earlier.bot.is_some().then_some(earlier)
+        Some(std::mem::replace(self, own))
     }
 }

@@ -13,6 +13,7 @@ use crate::clock::{CountingChance, Now};
 use crate::config::{
     Auth, ChannelAccess, ChannelAccount, ChannelKind, CommandTemplate, ConfiguredAgent, DmPolicy, GatewayConfig,
 };
+use crate::cron::file::{FILE as JOBS, Stored};
 use crate::effect::{
     ChannelIdentity, ChannelKey, ChannelOrder, ChannelRequest, Chat, Effect, FileChange, OutputStream, ProcessNews,
     RunId,
@@ -28,6 +29,8 @@ struct House {
     chance: CountingChance,
     /// What is on disk.
     disk: Option<String>,
+    /// The file of the jobs.
+    jobs: String,
     /// How often it was written.
     writes: usize,
     /// Whether the disk takes anything.
@@ -102,12 +105,17 @@ impl House {
 
     /// A gateway that starts on what is on disk.
     fn on(access: ChannelAccess, disk: Option<String>) -> Self {
+        Self::with_jobs(access, disk, String::new())
+    }
+
+    fn with_jobs(access: ChannelAccess, disk: Option<String>, jobs: String) -> Self {
         let config = config(access);
         let mut chance = CountingChance::default();
         let now = Now::read();
         let mut turn = Turn::new(now, &mut chance);
         let mut loaded = Loaded::nothing(&config);
         loaded.channels.extend(disk.as_ref().map(|text| (Record::file(&key()), serde_json::from_str(text).unwrap())));
+        loaded.cron = Stored::read(jobs.as_bytes());
         let mut machine = GatewayMachine::new(Arc::new(config), loaded, &mut turn);
         let mut reader = caller_with(&["operator.read"]);
         reader.connection = crate::caller::ConnectionId(1);
@@ -118,6 +126,7 @@ impl House {
             now,
             chance,
             disk,
+            jobs,
             writes: 0,
             disk_works: true,
             asked: Vec::new(),
@@ -144,7 +153,7 @@ impl House {
 
     /// The next life of the gateway after a kill -9.
     fn killed(self, access: ChannelAccess) -> Self {
-        let mut house = Self::on(access, self.disk);
+        let mut house = Self::with_jobs(access, self.disk, self.jobs);
         house.identify();
         house
     }
@@ -172,6 +181,10 @@ impl House {
                         self.turn(|machine, turn| machine.files_news(FilesNews::Failed { file, error }, turn));
                     }
                 }
+                Effect::Write(FileChange::Append { file, line }) if file.as_os_str() == JOBS => {
+                    self.jobs += &(line + "\n");
+                }
+                Effect::Write(FileChange::Replace { file, text }) if file.as_os_str() == JOBS => self.jobs = text,
                 Effect::Confirm { file, awaited_by } => {
                     let news = FilesNews::Confirmed { file, awaited_by, written: self.disk_works };
                     self.turn(|machine, turn| machine.files_news(news, turn));
@@ -683,4 +696,217 @@ fn another_root_begins_without_a_cursor() {
     house.turn(|machine, turn| machine.configure(changed, turn));
     house.identify();
     assert_eq!(house.cursor(), None);
+}
+
+#[test]
+fn a_request_that_finds_no_room_waits_on() {
+    let mut house = House::online(ChannelAccess::default());
+    house.updates(vec![update(1, "5", "hi")]);
+    let account = house.machine.channels.accounts.get_mut(&key()).unwrap();
+    for sender in 1_000..2_000 {
+        assert!(account.record.pairing.approve(&sender.to_string()));
+    }
+    let params = json!({"channel": "telegram", "code": house.code_of("5")});
+    let refused = house.call("channels.pairing.approve", params.clone()).unwrap_err();
+    assert!(refused.contains("allowFrom"), "{refused}");
+    assert_eq!(house.strangers(), ["5"]);
+    house.call("channels.pairing.revoke", json!({"channel": "telegram", "senderId": "1000"})).unwrap();
+    assert_eq!(house.call("channels.pairing.approve", params).unwrap()["senderId"], "5");
+}
+
+impl House {
+    /// A job whose answer goes to this person. Its id.
+    fn job_for(&mut self, to: &str, more: Value) -> String {
+        let delivery = json!({"mode": "announce", "channel": "telegram", "to": to});
+        let job = json!({
+            "name": "brief",
+            "schedule": {"kind": "every", "everyMs": 3_600_000},
+            "payload": {"kind": "agentTurn", "message": "what is new?"},
+            "delivery": crate::payload::joined(delivery, more),
+        });
+        self.call("cron.add", job).unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The job runs now, and its agent says this.
+    fn job_says(&mut self, id: &str, text: &str) {
+        self.call("cron.run", json!({"id": id})).unwrap();
+        self.run_says(text, 0);
+    }
+
+    /// How the last run of a job went: `deliveryStatus`, `completionStatus`, and why.
+    fn told_of(&mut self, id: &str) -> (String, String, String) {
+        let row = self.call("cron.runs", json!({"id": id})).unwrap()["entries"][0].clone();
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        (text("deliveryStatus"), text("completionStatus"), text("deliveryError"))
+    }
+
+    fn status_of(&mut self, id: &str) -> Value {
+        self.call("cron.runs", json!({"id": id})).unwrap()["entries"][0]["status"].clone()
+    }
+}
+
+#[test]
+fn the_answer_of_a_job_goes_to_its_chat_once_and_the_run_says_so() {
+    let mut house = House::online(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.job_says(&id, "all is well");
+    assert_eq!(house.told_of(&id).1, "unknown");
+    assert_eq!(house.status_of(&id), Value::Null, "to clients the run isn't over yet");
+    assert_eq!(house.delivered(), "all is well");
+    assert!(house.request(RequestKind::Send).is_none());
+    let done = ("delivered".to_owned(), "succeeded".to_owned(), String::new());
+    assert_eq!((house.told_of(&id), house.status_of(&id)), (done.clone(), json!("ok")));
+    let told: Vec<Value> =
+        house.events.iter().filter(|(name, _)| name == "cron").map(|(_, told)| told.clone()).collect();
+    let finished: Vec<&Value> = told.iter().filter(|told| told["action"] == "finished").collect();
+    assert_eq!((finished.len(), &finished[0]["delivered"]), (1, &json!(true)));
+    let mut house = house.killed(known("5"));
+    assert!(house.request(RequestKind::Send).is_none());
+    assert_eq!(house.told_of(&id), done);
+}
+
+#[test]
+fn the_answer_of_a_job_outlasts_a_kill_before_it_is_sent() {
+    // The service isn't reached yet.
+    let mut house = House::new(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.call("cron.run", json!({"id": &id})).unwrap();
+    let before = house.jobs.clone();
+    house.run_says("all is well", 0);
+    assert!(house.jobs.len() > before.len() && house.request(RequestKind::Send).is_none());
+    // Killed after everything was written, and between the file of the account and that of the jobs.
+    for jobs in [house.jobs.clone(), before] {
+        let mut next = House::with_jobs(known("5"), house.disk.clone(), jobs);
+        next.identify();
+        assert_eq!(next.told_of(&id).0, "unknown");
+        assert_eq!(next.delivered(), "all is well");
+        assert!(next.request(RequestKind::Send).is_none());
+        assert_eq!(next.told_of(&id), ("delivered".to_owned(), "succeeded".to_owned(), String::new()));
+        assert!(next.started.is_empty(), "the run isn't repeated");
+    }
+}
+
+#[test]
+fn the_answer_of_a_job_that_may_have_been_sent_is_not_sent_again() {
+    let mut house = House::online(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.job_says(&id, "all is well");
+    assert!(house.request(RequestKind::Send).is_some());
+    let mut house = house.killed(known("5"));
+    assert!(house.request(RequestKind::Send).is_none());
+    let (status, completion, why) = house.told_of(&id);
+    assert_eq!((status.as_str(), completion.as_str()), ("unknown", "unknown"));
+    assert!(why.contains("isn't sent again"), "{why}");
+    house.job_says(&id, "once more");
+    house.answer(RequestKind::Send, Err(Fault::Unanswered("nothing came".to_owned())));
+    assert_eq!(house.told_of(&id).0, "unknown");
+    // And so it is after the next start.
+    let mut house = house.killed(known("5"));
+    assert_eq!(house.told_of(&id).0, "unknown");
+}
+
+#[test]
+fn why_the_answer_of_a_job_was_not_delivered_is_told() {
+    let mut house = House::online(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.job_says(&id, "all is well");
+    house.answer(RequestKind::Send, Err(Fault::Refused("bot was blocked by the user".to_owned())));
+    let (status, completion, why) = house.told_of(&id);
+    assert_eq!((status.as_str(), completion.as_str()), ("not-delivered", "failed"));
+    assert!(why.contains("bot was blocked by the user"), "{why}");
+    assert_eq!(house.status_of(&id), "ok", "the run itself went well");
+    let lax = house.job_for("5", json!({"bestEffort": true}));
+    house.job_says(&lax, "all is well");
+    house.answer(RequestKind::Send, Err(Fault::Refused("bot was blocked by the user".to_owned())));
+    assert_eq!(house.told_of(&lax).1, "succeeded");
+    // What the rules forbid by now, and an account that is out of use.
+    let changed = config(known("6"));
+    house.turn(|machine, turn| machine.configure(changed, turn));
+    house.job_says(&id, "all is well");
+    let (status, _, why) = house.told_of(&id);
+    assert!(status == "not-delivered" && why.contains("isn't approved"), "{status}: {why}");
+    house.turn(|machine, turn| machine.configure(config(known("5")), turn));
+    house.call("channels.stop", json!({"channel": "telegram"})).unwrap();
+    house.job_says(&id, "all is well");
+    let (status, _, why) = house.told_of(&id);
+    assert!(status == "not-delivered" && why.contains("channels.start"), "{status}: {why}");
+    assert!(house.request(RequestKind::Send).is_none());
+}
+
+#[test]
+fn a_job_says_nothing_to_the_chat_that_it_does_not_mean_to_say() {
+    let mut house = House::online(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.job_says(&id, "NO_REPLY");
+    assert!(house.request(RequestKind::Send).is_none());
+    assert_eq!(house.told_of(&id).1, "succeeded");
+    house.call("cron.run", json!({"id": &id})).unwrap();
+    house.run_says("half of it", 3);
+    assert!(house.request(RequestKind::Send).is_none());
+    let (status, completion, _) = house.told_of(&id);
+    assert_eq!((status.as_str(), completion.as_str()), ("not-delivered", "failed"));
+}
+
+#[test]
+fn a_job_is_refused_whose_answer_has_nowhere_to_go() {
+    let mut house = House::online(known("5"));
+    let job = |delivery: Value| {
+        let delivery = crate::payload::joined(json!({"mode": "announce"}), delivery);
+        json!({
+            "name": "brief",
+            "schedule": {"kind": "every", "everyMs": 60_000},
+            "payload": {"kind": "agentTurn", "message": "x"},
+            "delivery": delivery,
+        })
+    };
+    for (delivery, said) in [
+        (json!({"channel": "discord", "to": "5"}), "no channel discord, but telegram"),
+        (
+            json!({"channel": "telegram", "to": "5", "accountId": "work"}),
+            "no account telegram:work is configured, there are telegram:default",
+        ),
+        (json!({"channel": "telegram", "to": "6"}), "approve the pairing, or add the id to allowFrom"),
+        (json!({"channel": "telegram", "to": "-100"}), "groups doesn't list the group; add it"),
+        (json!({"channel": "telegram"}), "/delivery/to: is missing"),
+    ] {
+        let error = house.call("cron.add", job(delivery)).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    let mut in_main = job(json!({"channel": "telegram", "to": "5"}));
+    in_main["sessionTarget"] = "main".into();
+    assert!(house.call("cron.add", in_main).unwrap_err().contains("sessionTarget isolated"));
+    let id = house.call("cron.add", job(json!({"to": "telegram:5"}))).unwrap()["id"].as_str().unwrap().to_owned();
+    let update = |delivery: Value| json!({"id": &id, "patch": {"delivery": delivery}});
+    assert!(house.call("cron.update", update(json!({"to": "6"}))).is_err());
+    // A job whose chat has become unreachable can be changed otherwise.
+    house.turn(|machine, turn| machine.configure(config(known("6")), turn));
+    house.call("cron.update", json!({"id": &id, "patch": {"name": "other"}})).unwrap();
+    let listed = house.call("cron.list", json!({})).unwrap();
+    let preview = &listed["deliveryPreviews"][&id];
+    assert!(preview["detail"].as_str().unwrap().contains("isn't approved"), "{listed}");
+}
+
+#[test]
+fn a_job_that_runs_once_is_removed_when_its_answer_has_arrived_and_stays_when_it_has_not() {
+    for arrives in [true, false] {
+        let mut house = House::online(known("5"));
+        let at = gatewarden_protocol::wall_time::of_millis(house.now.wall_ms + 60_000);
+        let job = json!({
+            "name": "once",
+            "schedule": {"kind": "at", "at": at},
+            "payload": {"kind": "agentTurn", "message": "x"},
+            "delivery": {"mode": "announce", "channel": "telegram", "to": "5"},
+        });
+        let id = house.call("cron.add", job).unwrap()["id"].as_str().unwrap().to_owned();
+        house.pass(61);
+        house.run_says("it is time", 0);
+        let outcome = if arrives { Ok(Reply::Done) } else { Err(Fault::Refused("blocked".to_owned())) };
+        assert!(house.call("cron.get", json!({"id": &id})).is_ok());
+        house.answer(RequestKind::Send, outcome);
+        let known = house.call("cron.get", json!({"id": &id}));
+        assert_eq!(known.is_err(), arrives);
+        if let Ok(job) = known {
+            assert_eq!(job["enabled"], false);
+        }
+    }
 }

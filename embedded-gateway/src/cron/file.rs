@@ -64,7 +64,7 @@ impl Stored {
             match serde_json::from_str(line) {
                 Ok(LineIn::Job(job)) => drop(stored.jobs.insert(job.id.clone(), *job)),
                 Ok(LineIn::Removed(id)) => drop(stored.jobs.remove(&id)),
-                Ok(LineIn::Run(entry)) => stored.history.add(*entry),
+                Ok(LineIn::Run(entry)) => stored.history.read(*entry),
                 Err(_) if stored.torn && lines.peek().is_none() => {}
                 Err(_) => stored.damaged += 1,
             }

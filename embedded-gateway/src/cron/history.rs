@@ -5,8 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::delivery::Fate;
 use super::job::Status;
-use crate::payload::joined;
+use crate::payload::{joined, joined_if};
 use crate::sessions::Usage;
 
 const OF_A_JOB: usize = 200;
@@ -30,9 +31,15 @@ pub(crate) struct Entry {
     /// The answer, cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<String>,
-    /// Somebody expected the answer in a chat.
+    /// What became of the answer, where somebody expects it in a chat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delivery: Option<Fate>,
+    /// The run counts as completed whatever becomes of its answer.
     #[serde(default)]
-    pub(crate) wants_delivery: bool,
+    pub(crate) best_effort: bool,
+    /// The job is done with, and removed once the answer is delivered.
+    #[serde(default)]
+    pub(crate) ends_job: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) session_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,24 +58,36 @@ impl Entry {
     }
 
     pub(crate) fn delivery_status(&self) -> &'static str {
-        if self.wants_delivery { "not-delivered" } else { "not-requested" }
+        self.delivery.as_ref().map_or("not-requested", Fate::status)
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.delivery == Some(Fate::Waiting)
+    }
+
+    /// Whether the run worked, and so did the delivery of its answer, where that has to.
+    pub(crate) fn completion(&self) -> &'static str {
+        match &self.delivery {
+            _ if self.error.is_some() => "failed",
+            Some(fate) => fate.completion(self.best_effort),
+            None => "succeeded",
+        }
     }
 
     /// In memory; about as much as its JSON.
     pub(crate) fn weight(&self) -> usize {
         let texts = [&self.error, &self.summary, &self.session_id, &self.session_key, &self.model];
-        let more: usize = texts.into_iter().flatten().map(String::len).sum();
+        let fate = self.delivery.as_ref().map_or(0, |fate| fate.words().len());
+        let more = fate + texts.into_iter().flatten().map(String::len).sum::<usize>();
         size_of::<Self>() + self.job_id.len() + self.job_name.len() + self.run_id.len() + more
     }
 
-    /// As real gateways show it.
+    /// As real gateways show it. A run without a status isn't over for their clients: they ask again until its answer is delivered.
     pub(crate) fn to_value(&self) -> Value {
         let mut shown = serde_json::to_value(self).unwrap_or_default();
         if let Some(fields) = shown.as_object_mut() {
-            fields.remove("wantsDelivery");
-            fields.remove("usage");
-            if self.wants_delivery {
-                fields.insert("deliverySuppressionReason".to_owned(), super::NO_CHAT.into());
+            for own in ["delivery", "bestEffort", "endsJob", "usage"] {
+                fields.remove(own);
             }
             if let Some(usage) = &self.usage {
                 let sum = usage.input.saturating_add(usage.output);
@@ -76,16 +95,15 @@ impl Entry {
                 fields.insert("usage".to_owned(), usage);
             }
         }
-        let completion = if self.error.is_some() { "failed" } else { "succeeded" };
-        joined(
+        let shown = joined(
             shown,
-            json!({
-                "action": "finished",
-                "status": self.status().as_str(),
-                "completionStatus": completion,
-                "deliveryStatus": self.delivery_status(),
-            }),
-        )
+            json!({"action": "finished", "completionStatus": self.completion(), "deliveryStatus": self.delivery_status()}),
+        );
+        let shown = joined_if(shown, !self.waits(), || json!({"status": self.status().as_str()}));
+        match &self.delivery {
+            Some(fate) => joined(shown, fate.to_value()),
+            None => shown,
+        }
     }
 }
 
@@ -126,6 +144,24 @@ impl History {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What became of the answer of a run whose answer waits. The run's row as it is now; none where none waits.
+    pub(crate) fn settle(&mut self, run: &str, fate: Fate) -> Option<Entry> {
+        let entry = self.entries.iter_mut().rev().find(|entry| entry.run_id == run && entry.waits())?;
+        let before = entry.weight();
+        entry.delivery = Some(fate);
+        let settled = entry.clone();
+        self.bytes = self.bytes.saturating_sub(before) + settled.weight();
+        Some(settled)
+    }
+
+    /// A row of the file: it takes the place of the one that waited for its answer to be delivered.
+    pub(crate) fn read(&mut self, entry: Entry) {
+        let fate = entry.delivery.clone().filter(|fate| *fate != Fate::Waiting);
+        if fate.and_then(|fate| self.settle(&entry.run_id, fate)).is_none() {
+            self.add(entry);
+        }
     }
 
     pub(crate) fn has(&self, job: &str) -> bool {

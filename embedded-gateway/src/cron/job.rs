@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::delivery::{Delivery, Target};
 use super::schedule::{Past, Schedule};
 use crate::call::CallError;
 use crate::payload::{digest, joined, without_nulls};
@@ -45,18 +46,6 @@ impl Payload {
             Self::AgentTurn { message, .. } => message,
         }
     }
-}
-
-/// Where the answer goes besides the session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Delivery {
-    /// `none`, or `announce`: to the chat that was last used, of which there is none here.
-    mode: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    channel: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    best_effort: Option<bool>,
 }
 
 /// What a client writes.
@@ -153,17 +142,10 @@ impl Definition {
         if self.wake_mode.as_deref() != Some("now") {
             return Err("at /wakeMode: must be now".to_owned());
         }
-        if let Some(Delivery { mode, channel, .. }) = &self.delivery {
-            if mode != "none" && mode != "announce" {
-                return Err("at /delivery/mode: must be none or announce".to_owned());
-            }
-            if let Some(channel) = channel.as_deref().filter(|channel| *channel != "last") {
-                let channel: String = channel.chars().take(40).collect();
-                return Err(format!(
-                    "delivery.channel {channel}: jobs of this gateway write to no chat; leave it out, and the answer stays in the \
-                     job's session"
-                ));
-            }
+        let chat = self.delivery.as_ref().map(Delivery::target).transpose()?.flatten();
+        if chat.is_some() && target == "main" {
+            return Err("at /delivery/to: what is said in the main session stays there; write sessionTarget isolated and an agentTurn"
+                .to_owned());
         }
         if self.bytes() > DEFINITION {
             return Err(format!("the job is longer than {DEFINITION} bytes"));
@@ -218,17 +200,21 @@ impl Definition {
         }
     }
 
-    /// Whether somebody expects the answer in a chat.
-    pub(crate) fn wants_delivery(&self) -> bool {
-        self.delivery.as_ref().is_some_and(|delivery| delivery.mode != "none")
+    /// Where the answer goes besides the session, where it goes anywhere.
+    pub(crate) fn delivery(&self) -> Option<&Delivery> {
+        self.delivery.as_ref().filter(|delivery| delivery.is_wanted())
     }
 
-    /// What is said of that before it runs.
-    pub(crate) fn delivery_preview(&self) -> Value {
-        if self.wants_delivery() {
-            json!({"label": "announce -> last", "detail": super::NO_CHAT})
-        } else {
-            json!({"label": "not requested", "detail": "not requested"})
+    /// The chat that the answer goes to.
+    pub(crate) fn chat(&self) -> Option<Target> {
+        self.delivery()?.target().ok().flatten()
+    }
+
+    /// What is said of that before it runs. `refusal`: why nothing could be sent to a chat now.
+    pub(crate) fn delivery_preview(&self, refusal: impl FnOnce(&Target) -> Option<String>) -> Value {
+        match &self.delivery {
+            Some(delivery) => delivery.preview(refusal),
+            None => json!({"label": "not requested", "detail": "not requested"}),
         }
     }
 

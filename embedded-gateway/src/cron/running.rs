@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::delivery::{Delivery, Fate, NO_CHAT};
 use super::history::Entry;
 use super::job::Payload;
 use super::{UnderWay, file, tell};
@@ -30,7 +31,7 @@ fn cut(text: &str) -> String {
 struct Outcome {
     /// Why it failed, and whether nothing was begun, so that it may be tried again.
     error: Option<(String, bool)>,
-    summary: Option<String>,
+    answer: Option<String>,
     model: Option<String>,
     usage: Option<Usage>,
     session_id: Option<String>,
@@ -38,7 +39,7 @@ struct Outcome {
 
 impl Outcome {
     fn failed(error: String, retry: bool) -> Self {
-        Self { error: Some((error, retry)), summary: None, model: None, usage: None, session_id: None }
+        Self { error: Some((error, retry)), answer: None, model: None, usage: None, session_id: None }
     }
 }
 
@@ -158,10 +159,9 @@ impl GatewayMachine {
                         }
                         None => Some(("the run is still under way".to_owned(), false)),
                     };
-                    let summary = cut(run.text());
                     Outcome {
                         error,
-                        summary: Some(summary).filter(|text| !text.is_empty()),
+                        answer: Some(run.text().to_owned()).filter(|text| !text.is_empty()),
                         model: run.model.clone(),
                         usage: run.usage,
                         session_id: Some(run.session_id.clone()),
@@ -178,9 +178,11 @@ impl GatewayMachine {
     fn job_ended(&mut self, run: &RunId, outcome: Outcome, turn: &mut Turn<'_>) {
         let Some(UnderWay { job: id, began, manual }) = self.cron.under_way.remove(run) else { return };
         let now = turn.now.wall_ms;
-        let Outcome { error, summary, model, usage, session_id } = outcome;
+        let Outcome { error, answer, model, usage, session_id } = outcome;
         let (error, retry) = error.map_or((None, false), |(error, retry)| (Some(error), retry && !manual));
         let error = error.as_deref().map(cut);
+        // Before anything is noted here: after a crash in between the answer is still sent.
+        let fate = self.hand_over(&id, run, answer.as_deref(), error.is_some(), turn);
         let cron = &mut self.cron;
         let mut is_done = false;
         if let Some(job) = cron.jobs.get_mut(&id) {
@@ -205,15 +207,18 @@ impl GatewayMachine {
             run_at_ms: began,
             duration_ms: now.saturating_sub(began).max(0),
             error,
-            summary,
-            wants_delivery: job.as_ref().is_some_and(|job| job.definition.wants_delivery()),
+            summary: answer.as_deref().map(cut),
+            best_effort: job.as_ref().and_then(|job| job.definition.delivery()).is_some_and(Delivery::is_best_effort),
+            delivery: fate,
+            ends_job: is_done,
             session_id,
             session_key: session.as_ref().map(|session| session.as_str().to_owned()),
             next_run_at_ms: job.as_ref().and_then(|job| job.state.next_run_at_ms),
             model,
             usage,
         };
-        let told = entry.to_value();
+        let told = if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() };
+        let is_done = is_done && entry.completion() == "succeeded";
         self.cron.record(entry, turn);
         let Some(job) = job else { return };
         self.cron.write(&id, turn);
@@ -223,6 +228,45 @@ impl GatewayMachine {
             let _: Result<_, CallError> = self.cron.remove(&id, &self.subscribers, turn);
         }
         self.cron.arm(turn.now);
+    }
+
+    /// Gives an answer to the channel that it is for, where it is for one.
+    fn hand_over(
+        &mut self,
+        job: &str,
+        run: &RunId,
+        answer: Option<&str>,
+        failed: bool,
+        turn: &mut Turn<'_>,
+    ) -> Option<Fate> {
+        let definition = &self.cron.get(job)?.definition;
+        definition.delivery()?;
+        let Some(target) = definition.chat() else { return Some(Fate::Suppressed(NO_CHAT.to_owned())) };
+        let text = match Fate::of_answer(answer, failed) {
+            Ok(text) => text,
+            Err(fate) => return Some(fate),
+        };
+        let name = definition.name.clone();
+        Some(match self.channels.announce(&target, text, run, turn) {
+            Ok(()) => Fate::Waiting,
+            Err(why) => {
+                let said = format!("the answer of job \"{name}\" wasn't sent: {why}");
+                turn.log(LogLevel::Warn, "cron", None, said);
+                Fate::Failed(why)
+            }
+        })
+    }
+
+    /// A channel is done with the answer of a run.
+    pub(crate) fn answer_settled(&mut self, run: &RunId, fate: Fate, turn: &mut Turn<'_>) {
+        let Some(entry) = self.cron.settle_answer(run, fate, turn) else { return };
+        let Some(job) = self.cron.get(&entry.job_id).cloned() else { return };
+        tell(&job, entry.to_value(), &self.subscribers, turn);
+        // Switched on again or changed meanwhile, it has another time to come.
+        let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();
+        if is_over && entry.completion() == "succeeded" {
+            let _: Result<_, CallError> = self.cron.remove(&job.id, &self.subscribers, turn);
+        }
     }
 
     /// `cron.remove`: with the session that was the job's alone.

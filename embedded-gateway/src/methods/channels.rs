@@ -37,6 +37,9 @@ const FAILED: &str = "The agent failed on this message. The gateway's log says w
 impl GatewayMachine {
     /// After each turn: answers of runs that have ended go to where their messages came from, and what is due is done.
     pub(crate) fn attend_channels(&mut self, turn: &mut Turn<'_>) {
+        for (run, fate) in self.channels.take_told() {
+            self.answer_settled(&run, fate, turn);
+        }
         if self.channels.is_empty() {
             return;
         }

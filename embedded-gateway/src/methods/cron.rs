@@ -120,7 +120,7 @@ fn list(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome 
     let rows: Vec<Value> = jobs.iter().map(row).collect();
     let compact = params.flag("compact")?.unwrap_or(false);
     let previews = !compact && params.flag("includeDeliveryPreviews")?.unwrap_or(true);
-    let preview = |job: &&Job| (job.id.clone(), job.definition.delivery_preview());
+    let preview = |job: &&Job| (job.id.clone(), preview(machine, &job.definition));
     let answer = joined(about, json!({"jobs": rows, "snapshotRevision": snapshot}));
     Ok(joined_if(answer, previews, || json!({"deliveryPreviews": jobs.iter().map(preview).collect::<Map<_, _>>()}))
         .into())
@@ -218,7 +218,8 @@ fn add(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     let session = session_of(&fields, session.as_ref(), &call.method)?;
     let definition = Definition::read(&call.method, fields, session.as_deref())?;
     check_agent(machine, &definition)?;
-    let preview = definition.delivery_preview();
+    check_chat(machine, &definition)?;
+    let preview = preview(machine, &definition);
     let job = machine.cron.add(definition, &machine.subscribers, turn)?.to_value();
     Ok(joined(job, json!({"deliveryPreview": preview})).into())
 }
@@ -234,6 +235,16 @@ fn session_of(fields: &Map<String, Value>, key: Option<&Value>, method: &str) ->
             "invalid {method} params: at /sessionKey: only counts with sessionTarget current; write sessionTarget session:KEY"
         ))),
     }
+}
+
+fn preview(machine: &GatewayMachine, definition: &Definition) -> Value {
+    definition.delivery_preview(|target| machine.channels.writable(target).err())
+}
+
+/// The answer has somewhere to go.
+fn check_chat(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
+    let Some(target) = definition.chat() else { return Ok(()) };
+    machine.channels.writable(&target).map(drop).map_err(|why| CallError::invalid(format!("delivery: {why}")))
 }
 
 fn check_agent(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
@@ -265,6 +276,10 @@ fn update(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let session = session_of(&patch, session.as_ref(), &call.method)?;
     let definition = job.definition.patched(&call.method, &patch, session.as_deref())?;
     check_agent(machine, &definition)?;
+    // What was right when it was written doesn't stand in the way of other changes.
+    if definition.chat() != job.definition.chat() {
+        check_chat(machine, &definition)?;
+    }
     Ok(machine.cron.update(id, definition, &machine.subscribers, turn)?.to_value().into())
 }
 

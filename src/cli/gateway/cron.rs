@@ -74,6 +74,15 @@ pub(super) struct AddArgs {
     /// The agent [default: the gateway's default agent]
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
+    /// Send the answer to this person or group, by number; ID:topic:N for a topic [default: it stays in the job's session]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// The channel of --to [default: the only one that there is]
+    #[arg(long, value_name = "CHANNEL", requires = "to")]
+    channel: Option<String>,
+    /// The channel's account for --to [default: its default account]
+    #[arg(long, value_name = "ID", requires = "to")]
+    account: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -142,11 +151,16 @@ fn definition(args: &AddArgs) -> Value {
         }
         (.., at) => json!({"kind": "at", "at": at}),
     };
+    let delivery = args
+        .to
+        .as_ref()
+        .map(|to| json!({"mode": "announce", "channel": args.channel, "to": to, "accountId": args.account}));
     json!({
         "name": args.name,
         "agentId": args.agent,
         "schedule": schedule,
         "payload": {"kind": "agentTurn", "message": args.message},
+        "delivery": delivery,
     })
 }
 
@@ -193,7 +207,14 @@ fn ran(row: &Value) -> String {
     let of = [text(row, "error"), text(row, "summary")];
     let said = of.iter().find(|said| !said.is_empty()).map(String::as_str).unwrap_or_default();
     let at = time(row, "runAtMs").or_else(|| time(row, "ts")).unwrap_or_default();
-    format!("{at}  {}  \"{}\" ({})\n    {said}", text(row, "status"), text(row, "jobName"), text(row, "jobId"))
+    let delivery = match (text(row, "deliveryStatus").as_str(), text(row, "deliveryError")) {
+        ("delivered", _) => "\n    delivered".to_owned(),
+        (_, why) if why.is_empty() => String::new(),
+        (status, why) => format!("\n    delivery {status}: {why}"),
+    };
+    // Without a status while its answer waits to be sent.
+    let status = Some(text(row, "status")).filter(|status| !status.is_empty()).unwrap_or_else(|| "waits".to_owned());
+    format!("{at}  {status}  \"{}\" ({})\n    {said}{delivery}", text(row, "jobName"), text(row, "jobId"))
 }
 
 fn time(row: &Value, field: &str) -> Option<String> {
@@ -212,6 +233,15 @@ mod tests {
         assert!(page.starts_with("j1  \"Brief[31m\"\n    0 7 * * *; due 2026-11-23T"), "{page}");
         assert!(page.contains("last run 1970-01-01T00:00:00.000Z error: no\n"), "{page}");
         assert!(page.ends_with("These are not all 3: --offset 1 shows more."), "{page}");
+        let sent =
+            json!({"jobName": "a", "jobId": "j", "status": "ok", "summary": "hi", "deliveryStatus": "delivered"});
+        assert!(ran(&sent).ends_with("ok  \"a\" (j)\n    hi\n    delivered"), "{}", ran(&sent));
+        let waits = json!({"jobName": "a", "jobId": "j", "deliveryStatus": "unknown", "deliveryError": "it waits"});
+        assert!(
+            ran(&waits).contains("waits  \"a\"") && ran(&waits).ends_with("delivery unknown: it waits"),
+            "{}",
+            ran(&waits)
+        );
         let off = json!({"id": "j2", "name": "x", "enabled": false, "schedule": {"kind": "every", "everyMs": 1_500}});
         assert_eq!(job(&off), "j2  \"x\"\n    every 1500ms; disabled");
         assert_eq!(for_people(&json!({}), "jobs", "There are no jobs.", job), "There are no jobs.");

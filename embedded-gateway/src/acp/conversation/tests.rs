@@ -479,3 +479,21 @@ proptest! {
         prop_assert!(stage.talk.deadline().is_none());
     }
 }
+
+#[test]
+fn garbage_of_an_agent_steers_no_terminal_from_within_an_error() {
+    let mut stage = Stage::new(acp());
+    stage.line("\u{1b}]0;title\u{7}\u{1b}[31mno\u{202e}such option");
+    stage.ends(Some(2), None);
+    let errors: Vec<String> = stage
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Tell(ProcessNews::Line { stream: Stream::Stdout, text, .. }) => Some(text.clone()),
+            _ => None,
+        })
+        .map(|line| serde_json::from_str::<Value>(&line).unwrap()["message"].as_str().unwrap().to_owned())
+        .collect();
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert!(error.ends_with("]0;title[31mnosuch option"), "{error:?}");
+}

@@ -7,7 +7,8 @@ use crate::channels::record::Outgoing;
 use crate::channels::service::{Fault, RequestKind};
 use crate::channels::splitting::split;
 use crate::config::ChannelKind;
-use crate::effect::{ChannelRequest, Chat, LogLevel};
+use crate::cron::delivery::Fate;
+use crate::effect::{ChannelRequest, Chat, LogLevel, RunId};
 use crate::turn::Turn;
 
 /// Parts of one answer; the rest stays in the session.
@@ -18,14 +19,39 @@ const MOST_TRIES: u32 = 10;
 impl Account {
     /// Puts a text to a chat behind all others. Lost where too much waits.
     pub(in crate::channels) fn reply(&mut self, chat: Chat, text: &str) {
+        self.put(chat, text, None);
+    }
+
+    /// The same with the answer of a job's run, of which it is told what became of it. False where too much waits.
+    pub(in crate::channels) fn announce(&mut self, chat: Chat, text: &str, run: &RunId) -> bool {
+        self.put(chat, text, Some(run.0.clone()))
+    }
+
+    fn put(&mut self, chat: Chat, text: &str, run: Option<String>) -> bool {
         let mut parts = split(text, part_limit(self.key.kind));
         if parts.len() > MOST_PARTS {
             parts.truncate(MOST_PARTS - 1);
             parts.push("(The answer is longer than this. The rest is in the session, at the gateway.)".to_owned());
         }
-        if !parts.is_empty() && self.record.replies.len() < MOST_WAITING * 2 {
-            self.record.replies.push_back(Outgoing { chat, parts: parts.into(), attempted: false });
+        let has_room = self.record.replies.len() < MOST_WAITING * 2;
+        if !parts.is_empty() && has_room {
+            let reply = Outgoing { chat, parts: parts.into(), attempted: false, run, doubtful: false };
+            self.record.replies.push_back(reply);
         }
+        has_room
+    }
+
+    /// A reply isn't sent any more: whoever has a job's answer in it is told.
+    pub(super) fn done_with(&mut self, reply: Outgoing, given_up: Option<String>) {
+        let Some(run) = reply.run else { return };
+        let fate = match given_up {
+            _ if reply.doubtful => {
+                Fate::Unknown("the service didn't say whether it took all of it, and it isn't sent again".to_owned())
+            }
+            Some(why) => Fate::Failed(why),
+            None => Fate::Delivered,
+        };
+        self.told.push((RunId(run), fate));
     }
 
     pub(super) fn send(&mut self, turn: &mut Turn<'_>) {
@@ -46,18 +72,28 @@ impl Account {
     pub(super) fn sent(&mut self, turn: &mut Turn<'_>) {
         self.last_outbound_ms = Some(turn.now.wall_ms);
         (self.send_at, self.tries) = (turn.now.at, 0);
-        self.done_with_part(false);
+        self.done_with_part(None);
     }
 
-    /// The first part is done with, or the whole text is.
-    fn done_with_part(&mut self, is_all: bool) {
+    /// The first part is done with; the whole text is where it is given up.
+    fn done_with_part(&mut self, given_up: Option<String>) {
         let Some(first) = self.record.replies.front_mut() else { return };
         first.attempted = false;
         first.parts.pop_front();
-        if is_all || first.parts.is_empty() {
-            self.record.replies.pop_front();
+        if (given_up.is_some() || first.parts.is_empty())
+            && let Some(reply) = self.record.replies.pop_front()
+        {
+            self.done_with(reply, given_up);
         }
         self.save();
+    }
+
+    /// A part that is under way, and whose end nobody will hear, counts as sent. False where there is none.
+    pub(super) fn unsettle_reply(&mut self) -> bool {
+        let Some(first) = self.record.replies.front_mut().filter(|first| first.attempted) else { return false };
+        first.doubtful = true;
+        self.done_with_part(None);
+        true
     }
 
     pub(super) fn not_sent(&mut self, fault: Fault, turn: &mut Turn<'_>) {
@@ -72,14 +108,17 @@ impl Account {
             Fault::Credentials(_) => self.not_reached(fault, turn),
             Fault::Refused(_) => {
                 self.log(LogLevel::Warn, &format!("the answer to {chat} is refused, and given up: {said}"), turn);
-                self.done_with_part(true);
+                self.done_with_part(Some(said));
             }
             Fault::Unanswered(_) => {
                 let said = format!(
                     "whether a part of the answer to {chat} arrived isn't known, and it isn't sent again: {said}"
                 );
                 self.log(LogLevel::Warn, &said, turn);
-                self.done_with_part(false);
+                if let Some(first) = self.record.replies.front_mut() {
+                    first.doubtful = true;
+                }
+                self.done_with_part(None);
             }
             Fault::Trouble(_) if self.tries >= MOST_TRIES => {
                 self.log(
@@ -88,7 +127,7 @@ impl Account {
                     turn,
                 );
                 self.tries = 0;
-                self.done_with_part(true);
+                self.done_with_part(Some(format!("given up after {MOST_TRIES} tries: {said}")));
             }
             Fault::Trouble(_) | Fault::Unreached(_) | Fault::Conflict(_) => {
                 if self.tries == 0 {
