@@ -50,8 +50,8 @@ function Diagnosis({ diagnosis: { findings, program, members, output, output_dro
       h(
         "div",
         { key: "l", class: "log", tabIndex: 0, role: "log", "aria-label": "What it said last", "aria-live": "off" },
-        output.map((/** @type {any} */ { timestamp, stream, text }, /** @type {number} */ at) =>
-          h("div", { key: at, class: stream === "stderr" ? "warn" : "" }, `${fullTime(timestamp)} ${visible(text)}`),
+        output.map((/** @type {any} */ { timestamp, text }, /** @type {number} */ at) =>
+          h("div", { key: at }, `${fullTime(timestamp)} ${visible(text)}`),
         ),
       ),
     ],

@@ -233,11 +233,16 @@ test("W5: among 10,000 gateways as well, and while the fleet is being read anew"
     status: statuses[(at * 31) % 6],
   }));
   const latencies = { from: 0, bucket: 900, gateways: [] };
-  wire.answers = { "/api/fleet": () => fleet, "/api/gateways/latency": () => latencies };
+  let reads = 0;
+  const read = () => {
+    reads += 1;
+    return fleet;
+  };
+  wire.answers = { "/api/fleet": read, "/api/gateways/latency": () => latencies };
   wire.speaks = true;
   const { page, context, faults } = await openPage(browser);
   await noteStatuses(page);
-  // What changes stays in sight.
+  // By name: what changes stays in sight.
   await logIn(page, { url: wire.url, key: daemon.key }, "/?sort=name");
   await page.getByText("10,000 gateways").waitFor();
   const id = Number(
@@ -245,6 +250,11 @@ test("W5: among 10,000 gateways as well, and while the fleet is being read anew"
       .locator(".table-body .row a")
       .first()
       .evaluate((one) => one.getAttribute("href")?.split("/").pop()),
+  );
+  // At once, and again once the stream of events is open.
+  await until(
+    () => reads === 2,
+    () => "the page is read",
   );
   let number = 10;
   const change = async (/** @type {string} */ to) => {

@@ -126,7 +126,7 @@ test("a process of the daemon's machine is restarted and verified, stopped and s
   await panel.getByText("It was stopped by an operator").waitFor();
   await panel.getByRole("button", { name: "Diagnose" }).press("Enter");
   const diagnosis = panel.getByRole("region", { name: "Diagnosis" });
-  await diagnosis.getByText("gateway run --port", { exact: false }).waitFor();
+  await diagnosis.getByText("It runs", { exact: false }).getByText(resolve(binary)).waitFor();
   await diagnosis.getByRole("log", { name: "What it said last" }).waitFor();
   assert.deepEqual(await violations(page), []);
   await picture(page, "gateway-process-stopped");
@@ -176,7 +176,7 @@ test("latency over a day has a picture and the same as a table, with medians, th
 test("rows are dense or roomy as one likes, or cards, orders turn round, and all of it is kept", async () => {
   const { page, context } = await openPage(browser);
   await logIn(page, daemon, "/?sort=name");
-  const row = page.locator(".table-body .row").first();
+  const row = page.locator(".table-body .row").filter({ hasText: "local" });
   const height = async () => (await row.boundingBox())?.height ?? 0;
   const dense = await height();
   await page.getByRole("button", { name: "Roomy" }).press("Enter");
@@ -194,7 +194,7 @@ test("rows are dense or roomy as one likes, or cards, orders turn round, and all
   // A shape and a word besides the color.
   assert.match(await row.innerText(), /●\s*Online/);
   // Nothing of a version is cut, however long its build is.
-  const version = page.locator(".table-body .version").first();
+  const version = row.locator(".version");
   await version
     .getByText(/\d+\.\d+/)
     .first()
