@@ -29,6 +29,13 @@ export function addGateway() {
   withModule(loadForm, (form) => form.addGateway());
 }
 
+export function searchNetwork() {
+  withModule(
+    () => import("./pages/gateway_discovery.js"),
+    (discovery) => discovery.searchNetwork(),
+  );
+}
+
 /** Actions for several gateways. @param {(module: typeof import("./pages/gateway_bulk.js")) => void} use */
 export function loadBulk(use) {
   withModule(() => import("./pages/gateway_bulk.js"), use);

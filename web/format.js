@@ -125,13 +125,25 @@ export function withoutName({ name }, sentence) {
   return end < 0 ? sentence : sentence.slice(end + 2);
 }
 
+/** The page that has what a request of these is about. @type {Record<string, string>} */
+const PAGE_OF = {
+  ...{ gateways: "Gateways", v1: "Gateways", agents: "Agents", spawn: "Spawns", sessions: "Sessions", keys: "Keys" },
+  ...{ connect: "Direct connections", status: "Status", events: "Events", audit: "Audit log", nodes: "Devices" },
+};
+
 /** What the daemon tells those who send requests, in words for those who look at pages. @param {string} text */
 export function plainWords(text) {
   return text
     .replace(/ \((?:GET|POST|PUT|DELETE) \/api[^)]*\)/g, " (Edit)")
-    .replace(/POST \/api\/gateways\/\d+\/reconnect/g, "Reconnect")
-    .replace(/POST \/api\/gateways\/\d+\/undrain/g, "Undrain")
+    .replace(/POST \/api\/gateways\/(?:\d+|\{id\})\/process \{"action": "(\w+)"\}/g, (_, action) => capitalized(action))
+    .replace(/\{"action": "(\w+)"\}/g, (_, action) => capitalized(action))
+    .replace(/POST \/api\/gateways\/(?:\d+|\{id\})\/reconnect/g, "Reconnect")
+    .replace(/POST \/api\/gateways\/(?:\d+|\{id\})\/undrain/g, "Undrain")
     .replace(/PUT \/api\/gateways \{[^}]*\}/g, "Set as primary on its page")
+    .replace(/(?:GET|POST|PUT|DELETE) \/api\/(\w+)[\w/{}-]*(?:\?[\w=&]+)?(?: \{[^}]*\})?/g, (said, what) =>
+      PAGE_OF[what] ? `the page ${PAGE_OF[what]}` : said,
+    )
+    .replace(/(^|[.:] )the page/g, "$1The page")
     .replace("The OpenAPI document at /api/openapi.json describes every field.", "")
     .replace(/Wait as long as the Retry-After header says(, then send the request again)?\. ?/g, "");
 }

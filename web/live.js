@@ -61,6 +61,8 @@ export function listen(listener) {
 
 /** Messages that wait for the next frame, so that a thousand of them are drawn once. @type {Message[]} */
 let waiting = [];
+/** What came while a snapshot is under way, which may not have it. @type {Message[]} */
+let sinceAsked = [];
 let isReading = false;
 let mustReadAgain = false;
 let etag = "";
@@ -70,12 +72,13 @@ let lastHeard = 0;
 
 function draw() {
   isDrawing = false;
-  // What arrives while the snapshot is under way is applied to it, not to what was before.
-  if (isReading || !fleet.peek().loaded || waiting.length === 0) return;
+  if (!fleet.peek().loaded || waiting.length === 0) return;
   const messages = waiting;
   waiting = [];
+  // A snapshot takes as long as the network does: what is known is shown meanwhile, and applied to the snapshot as well.
+  if (isReading) sinceAsked.push(...messages);
   fleet.value = after(fleet.peek(), messages);
-  if (fleet.peek().gap) readFleet();
+  if (fleet.peek().gap && !isReading) readFleet();
 }
 
 function drawSoon() {
@@ -94,6 +97,7 @@ export async function readFleet() {
   }
   isReading = true;
   mustReadAgain = false;
+  sinceAsked = [];
   try {
     const began = performance.now();
     const { status, body, headers } = await request("GET", "/api/fleet", {
@@ -102,10 +106,12 @@ export async function readFleet() {
     const roundTrip = Math.round(performance.now() - began);
     if (status !== 304) {
       etag = headers.get("ETag") ?? "";
-      fleet.value = ofSnapshot(body);
+      fleet.value = after(ofSnapshot(body), sinceAsked);
     } else if (fleet.peek().gap) {
-      fleet.value = { ...fleet.peek(), gap: false };
+      fleet.value = after({ ...fleet.peek(), gap: false }, sinceAsked);
     }
+    // Something was missed meanwhile.
+    mustReadAgain ||= fleet.peek().gap;
     readFault.value = null;
     link.value = { ...link.peek(), roundTrip };
   } catch (error) {
@@ -114,6 +120,7 @@ export async function readFleet() {
     if (!sessionEnded.peek()) setTimeout(readFleet, 3_000);
   } finally {
     isReading = false;
+    sinceAsked = [];
     if (mustReadAgain) readFleet();
     else drawSoon();
   }

@@ -138,12 +138,33 @@ export const SORTS = Object.keys(KEYS);
 
 const collator = new Intl.Collator("en", { numeric: true });
 
+/** The place of each name among all. To compare two as people read them takes long, and names seldom change. @type {Map<string, number>} */
+let places = new Map();
+
+/** @param {Row[]} rows */
+function placeNames(rows) {
+  if (rows.every(({ name }) => places.has(name))) return;
+  const names = new Set(rows.map(({ name }) => name));
+  // Those that have an order already come first, in it: then there is little to do.
+  const ordered = [...new Set([...places.keys(), ...names])].filter((name) => names.has(name)).sort(collator.compare);
+  places = new Map();
+  let before = ordered[0] ?? "";
+  let place = 0;
+  for (const name of ordered) {
+    if (collator.compare(before, name) !== 0) place += 1;
+    places.set(name, place);
+    before = name;
+  }
+}
+
 /** The rows to be shown, in order. @param {Iterable<Row>} rows @param {View} view @returns {Row[]} */
 export function selected(rows, view) {
   const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
   const [labelName, labelValue] = view.label.split("=", 2);
+  const all = [...rows];
+  placeNames(all);
   const picked = [];
-  for (const row of rows) {
+  for (const row of all) {
     if (
       view.status.length > 0 &&
       !view.status.some((status) => status === row.status || (status === "blocked" && isBlocked(row)))
@@ -158,11 +179,11 @@ export function selected(rows, view) {
     picked.push(row);
   }
   const key = KEYS[view.sort] ?? (() => 0);
-  const keyed = picked.map((row) => ({ row, key: key(row) }));
+  const keyed = picked.map((row) => ({ row, key: key(row), place: places.get(row.name) ?? 0 }));
   const way = view.down ? -1 : 1;
   keyed.sort((a, b) => {
     if (a.key !== b.key) return way * (a.key < b.key ? -1 : 1);
-    return (view.sort === "name" ? way : 1) * collator.compare(a.row.name, b.row.name) || a.row.id - b.row.id;
+    return (view.sort === "name" ? way : 1) * (a.place - b.place) || a.row.id - b.row.id;
   });
   return keyed.map(({ row }) => row);
 }

@@ -35,7 +35,7 @@ const OF_DASHBOARD: Files = files! {
 
 /// Of the dashboard, each loaded when it is needed.
 const LATER: Files = files! {
-    "components/chart.js" "pages/gateway_form.js" "pages/gateway_check.js" "pages/gateway_bulk.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/help.js"
+    "components/chart.js" "pages/gateway_form.js" "pages/gateway_check.js" "pages/gateway_bulk.js" "pages/gateway_discovery.js" "pages/gateway.js" "pages/gateway_latency.js" "pages/gateway_log.js" "pages/gateway_process.js" "pages/help.js"
     "read.js" "components/rows.js" "components/list.js"
     "pages/sessions.js" "pages/spawns.js" "pages/agents.js" "pages/connections.js" "pages/events.js" "pages/audit.js"
     "pages/keys.js" "pages/devices.js" "pages/waiting_devices.js" "pages/nodes.js" "pages/status.js"

@@ -245,7 +245,7 @@ impl Daemon {
     fn refused(&self, reply: &Reply) -> CliError {
         let typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
         let error = CliError::refused(&self.endpoint, reply);
-        typed.iter().fold(error, |error, (id, named)| error.naming(*id, named))
+        typed.iter().fold(error, |error, (id, named)| error.naming(*id, named, typed.len() == 1))
     }
 
     fn client(&self, patience: Duration) -> Result<HttpClient, ureq::Error> {

@@ -125,8 +125,9 @@ impl CliError {
         }
     }
 
-    /// The same with a gateway called as it was typed, where the daemon has its id.
-    pub(super) fn naming(self, id: i64, named: &str) -> Self {
+    /// The same with a gateway called as it was typed, where the daemon has its id. Of several that were typed, one that the sentence
+    /// doesn't name is not the one to be updated.
+    pub(super) fn naming(self, id: i64, named: &str, is_alone: bool) -> Self {
         let sentence = self.sentence.replace(&format!("Gateway {id} "), &format!("Gateway \"{named}\" "));
         // As a word of a command only what is one.
         let is_word = named.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
@@ -136,7 +137,9 @@ impl CliError {
                 help.replace(&format!("update NAME {option}"), &format!("update {named} {option}"))
             })
         };
-        let help = if is_word { of_its_own(word(word(self.help, "`"), " --")) } else { self.help };
+        let is_meant = is_alone || sentence.contains(&format!("Gateway \"{named}\" "));
+        let help = if is_word { word(word(self.help, "`"), " --") } else { self.help };
+        let help = if is_word && is_meant { of_its_own(help) } else { help };
         Self { sentence, help, ..self }
     }
 
@@ -235,5 +238,31 @@ impl From<StartError> for CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         Self::coded(error.exit_code(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(sentence: &str) -> CliError {
+        CliError::new(sentence).cure("Store another one (`gatewarden gateways update NAME --token-file FILE`).")
+    }
+
+    fn typed_both(error: CliError) -> String {
+        error.naming(1, "prod", false).naming(2, "edge", false).to_string()
+    }
+
+    #[test]
+    fn a_refusal_names_the_gateway_that_it_is_about_and_not_the_first_that_was_typed() {
+        let said = typed_both(refusal("Gateway 2 refused the token"));
+        assert!(said.contains("Gateway \"edge\" refused") && said.contains("update edge --token-file"), "{said}");
+        let said = typed_both(refusal("Gateway \"edge\" (127.0.0.1:1) refused the token"));
+        assert!(said.contains("update edge --token-file"), "{said}");
+        // Whoever typed one means it.
+        let said = refusal("The token is wrong").naming(1, "prod", true).to_string();
+        assert!(said.contains("update prod --token-file"), "{said}");
+        let said = typed_both(refusal("The token is wrong"));
+        assert!(said.contains("update NAME --token-file"), "{said}");
     }
 }

@@ -2,7 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import { h } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { addGateway, checks, loadBulk, openActions, probe } from "../actions.js";
+import { addGateway, checks, loadBulk, openActions, probe, searchNetwork } from "../actions.js";
 import { Age, Badge, Fault, Notice, Status } from "../components/basics.js";
 import { Spark, watchLatency } from "../components/spark.js";
 import { Table } from "../components/table.js";
@@ -124,6 +124,18 @@ function Why({ row }) {
   return h("span", { class: "quiet two-lines", title: labels }, visible(labels));
 }
 
+/** A version that names its build has it in a second line. @param {{row: Row}} props */
+function Version({ row }) {
+  const version = row.version ?? "–";
+  const [number, ...build] = version.split("+");
+  return h(
+    "span",
+    { title: version },
+    number,
+    build.length > 0 && h("span", { class: "quiet build" }, `+${build.join("+")}`),
+  );
+}
+
 /** @param {{row: Row}} props */
 function More({ row }) {
   return h(
@@ -188,8 +200,8 @@ const COLUMNS = [
     key: "version",
     name: "Version",
     sorts: true,
-    kind: "roomy",
-    show: (/** @type {Row} */ row) => h("span", { title: row.version }, row.version ?? "–"),
+    kind: "roomy version",
+    show: (/** @type {Row} */ row) => h(Version, { row }),
   },
   { key: "why", name: "Problem or labels", show: (/** @type {Row} */ row) => h(Why, { row }) },
   { key: "more", name: h("span", { class: "hidden" }, "Actions"), show: (/** @type {Row} */ row) => h(More, { row }) },
@@ -323,6 +335,7 @@ export function FleetPage() {
         "div",
         { class: "buttons" },
         h(ProbeAll, null),
+        may("admin") && h("button", { type: "button", onClick: searchNetwork }, "Search the network…"),
         may("admin") && h("button", { type: "button", class: "main", onClick: addGateway }, "+ Add gateway"),
       ),
     ),
@@ -430,7 +443,7 @@ export function FleetPage() {
                   ? h(
                       "p",
                       { key: "2" },
-                      "Add the first one, or import them: ",
+                      "Add the first one, search the network, or import them: ",
                       h("code", null, "gatewarden import openclaw.json"),
                     )
                   : h("p", { key: "3" }, "An admin adds them."),

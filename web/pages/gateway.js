@@ -1,22 +1,8 @@
 // One gateway: why it isn't online and what to do, what is known of it, and what can be done.
 import { h } from "preact";
-import { useState } from "preact/hooks";
 import { actionsOf } from "../actions.js";
-import { post } from "../api.js";
 import { go } from "../app.js";
-import {
-  Age,
-  Badge,
-  Command,
-  Facts,
-  Fault,
-  Moment,
-  Notice,
-  PlainTable,
-  Status,
-  say,
-  sayFault,
-} from "../components/basics.js";
+import { Age, Badge, Command, Facts, Fault, Moment, Notice, PlainTable, Status } from "../components/basics.js";
 import {
   addressOf,
   capitalized,
@@ -37,6 +23,7 @@ import { useRead } from "../read.js";
 import { fullTime, now } from "../time.js";
 import { LatencyPanel } from "./gateway_latency.js";
 import { LogPanel } from "./gateway_log.js";
+import { ProcessPanel } from "./gateway_process.js";
 import { WaitingDevices } from "./waiting_devices.js";
 
 /** Whether a message changes the record or the connection of a gateway. @param {number} id */
@@ -94,7 +81,7 @@ export function Page({ groups }) {
     h(LatencyPanel, { id, row, createdAt: gateway.created_at }),
     h("div", { class: "panels" }, h(Sessions, { id }), h(Agents, { id })),
     isConnected(gateway) && h(Devices, { id }),
-    (gateway.unit || gateway.command) && h(Process, { gateway }),
+    (gateway.unit || gateway.command) && h(ProcessPanel, { gateway }),
     h(History, { gateway }),
     h(LogPanel, { id, name: gateway.name }),
   );
@@ -359,70 +346,6 @@ function Devices({ id }) {
     h("h2", null, "Devices"),
     h(WaitingDevices, { read }),
     !may("admin") && h("p", { class: "quiet" }, "Deciding on devices needs a key with the role admin."),
-  );
-}
-
-/** @param {{gateway: any}} props */
-function Process({ gateway }) {
-  const { process } = gateway;
-  const [running, setRunning] = useState("");
-  const order = async (/** @type {string} */ action) => {
-    if (running) return;
-    setRunning(action);
-    try {
-      await post(`/api/gateways/${gateway.id}/process`, { action });
-      say(`${capitalized(action)} of ${gateway.name} succeeded`);
-    } catch (error) {
-      sayFault(`${capitalized(action)} of ${gateway.name} failed`, error);
-    }
-    setRunning("");
-  };
-  return h(
-    "section",
-    { class: "panel" },
-    h("h2", null, "Process on the daemon's machine"),
-    process &&
-      h(Facts, {
-        rows: [
-          ["Run by", `${process.kind} ${process.name}`],
-          ["State", capitalized(process.state)],
-          ["Since", h(Age, { at: process.since })],
-          [
-            "Last start",
-            process.verified === "yes"
-              ? "Verified: a new process, and connected"
-              : process.verified === "no"
-                ? `Not verified: ${process.missing.join(", ")}`
-                : process.verified === "pending"
-                  ? "Being verified"
-                  : "–",
-          ],
-          ["Process id", process.pid ?? "–"],
-          ["Restarts by itself", process.restarts],
-          ["Memory", process.memory_bytes ? `${Math.round(process.memory_bytes / 1048576)} MiB` : "–"],
-          ["Last end", process.last_end ? process.last_end.message : "–"],
-          ["Next start", process.next_start ? h(Age, { at: process.next_start, ahead: true }) : "–"],
-        ],
-      }),
-    process?.reason && h(Notice, { kind: "warn" }, process.reason),
-    may("admin")
-      ? h(
-          "p",
-          { class: "buttons" },
-          ["start", "stop", "restart"].map((action) =>
-            h(
-              "button",
-              {
-                key: action,
-                type: "button",
-                "aria-disabled": running ? "true" : undefined,
-                onClick: () => order(action),
-              },
-              running === action ? "Waiting for the outcome…" : capitalized(action),
-            ),
-          ),
-        )
-      : h("p", { class: "quiet" }, "Starting and stopping needs a key with the role admin."),
   );
 }
 

@@ -9,6 +9,7 @@ import { fleet, readFleet } from "../live.js";
 import { WayCheck } from "./gateway_check.js";
 
 /** @typedef {import("../types.js").Row} Row */
+/** @typedef {import("../types.js").Schemas["DiscoveredGateway"]} Found */
 
 /** Labels as they are typed: one in a line. @param {string} text @param {string} [field] Where they are typed. */
 export function labelsOf(text, field = "labels") {
@@ -153,13 +154,36 @@ async function inPlace(send) {
   }
 }
 
+/** Where a gateway was found, and what of it is not to be believed. @param {{values: Record<string, any>, set: (name: string) => (value: any) => void, found: Found}} props */
+function FoundNotice({ values, set, found: { name, tls_sha256: digest } }) {
+  const isTrusted = values.trust === "pins" && values.pins.trim() === digest;
+  const trust = () => {
+    set("trust")("pins");
+    set("pins")(digest);
+  };
+  return h(
+    Notice,
+    { kind: "warn" },
+    "Something in the network announces itself as ",
+    h("bdi", null, visible(name)),
+    ". Be sure that it is your gateway before you give it a token.",
+    digest && [
+      h("p", { key: "p" }, "It says that its certificate has the SHA-256 ", h("span", { class: "mono" }, digest)),
+      isTrusted
+        ? h("p", { key: "t", role: "status" }, "This certificate alone is trusted.")
+        : h("button", { key: "b", type: "button", onClick: trust }, "Trust this certificate alone"),
+    ],
+  );
+}
+
 /**
  * @param {Record<string, any>} values
  * @param {(name: string) => (value: any) => void} set
  * @param {Record<string, string>} problems
  * @param {any} [gateway]
+ * @param {Found} [found]
  */
-function gatewayFields(values, set, problems, gateway) {
+function gatewayFields(values, set, problems, gateway, found) {
   const inUrl = portInUrl(values.host);
   const twin = values.host.trim() ? sameAddress(values, gateway?.id) : undefined;
   const field = (/** @type {string} */ name, /** @type {string} */ label, /** @type {any} */ more = {}) =>
@@ -171,6 +195,7 @@ function gatewayFields(values, set, problems, gateway) {
       key: name,
       type: "password",
       autocomplete: "new-password",
+      autofocus: found !== undefined && name === "token",
       help: gateway
         ? gateway[`${name}_set`]
           ? "One is set, and never shown. Leave this empty to keep it."
@@ -183,7 +208,8 @@ function gatewayFields(values, set, problems, gateway) {
     (name) => problems[name],
   );
   return [
-    field("name", "Name", { autofocus: true }),
+    found && h(FoundNotice, { values, set, found }),
+    field("name", "Name", { autofocus: found === undefined }),
     h(
       "div",
       { class: "pair" },
@@ -277,13 +303,14 @@ function gatewayFields(values, set, problems, gateway) {
   ];
 }
 
-export function addGateway() {
+/** @param {Found} [found] What is announced in the network; its token is still to be typed. */
+export function addGateway(found) {
   openDialog("Add gateway", () =>
     h(Form, {
-      values: valuesOf(),
+      values: found ? { ...valuesOf(), name: found.name, host: found.address } : valuesOf(),
       button: "Add gateway",
       onCancel: closeDialog,
-      fields: (values, set, problems) => gatewayFields(values, set, problems),
+      fields: (values, set, problems) => gatewayFields(values, set, problems, undefined, found),
       also: (values, fail) =>
         // The name may come last.
         h(WayCheck, { bodyOf: () => ({ ...newBody(values), name: values.name.trim() || "new" }), fail, placed }),

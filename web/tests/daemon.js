@@ -8,18 +8,20 @@ import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 export const binary = process.env.GATEWARDEN ?? "../target/debug/gatewarden";
-const browserPath = process.env.CHROMIUM ?? "/usr/lib/chromium/chromium";
+export const browserPath = process.env.CHROMIUM ?? "/usr/lib/chromium/chromium";
 /** Where pictures of pages are left, if anywhere. */
 const pictures = process.env.PICTURES;
 /** A token that must be nowhere but in the request that sets it. */
 export const PLANTED = "planted-token-1f2e3d4c5b6a";
 const PATIENCE_MS = 30_000;
 
-/** Starts `gatewarden up` in a folder of its own. @param {Record<string, string>} [settings] */
-export async function startDaemon(settings = {}) {
+/** Starts `gatewarden up` in a folder of its own. @param {Record<string, string>} [settings] @param {string[]} [within] What runs it, if anything. @param {string[]} [more] Arguments. */
+export async function startDaemon(settings = {}, within = [], more = []) {
   const home = mkdtempSync(join(tmpdir(), "gatewarden-web-"));
   const run = async (/** @type {string} */ listen) => {
-    const child = spawn(binary, ["up", "--listen", listen, "--gateway-port", "0", "--state-dir", join(home, "up")], {
+    const [program = binary, ...args] = [...within, binary];
+    args.push("up", "--listen", listen, "--gateway-port", "0", "--state-dir", join(home, "up"), ...more);
+    const child = spawn(program, args, {
       env: { PATH: process.env.PATH, HOME: home, GATEWARDEN_RATE_LIMIT__ENABLED: "false", ...settings },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -108,8 +110,9 @@ export async function until(is, what) {
   }
 }
 
-export async function startBrowser() {
-  return chromium.launch({ executablePath: browserPath, args: ["--no-sandbox"] });
+/** @param {string} [executablePath] */
+export async function startBrowser(executablePath = browserPath) {
+  return chromium.launch({ executablePath, args: ["--no-sandbox"] });
 }
 
 /**

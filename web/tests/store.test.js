@@ -142,6 +142,19 @@ test("rows are chosen by status, blocked, label and words", () => {
   assert.deepEqual(ids("?q=region=eu"), [2]);
 });
 
+test("names are ordered as people read them, and go on to be when one changes, comes or goes", () => {
+  const byName = (/** @type {any[]} */ ...rows) => selected(rows, viewOf("?sort=name")).map(({ id }) => id);
+  assert.deepEqual(byName(row(1, { name: "b10" }), row(2, { name: "b9" }), row(3, { name: "a" })), [3, 2, 1]);
+  assert.deepEqual(byName(row(1, { name: "b10" }), row(2, { name: "z" }), row(3, { name: "a" })), [3, 1, 2]);
+  assert.deepEqual(byName(row(4, { name: "b2" }), row(1, { name: "b10" }), row(2, { name: "z" })), [4, 1, 2]);
+  // The same number, written otherwise: the older one first.
+  assert.deepEqual(byName(row(2, { name: "b02" }), row(1, { name: "b2" }), row(3, { name: "b1" })), [3, 1, 2]);
+  assert.deepEqual(
+    selected([row(1, { name: "x" }), row(2, { name: "b2" })], viewOf("?sort=name&order=desc")).map(({ id }) => id),
+    [1, 2],
+  );
+});
+
 test("gateways without a latency come last", () => {
   const rows = fleet(row(1), row(2, { latency: 5 }), row(3, { latency: 50 })).rows;
   assert.deepEqual(
@@ -220,5 +233,21 @@ test("what the daemon says to programs is said to people in their words", () => 
   assert.equal(withoutName({ name: 'a "b' }, 'Gateway "a "b" (h:1) refused the token.'), "refused the token.");
   assert.equal(withoutName({ name: "a" }, "Another sentence"), "Another sentence");
   assert.equal(plainWords("Set it here (PUT /api/gateways with id and token)."), "Set it here (Edit).");
+  for (const [said, plain] of [
+    [
+      'POST /api/gateways/3/process {"action": "diagnose"} shows what it said last; {"action": "start"} starts it.',
+      "Diagnose shows what it said last; Start starts it.",
+    ],
+    ["GET /api/gateways shows each gateway's state.", "The page Gateways shows each gateway's state."],
+    ["It may be under way: GET /api/spawn/a1-b2 tells.", "It may be under way: The page Spawns tells."],
+    [
+      "Name one with gateway_id; GET /api/v1/gateways lists them.",
+      "Name one with gateway_id; the page Gateways lists them.",
+    ],
+    ["POST /api/gateways/{id}/undrain gives work again.", "Undrain gives work again."],
+    ["An admin creates keys with POST /api/keys.", "An admin creates keys with the page Keys."],
+    ["Nothing of ours: GET /api/other.", "Nothing of ours: GET /api/other."],
+  ])
+    assert.equal(plainWords(String(said)), plain);
   assert.equal(plainWords("Wait as long as the Retry-After header says. More."), "More.");
 });
