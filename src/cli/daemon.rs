@@ -69,7 +69,7 @@ pub(super) struct PlaceArgs {
     /// on this machine: its own admin key, where it may be read]
     #[arg(long, global = true, value_name = "FILE", help_heading = PLACE)]
     pub(super) key_file: Option<PathBuf>,
-    /// State directory of a daemon on this machine: its admin key is taken
+    /// State directory of a daemon on this machine: its address and its admin key are taken
     #[arg(long, global = true, value_name = "DIR", help_heading = PLACE, conflicts_with = "key_file")]
     pub(super) state_dir: Option<PathBuf>,
 }
