@@ -7,7 +7,6 @@ use gatewarden_actors::store::StoreError;
 use gatewarden_api::ErrorBody;
 use serde_json::{Value, json};
 
-use super::daemon::endpoint::Endpoint;
 use super::http_client::{Reply, words};
 use super::output::{Output, complain, complain_as_is, plain_lines};
 use super::wording;
@@ -54,22 +53,7 @@ impl CliError {
     }
 
     /// No answer from what should be a daemon.
-    pub(super) fn unreachable(endpoint: &Endpoint, error: &ureq::Error) -> Self {
-        let failure = Self::without_answer(endpoint, error);
-        match endpoint.context() {
-            None => failure,
-            Some(name) => {
-                let sentence = format!("{} The context {name} names it.", failure.sentence);
-                let help = format!(
-                    "{} `gatewarden context add {name} URL` changes the context, `gatewarden context use` takes another.",
-                    failure.help
-                );
-                Self { sentence, help, ..failure }
-            }
-        }
-    }
-
-    fn without_answer(endpoint: &Endpoint, error: &ureq::Error) -> Self {
+    pub(super) fn unreachable(endpoint: &impl fmt::Display, error: &ureq::Error) -> Self {
         use std::io::ErrorKind;
         const LOOK: &str = "Check host, port and scheme (http or https) of --url.";
         let kind = match error {

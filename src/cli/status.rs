@@ -159,6 +159,6 @@ mod tests {
         let reason = "the configured primary is usable and waits until it has been so for the configured time";
         seen["acting_primary"] = json!({"id": 2, "name": "lab", "reason": reason});
         let narrow = page("http://x", &read(&seen), &waiting, Paint::none(), Some(80));
-        assert!(narrow.lines().all(|line| line.len() <= 80) && narrow.contains("\n          waits"), "{narrow}");
+        assert!(narrow.lines().all(|line| line.len() <= 80) && narrow.contains("\n          and waits"), "{narrow}");
     }
 }

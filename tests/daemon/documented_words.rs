@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::client::until;
+use super::support::client::{fine, until};
 use super::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use super::support::http;
 use super::support::own_gateway::GatewayHome;
@@ -109,7 +109,10 @@ fn document_004s_webhook_and_switch_work_on_loopback_and_warn() {
     gateway.signal("TERM");
     gateway.wait();
     let logged = gateway.stderr();
-    assert!(logged.contains("INFO") && logged.contains("WARN"), "the log is on standard error: {logged}");
+    assert!(
+        logged.contains(r#""level":"warn""#) && logged.contains("the gateway listens"),
+        "the log is on standard error: {logged}"
+    );
 }
 
 #[test]
@@ -141,4 +144,24 @@ fn pages_are_for_every_client_and_a_key_hears_what_it_may_not_follow() {
     assert!(said["error"].as_str().is_some_and(|text| text.contains("audit (needs the role admin)")), "{said}");
     let kept = daemon.get("/api/keys").expect(200).json();
     assert_eq!((&kept["configured"], &kept["configured_in"]), (&json!(true), &json!("configuration")), "{kept}");
+}
+
+#[test]
+fn a_gateway_that_is_back_is_tried_as_soon_as_somebody_probes_it_and_until_then_the_wait_is_said() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "t");
+    let daemon = Setup::new().env("GATEWARDEN_GATEWAY__BACKOFF", "5m").start();
+    let id = daemon.register("away", gateway.port(), "t");
+    daemon.until_status(id, "online");
+    gateway.kill();
+    let away = daemon.until(id, "it is waited for", PATIENCE, |shown| shown["next_attempt"].is_i64());
+    assert_eq!((&away["status"], &away["latency"]), (&json!("offline"), &Value::Null), "{away}");
+    let said = fine(&daemon, &["status"]);
+    // Whether it was cut off or has refused the next attempt already, the wait is told.
+    let line = said.lines().find(|line| line.contains("away is offline (connection_")).expect("a line of its own");
+    assert!(line.contains("), tried again in "), "{said}");
+    gateway.revive();
+    daemon.post("/api/gateways/health", &json!({"gateway_id": id})).expect(200);
+    let watch = Stopwatch::start();
+    daemon.until_status(id, "online");
+    assert!(watch.elapsed() < Duration::from_secs(30), "minutes before its turn: {:?}", watch.elapsed());
 }

@@ -196,7 +196,8 @@ async fn an_update_reaches_the_actor_and_a_missing_gateway_is_said_so() {
     let change = GatewayChange { port: Some(18_809), ..GatewayChange::default() };
     house.registry.send(UpdateGateway { id, change: change.clone(), from: None }).await.unwrap().unwrap();
     assert!(matches!(house.script.heard().await.1, Heard::Record(record) if record.port == 18_809));
-    let missing = house.registry.send(UpdateGateway { id: GatewayId(99), change }).await.unwrap().unwrap_err();
+    let missing =
+        house.registry.send(UpdateGateway { id: GatewayId(99), change, from: None }).await.unwrap().unwrap_err();
     assert_eq!(missing.code, ErrorCode::GatewayNotFound);
 }
 
