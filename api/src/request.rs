@@ -2,8 +2,10 @@
 //! by. Out of that come the reading, which names everything that is wrong at once, the schema of the OpenAPI document and the
 //! JSON that a client sends.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use gatewarden_protocol::Secret;
 use serde_json::{Map, Value, json};
@@ -42,6 +44,43 @@ impl Problems {
     }
 }
 
+/// Most fields of a body that are looked at for whether anybody asked for them.
+const MOST_NOTED: usize = 1_000;
+
+/// Which fields a body has, and which of them somebody asked for, by their paths: what nobody asked for has no effect, and its sender
+/// should know. Clones share it, so that a body can be read more than once.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(Rc<RefCell<AskedFields>>);
+
+#[derive(Debug, Default)]
+struct AskedFields {
+    present: BTreeSet<String>,
+    asked: BTreeSet<String>,
+}
+
+impl Asked {
+    fn has(&self, prefix: &str, map: &Map<String, Value>) {
+        let present = &mut self.0.borrow_mut().present;
+        for name in map.keys().take(MOST_NOTED.saturating_sub(present.len())) {
+            present.insert(format!("{prefix}{name}"));
+        }
+    }
+
+    fn ask(&self, prefix: &str, name: &str) {
+        let AskedFields { present, asked } = &mut *self.0.borrow_mut();
+        let path = format!("{prefix}{name}");
+        if present.contains(&path) {
+            asked.insert(path);
+        }
+    }
+
+    /// The fields that nobody asked for, in the order of their names; of an object that nobody asked for only itself.
+    pub fn ignored(&self) -> Vec<String> {
+        let AskedFields { present, asked } = &*self.0.borrow();
+        present.difference(asked).cloned().collect()
+    }
+}
+
 /// The fields of a JSON object, or the parameters of a query, being read. `null` counts as left out unless a rule says
 /// otherwise, in a query an empty value does.
 #[derive(Debug)]
@@ -50,17 +89,34 @@ pub struct Fields<'a> {
     pub(crate) is_query: bool,
     pub(crate) prefix: String,
     problems: Problems,
+    asked: Option<Asked>,
 }
 
 impl<'a> Fields<'a> {
     /// Those of a body.
     pub fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map, is_query: false, prefix: String::new(), problems: Problems::default() }
+        Self { map, is_query: false, prefix: String::new(), problems: Problems::default(), asked: None }
     }
 
-    /// Those of an object inside; sentences name them `prefix.field`.
-    pub(crate) fn inside(map: &'a Map<String, Value>, prefix: &str) -> Self {
-        Self { prefix: format!("{prefix}."), ..Self::new(map) }
+    /// The same, with a note of what is asked for.
+    pub fn noted(map: &'a Map<String, Value>, asked: &Asked) -> Self {
+        asked.has("", map);
+        Self { asked: Some(asked.clone()), ..Self::new(map) }
+    }
+
+    /// Those of an object inside; sentences name them `path.field`.
+    pub(crate) fn inside(&self, map: &'a Map<String, Value>, path: &str) -> Self {
+        let prefix = format!("{}{path}.", self.prefix);
+        if let Some(asked) = &self.asked {
+            asked.has(&prefix, map);
+        }
+        Self { prefix, asked: self.asked.clone(), ..Self::new(map) }
+    }
+
+    fn ask(&self, name: &str) {
+        if let Some(asked) = &self.asked {
+            asked.ask(&self.prefix, name);
+        }
     }
 
     /// Notes that a field is wrong; the sentence is the field's name and `what`.
@@ -77,11 +133,13 @@ impl<'a> Fields<'a> {
 
     /// Whether the field is there, `null` or not.
     pub fn has(&self, name: &str) -> bool {
+        self.ask(name);
         self.map.contains_key(name)
     }
 
     /// The value, unless left out.
     pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.ask(name);
         let is_empty = |value: &Value| self.is_query && value.as_str() == Some("");
         self.map.get(name).filter(|value| !value.is_null() && !is_empty(value))
     }
@@ -123,7 +181,14 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read<T: Request>(map: &Map<String, Value>) -> Result<T, Problems> {
-    let mut fields = Fields::new(map);
+    read_from(Fields::new(map))
+}
+
+/// The same of fields.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn read_from<T: Request>(mut fields: Fields<'_>) -> Result<T, Problems> {
     let request = T::read(&mut fields);
     fields.finish().map(|()| request)
 }
@@ -160,10 +225,7 @@ impl Query {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read<T: Request>(text: &str) -> Result<T, Problems> {
-        let query = Self::parse(text);
-        let mut fields = query.fields();
-        let request = T::read(&mut fields);
-        fields.finish().map(|()| request)
+        read_from(Self::parse(text).fields())
     }
 }
 
@@ -609,6 +671,21 @@ mod tests {
         let json = Request::json(&sent);
         assert_eq!(json, json!({"name": "a", "port": 1, "innerBody": {"id": 3}, "list": [{"id": 4}]}));
         assert_eq!(read::<Body>(json.as_object().unwrap()), Ok(sent));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_known_by_its_path_and_what_was_left_out_is_not() {
+        let body = json!({"name": "a", "nmae": "b", "port": null, "innerBody": {"id": 1, "x": {"y": 1}}, "list": [{"id": 1}, {"id": 2, "z": 1}]});
+        let (map, asked) = (body.as_object().unwrap(), Asked::default());
+        read_from::<Body>(Fields::noted(map, &asked)).unwrap();
+        assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z", "nmae"]);
+        // Another reading of the same body knows more of it.
+        assert!(Fields::noted(map, &asked).has("nmae"));
+        assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z"]);
+        let many: Map<String, Value> = (0..5_000).map(|n| (format!("f{n}"), n.into())).collect();
+        let asked = Asked::default();
+        let _ = Fields::noted(&many, &asked);
+        assert_eq!(asked.ignored().len(), MOST_NOTED);
     }
 
     #[test]

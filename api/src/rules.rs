@@ -280,7 +280,7 @@ pub fn object(most: usize) -> impl Rule<Out = Map<String, Value>> {
 pub fn nested<T: Request + Datum>() -> impl Rule<Out = T> {
     by(|fields, name| {
         let object = as_object(fields, name)?;
-        let mut inside = Fields::inside(object, &format!("{}{name}", fields.prefix));
+        let mut inside = fields.inside(object, name);
         let request = T::read(&mut inside);
         fields.absorb(inside);
         Some(request)
@@ -297,7 +297,7 @@ pub fn nested_list<T: Request + Datum>(most: usize, problem: &'static str) -> im
                 fields.wrong(&path, problem);
                 continue;
             };
-            let mut inside = Fields::inside(object, &format!("{}{path}", fields.prefix));
+            let mut inside = fields.inside(object, &path);
             list.push(T::read(&mut inside));
             fields.absorb(inside);
         }

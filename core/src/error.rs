@@ -33,6 +33,10 @@ gatewarden_protocol::named! {
         AddressTaken = "address_taken",
         /// A field is well-formed and means something that can't be (organization API).
         ValidationFailed = "validation_failed",
+        /// The gateway was changed since the state that `If-Match` names.
+        PreconditionFailed = "precondition_failed",
+        /// Nothing runs in the session that could be paused or resumed.
+        NoActiveRun = "no_active_run",
         /// The gateway could not be reached, or went away in the middle (organization API).
         GatewayUnreachable = "gateway_unreachable",
         /// The gateway's release is older than the minimum, or can't be told.
@@ -139,6 +143,15 @@ impl Failure {
     pub fn gateway_not_found(id: impl std::fmt::Display) -> Self {
         Self::new(ErrorCode::GatewayNotFound, format!("Gateway {id} not found"))
             .with_help("GET /api/gateways lists the registered gateways with their ids.")
+    }
+
+    /// A gateway isn't set any more as its would-be changer read it.
+    pub fn changed_since(gateway: impl std::fmt::Display) -> Self {
+        Self::new(
+            ErrorCode::PreconditionFailed,
+            format!("Gateway \"{gateway}\" was changed since the state that If-Match names"),
+        )
+        .with_help("Read it again (GET /api/gateways/{id}), decide anew, and send the ETag of that answer.")
     }
 
     /// No agent with this id or name.

@@ -173,7 +173,7 @@ impl Sessions {
         let history = self.bounds.history;
         let session = self.by_key.get_mut(key)?;
         session.message_count = session.message_count.saturating_add(1);
-        let NewMessage { role, text, run, model, usage } = message;
+        let NewMessage { role, text, run, model, usage, stop_reason } = message;
         let message = Message {
             id: turn.uuid(),
             seq: session.message_count,
@@ -183,6 +183,7 @@ impl Sessions {
             run_id: run.map(|run| run.0),
             model,
             usage,
+            stop_reason: stop_reason.map(str::to_owned),
         };
         session.updated_at = turn.now.wall_ms;
         session.history_bytes = session.history_bytes.saturating_add(message.text.len());

@@ -1,6 +1,7 @@
 //! Where the daemon listens and lives: its socket and its state directory. As a node of a cluster it joins there, and stands by
 //! until it acts: then it is started as after any stop.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,22 +39,33 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Takes the port before the state directory is touched. `passed` is a listening socket that somebody else holds open; without
-    /// one `http.listen` is bound.
-    pub(crate) fn take(config: &Config, metrics: &Metrics, passed: Option<TcpListener>) -> Result<Self, StartError> {
+    /// Takes the port before the state directory is touched, unless that was `claimed` before. `passed` is a listening socket that
+    /// somebody else holds open; without one `http.listen` is bound.
+    pub(crate) fn take(
+        config: &Config,
+        metrics: &Metrics,
+        passed: Option<TcpListener>,
+        claimed: Option<StateDir>,
+    ) -> Result<Self, StartError> {
         let clock = Clock::system();
         metrics.set_started(clock.wall_ms());
         let mut http = config.http.clone();
         http.connections = within_file_limit(http.connections, raise_file_limit());
         let was_passed = passed.is_some();
         let unusable = |source| StartError::Listen { address: config.listen, source };
-        let listener = passed.map_or_else(|| TcpListener::bind(config.listen), Ok).map_err(unusable)?;
+        let listener = passed.map_or_else(|| TcpListener::bind(config.listen), Ok).map_err(|source| {
+            // Perhaps this very daemon runs already: then its directory says more than its port.
+            match StateDir::holder_of(&config.state_dir) {
+                Some(in_use) if source.kind() == ErrorKind::AddrInUse => in_use,
+                _ => unusable(source),
+            }
+        })?;
         let address = listener.local_addr().map_err(unusable)?;
         if was_passed && config.listen.port() != 0 && address != config.listen {
             tracing::warn!(%address, configured = %config.listen,
                 "the service manager's socket counts, not http.listen: change the address in gatewarden.socket");
         }
-        let state_dir = StateDir::claim(&config.state_dir)?;
+        let state_dir = claimed.map_or_else(|| StateDir::claim(&config.state_dir), Ok)?;
         Ok(Self { listener, address, was_passed, state_dir, http, clock, member: None, options: config.store.clone() })
     }
 

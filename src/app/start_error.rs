@@ -24,9 +24,9 @@ pub(crate) enum StartError {
         "The state directory {} is in use by another gatewarden{}. Stop that one first, or give this one a directory of its \
          own with --state-dir.",
         path.display(),
-        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+        of_holder(*holder, *address)
     )]
-    InUse { path: PathBuf, holder: Option<u32> },
+    InUse { path: PathBuf, holder: Option<u32>, address: Option<SocketAddr> },
     #[error("The admin key {} cannot be used: {source}. Put a private, readable file there, or set auth.api_key.", path.display())]
     AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -52,6 +52,14 @@ impl StartError {
             | Self::StoreFailed(_) => 1,
         }
     }
+}
+
+/// Which one has the state directory, as far as its lock says.
+fn of_holder(process: Option<u32>, address: Option<SocketAddr>) -> String {
+    let process = process.map(|pid| format!("process {pid}"));
+    let address = address.map(|address| format!("listening on http://{address}"));
+    let known: Vec<String> = process.into_iter().chain(address).collect();
+    if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
 }
 
 fn listen_advice(source: &std::io::Error) -> String {

@@ -57,9 +57,11 @@ impl StateDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let holder = lock.read_to_string(&mut holder).ok().and_then(|_| Self::noted_process(&holder));
-                return Err(StartError::InUse { path: path.to_owned(), holder });
+                let mut text = String::new();
+                // Half a sentence is as good where it can't be read.
+                let _ = lock.read_to_string(&mut text);
+                let (holder, address) = (Self::noted_process(&text), Self::address_in(&text));
+                return Err(StartError::InUse { path: path.to_owned(), holder, address });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
@@ -69,6 +71,14 @@ impl StateDir {
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .map_err(unusable)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// That another daemon has the directory, where one has. Nothing is made.
+    pub(crate) fn holder_of(path: &Path) -> Option<StartError> {
+        if !path.join(Self::LOCK_FILE).is_file() {
+            return None;
+        }
+        Self::claim(path).err().filter(|error| matches!(error, StartError::InUse { .. }))
     }
 
     /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
@@ -96,7 +106,10 @@ impl StateDir {
 
     /// Where the daemon that holds the lock listens, as far as it said.
     pub(crate) fn noted_address(state_dir: &Path) -> Option<SocketAddr> {
-        let text = std::fs::read_to_string(state_dir.join(Self::LOCK_FILE)).ok()?;
+        Self::address_in(&std::fs::read_to_string(state_dir.join(Self::LOCK_FILE)).ok()?)
+    }
+
+    fn address_in(text: &str) -> Option<SocketAddr> {
         text.split_whitespace().nth(1)?.parse().ok()
     }
 

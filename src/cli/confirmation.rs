@@ -14,7 +14,7 @@ pub(super) fn can_ask() -> bool {
 
 #[derive(Debug, Args)]
 pub(super) struct YesArgs {
-    /// Don't ask first; without a terminal nothing is asked anyway
+    /// Don't ask first; without a terminal nothing is asked
     #[arg(long, short)]
     pub(super) yes: bool,
 }

@@ -74,7 +74,7 @@ fn carry_out(command: &ContextCommand, output: Output) -> Result<(), CliError> {
         ContextCommand::Add { name, url, key_file } => {
             Endpoint::parse(url).map_err(|reason| CliError::usage(format!("{name}: its URL {reason}")))?;
             let key_file = key_file.as_deref().map(|file| kept(&dir, name, file)).transpose()?;
-            contexts.contexts.insert(name.clone(), Context { url: url.clone(), key_file });
+            contexts.contexts.insert(name.clone(), Context { url: url.clone(), key_file, ..Context::default() });
             let used = contexts.current.get_or_insert_with(|| name.clone()) == name;
             format!("{name} is {url}{}", if used { ", and in use" } else { "" })
         }
@@ -122,7 +122,7 @@ fn kept(dir: &Path, name: &str, file: &Path) -> Result<PathBuf, CliError> {
 
 fn print_all(contexts: &Contexts, output: Output) {
     if output.is_json_lines() {
-        for (name, Context { url, key_file }) in &contexts.contexts {
+        for (name, Context { url, key_file, .. }) in &contexts.contexts {
             let current = contexts.current.as_ref() == Some(name);
             print(&serde_json::json!({"name": name, "current": current, "url": url, "key_file": key_file}).to_string());
         }

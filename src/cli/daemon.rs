@@ -69,7 +69,7 @@ pub(super) struct PlaceArgs {
     /// on this machine: its own admin key, where it may be read]
     #[arg(long, global = true, value_name = "FILE", help_heading = PLACE)]
     pub(super) key_file: Option<PathBuf>,
-    /// State directory of a daemon on this machine: its admin key is taken
+    /// State directory of a daemon on this machine: its address and its admin key are taken
     #[arg(long, global = true, value_name = "DIR", help_heading = PLACE, conflicts_with = "key_file")]
     pub(super) state_dir: Option<PathBuf>,
 }
@@ -174,7 +174,17 @@ impl Daemon {
     /// Nobody needs a key for a daemon that doesn't run.
     fn is_there(&self) -> Result<(), CliError> {
         let asked = self.client(self.patience).and_then(|client| client.get("/health"));
-        asked.map(drop).map_err(|error| CliError::unreachable(&self.endpoint, &error))
+        asked.map(drop).map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> CliError {
+        let unreachable = CliError::unreachable(&self.endpoint, error);
+        match self.endpoint.context() {
+            None => unreachable,
+            Some(name) => unreachable.and(&format!(
+                "The context {name} names it: `gatewarden context add {name} URL` changes that, `gatewarden context use` takes another."
+            )),
+        }
     }
 
     /// The same, which waits no longer than this for an answer.
@@ -237,7 +247,7 @@ impl Daemon {
         let reply: Reply = self
             .client(patience)
             .and_then(|client| client.send(method, path, Ask { headers, body }))
-            .map_err(|error| CliError::unreachable(&self.endpoint, &error))?;
+            .map_err(|error| self.unreachable(&error))?;
         if (200..300).contains(&reply.status) { Ok(Answer::of(reply.text)) } else { Err(self.refused(&reply)) }
     }
 
@@ -263,7 +273,7 @@ impl Daemon {
         headers.extend(after.map(|id| ("Last-Event-ID", id)));
         self.client(STREAM_PATIENCE)
             .and_then(|client| client.stream(path, &headers, longest))
-            .map_err(|error| CliError::unreachable(&self.endpoint, &error))?
+            .map_err(|error| self.unreachable(&error))?
             .map_err(|reply| self.refused(&reply))
     }
 

@@ -12,11 +12,14 @@ use super::output::{plain, print};
 use super::table::{Cell, Table};
 use super::{EXIT_FAILURE, EXIT_OK};
 
+/// Longest search, milliseconds.
+const MOST_MS: i64 = 10_000;
+
 #[derive(Debug, Args)]
 pub(super) struct DiscoverArgs {
-    /// How long to listen, in milliseconds: a gateway answers once a second at most
-    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000))]
-    timeout: u64,
+    /// How long to listen, in milliseconds: a gateway answers once a second at most [default: the daemon's, two seconds]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(1_000..=MOST_MS))]
+    timeout: Option<i64>,
     /// Register those that aren't yet, without a token: give it with `gatewarden gateways update`
     #[arg(long)]
     register: bool,
@@ -27,8 +30,8 @@ pub(super) struct DiscoverArgs {
 /// Prints them.
 pub(super) fn run(args: &DiscoverArgs) -> u8 {
     args.daemon.run(|daemon| {
-        let patience = daemon.within(Duration::from_millis(args.timeout) + Duration::from_secs(10));
-        let body = DiscoverBody { timeout_ms: i64::try_from(args.timeout).ok() };
+        let patience = daemon.within(Duration::from_millis(MOST_MS.unsigned_abs()) + Duration::from_secs(10));
+        let body = DiscoverBody { timeout_ms: args.timeout };
         let answer = patience.send("POST", "/api/gateways/discover", &body)?;
         if !args.register {
             return daemon.list(&answer, "gateways", table);

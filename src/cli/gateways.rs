@@ -224,8 +224,9 @@ fn until_online(daemon: &Daemon, gateways: &[Gateway], args: &WaitArgs) -> Resul
         let mut looks = Looks::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             let answer = daemon.get(&format!("/api/gateways/{}", gateway.id))?;
-            let Gateway { name, status, phase, .. } = daemon.read::<GatewayAnswer>(&answer)?.gateway;
-            let now = format!("{name}: {status}, {phase}");
+            let Gateway { name, status, phase, last_error, .. } = daemon.read::<GatewayAnswer>(&answer)?.gateway;
+            let reason = last_error.filter(|_| status != "online").map(|error| format!(" ({})", error.code));
+            let now = format!("{name}: {status}, {phase}{}", reason.unwrap_or_default());
             if now != said && daemon.output.is_for_people() {
                 complain_as_is(&plain(&now));
             }

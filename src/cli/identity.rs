@@ -37,16 +37,15 @@ enum IdentityCommand {
     Reset {
         #[command(flatten)]
         config: ConfigArgs,
-        /// Don't ask first; without a terminal it must be given
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        yes: YesArgs,
     },
 }
 
 pub(super) fn run(args: &IdentityArgs) -> Result<u8, CliError> {
     if let Some(IdentityCommand::Reset { config, yes }) = &args.command {
         let config = Config::load(&config.inputs())?;
-        print(&actix_rt::System::new().block_on(reset(&config, *yes))?);
+        print(&actix_rt::System::new().block_on(reset(&config, yes))?);
         return Ok(EXIT_OK);
     }
     let config = Config::load(&args.config.inputs())?;
@@ -87,15 +86,15 @@ async fn import(config: &Config, file: &Path) -> Result<String, CliError> {
 }
 
 /// For a key that somebody else may have, or that gateways have locked out.
-async fn reset(config: &Config, yes: bool) -> Result<String, CliError> {
+async fn reset(config: &Config, yes: &YesArgs) -> Result<String, CliError> {
     let former = present(config).await?;
     let paired = paired_gateways(config).await?;
-    if !yes && !can_ask() {
+    if !yes.yes && !can_ask() {
         let sentence =
             "Nobody can be asked here whether the device identity is to be replaced. Give --yes to replace it.";
         return Err(CliError::usage(sentence));
     }
-    YesArgs { yes }.confirm("Replace", "the device identity", &[former.device_id().to_owned()])?;
+    yes.confirm("Replace", "the device identity", &[former.device_id().to_owned()])?;
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(seed.as_mut_slice())
         .map_err(|error| CliError::new(format!("The system gives no random key: {error}.")))?;
@@ -163,13 +162,13 @@ mod tests {
         }
         store.flush().await.unwrap();
         drop(store);
-        let said = reset(&config, true).await.unwrap();
+        let said = reset(&config, &YesArgs { yes: true }).await.unwrap();
         assert!(said.ends_with("these gateways must pair it again: ws://gone.example:1, lab"), "{said}");
         assert!(
             said.contains(former.device_id()) && present(&config).await.unwrap().device_id() != former.device_id(),
             "{said}"
         );
-        let again = reset(&config, true).await.unwrap();
+        let again = reset(&config, &YesArgs { yes: true }).await.unwrap();
         assert!(again.ends_with("no gateway had given the former one a token"), "the tokens went with it: {again}");
     }
 }

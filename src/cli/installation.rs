@@ -117,7 +117,7 @@ fn claim(config: &Config) -> Result<StateDir, CliError> {
 
 fn claim_at(state_dir: &Path) -> Result<StateDir, CliError> {
     StateDir::claim(state_dir).map_err(|error| match error {
-        StartError::InUse { path, holder } => {
+        StartError::InUse { path, holder, .. } => {
             let who = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();
             CliError::coded(
                 EXIT_FAILURE,

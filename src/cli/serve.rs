@@ -39,7 +39,7 @@ async fn until_stopped(
     let notifier = Arc::new(Notifier::of_process());
     notifier.status("starting");
     // Its failures are said plainly and once: before it runs, the daemon speaks to whoever starts it.
-    let mut place = Place::take(&config, &metrics, passed)?;
+    let mut place = Place::take(&config, &metrics, passed, None)?;
     let mut is_announced = false;
     let stands_by = |address| {
         say_address(address, None);

@@ -9,6 +9,7 @@ use gatewarden_api::gateway_record::{Gateway, GatewayList};
 use super::daemon::{DaemonArgs, now_s};
 use super::gateways::show::{next_attempt, urgency};
 use super::output::{Paint, Tone, at, plain, seconds_of};
+use super::table::wrapped;
 
 /// So many gateways that are not online are named.
 const MOST_NAMED: usize = 8;
@@ -29,7 +30,7 @@ pub(super) fn run(args: &StatusArgs) -> u8 {
             // An older daemon, or a key that may not: the page is as good without.
             let list = daemon.get("/api/gateways").and_then(|answer| daemon.read::<GatewayList>(&answer));
             let troubled = list.map(|list| troubled(&list.gateways, now_s())).unwrap_or_default();
-            page(&daemon.url(), seen, &troubled, daemon.output.paint)
+            page(&daemon.url(), seen, &troubled, daemon.output.paint, daemon.output.room())
         })
     })
 }
@@ -56,7 +57,17 @@ fn troubled(gateways: &[Gateway], now_s: i64) -> Vec<String> {
     lines
 }
 
-fn page(url: &str, seen: &DaemonStatus, troubled: &[String], paint: Paint) -> String {
+/// Where what is said of each thing begins.
+const MARGIN: usize = 10;
+/// Least places for it, however narrow the terminal is.
+const LEAST: usize = 20;
+
+fn page(url: &str, seen: &DaemonStatus, troubled: &[String], paint: Paint, room: Option<usize>) -> String {
+    let room = room.map_or(usize::MAX, |room| room.saturating_sub(MARGIN).max(LEAST));
+    let entry = |name: &str, tone: Tone, text: &str| {
+        let lines = wrapped(text, room).into_iter().map(|line| paint.paint(tone, &line));
+        format!("{name:<MARGIN$}{}", lines.collect::<Vec<_>>().join(&format!("\n{:MARGIN$}", "")))
+    };
     let mut lines = Vec::new();
     lines.push(format!(
         "daemon    {}, gatewarden {} at {url}, up for {}{}",
@@ -68,31 +79,31 @@ fn page(url: &str, seen: &DaemonStatus, troubled: &[String], paint: Paint) -> St
     let by_status = paint.counts(|status| seen.gateways.by_status.get(status).copied().unwrap_or_default());
     let by_status = if by_status.is_empty() { by_status } else { format!(": {by_status}") };
     lines.push(format!("gateways  {}{by_status}", seen.gateways.total));
-    lines.extend(troubled.iter().map(|line| format!("          {line}")));
-    lines.push(match (&seen.primary, &seen.acting_primary) {
+    lines.extend(troubled.iter().map(|line| entry("", Tone::Plain, line)));
+    let (tone, primary) = match (&seen.primary, &seen.acting_primary) {
         (Some(primary), Some(acting)) if primary.id == acting.id => {
-            format!("primary   {} ({})", plain(&acting.name), plain(&primary.status))
+            (Tone::Plain, format!("{} ({})", plain(&acting.name), plain(&primary.status)))
         }
         (Some(primary), Some(acting)) => {
             let (name, status, reason) = (plain(&primary.name), plain(&primary.status), plain(&acting.reason));
             let until = acting.until.map(|until| format!(", until {}", at(until))).unwrap_or_default();
             let words = format!("{} acts for {name}, which is {status} ({reason}{until})", plain(&acting.name));
-            format!("primary   {}", paint.paint(Tone::Warning, &words))
+            (Tone::Warning, words)
         }
-        (None, Some(acting)) => format!("primary   {} ({})", plain(&acting.name), plain(&acting.reason)),
+        (None, Some(acting)) => (Tone::Plain, format!("{} ({})", plain(&acting.name), plain(&acting.reason))),
         (Some(primary), None) => {
             let (name, status) = (plain(&primary.name), plain(&primary.status));
-            let words = format!("none acts; configured is {name}, which is {status}");
-            format!("primary   {}", paint.paint(Tone::Bad, &words))
+            (Tone::Bad, format!("none acts; configured is {name}, which is {status}"))
         }
-        (None, None) => "primary   none".to_owned(),
-    });
+        (None, None) => (Tone::Plain, "none".to_owned()),
+    };
+    lines.push(entry("primary", tone, &primary));
     lines.push(format!("sessions  {} active", seen.sessions));
     if let Some(error) = &seen.store.error {
-        lines.push(format!("store     {}", paint.paint(Tone::Bad, &plain(error))));
+        lines.push(entry("store", Tone::Bad, &plain(error)));
     }
     if let Some(doubt) = &seen.self_doubt {
-        lines.push(format!("network   {}", paint.paint(Tone::Warning, &plain(doubt))));
+        lines.push(entry("network", Tone::Warning, &plain(doubt)));
     }
     lines.join("\n")
 }
@@ -112,7 +123,7 @@ mod tests {
             "store": {"ok": false, "writer_queue": 0, "reader_queue": 0, "error": "the disk is full"}, "self_doubt": null,
             "registry": {"ok": true, "in_flight": 0}});
         let seen = serde_json::from_value(seen).unwrap();
-        let page = page("http://x", &seen, &[], Paint::none());
+        let page = page("http://x", &seen, &[], Paint::none(), None);
         for part in [
             "degraded, gatewarden 1 at http://x, up for 1m",
             "3: 2 online, 1 offline",
@@ -137,13 +148,17 @@ mod tests {
         let waiting = troubled(&[gateway("near", 103), gateway("far", 130), blocked, example(json!({}))], 100);
         assert_eq!(waiting[..2], ["far is offline, tried again in 30s", "near is offline, tried again in 3s"]);
         assert_eq!(waiting[2], "new is degraded (pairing_required)");
-        let shown = page("http://x", &read(&seen), &waiting, Paint::none());
+        let shown = page("http://x", &read(&seen), &waiting, Paint::none(), None);
         assert!(
             shown.contains("primary   lab acts for prod, which is online (the configured primary is drained)"),
             "{shown}"
         );
         assert!(shown.contains("\n          far is offline, tried again in 30s\n"), "{shown}");
         seen["acting_primary"] = json!({"id": 1, "name": "prod", "reason": "the configured primary is usable"});
-        assert!(page("http://x", &read(&seen), &[], Paint::none()).contains("primary   prod (online)"));
+        assert!(page("http://x", &read(&seen), &[], Paint::none(), None).contains("primary   prod (online)"));
+        let reason = "the configured primary is usable and waits until it has been so for the configured time";
+        seen["acting_primary"] = json!({"id": 2, "name": "lab", "reason": reason});
+        let narrow = page("http://x", &read(&seen), &waiting, Paint::none(), Some(80));
+        assert!(narrow.lines().all(|line| line.len() <= 80) && narrow.contains("\n          and waits"), "{narrow}");
     }
 }

@@ -73,7 +73,7 @@ fn cut(text: &str, room: usize) -> String {
 }
 
 /// The words of a text in lines of at most so many places; a longer word has a line of its own.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

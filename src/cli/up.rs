@@ -78,15 +78,15 @@ impl UpArgs {
 pub(super) fn run(args: &UpArgs) -> Result<u8, CliError> {
     let mut inputs = args.inputs();
     let config = Config::load(&inputs)?;
-    // Before a gateway is started for it. The daemon claims the directory itself.
-    match StateDir::claim(&config.state_dir) {
-        Ok(_) => {}
-        Err(StartError::InUse { holder, .. }) => {
-            print(&welcome::runs_already(&config, holder));
+    // Before a gateway is started for it, and until the daemon has it: of two at once one starts everything.
+    let claimed = match StateDir::claim(&config.state_dir) {
+        Ok(claimed) => claimed,
+        Err(StartError::InUse { holder, address, .. }) => {
+            print(&welcome::runs_already(&config, holder, address));
             return Ok(EXIT_OK);
         }
         Err(error) => return Err(error.into()),
-    }
+    };
     let (logs, metrics) = start_log(&config)?;
     let code = actix_rt::System::new().block_on(async {
         let mut signals = serve::listen_for_signals()?;
@@ -94,7 +94,7 @@ pub(super) fn run(args: &UpArgs) -> Result<u8, CliError> {
             found = find_or_start(args, &config) => found?,
             _ = signals.stop() => return Ok(EXIT_FAILURE),
         };
-        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut signals).await;
+        let code = with_gateway(&mut inputs, &mut found, &logs, metrics, &mut signals, claimed).await;
         if let Some(gateway) = &mut found.gateway {
             gateway.stop().await;
         }
@@ -202,11 +202,12 @@ async fn with_gateway(
     logs: &LogControl,
     metrics: Arc<Metrics>,
     signals: &mut Signals,
+    claimed: StateDir,
 ) -> Result<u8, CliError> {
     registration::seed(inputs, found.address, found.encrypted, found.credential.as_ref());
     let config = Config::load(inputs)?;
     let notifier = Arc::new(Notifier::of_process());
-    let mut place = Place::take(&config, &metrics, None)?;
+    let mut place = Place::take(&config, &metrics, None, Some(claimed))?;
     let stands_by = |address| print(&format!("listening on http://{address}, and standing by: another node acts"));
     if !place.until_acting(&config, &metrics, &notifier, signals, stands_by).await? {
         return Ok(EXIT_OK);

@@ -67,8 +67,12 @@ pub(super) fn node(reader: &mut Reader<'_>) -> NodeSettings {
 
 pub(super) fn state_dir(reader: &mut Reader<'_>) -> PathBuf {
     let default = default_state_dir(reader);
-    let text = reader.take("state_dir", default).map(|raw| raw.to_string()).filter(|text| !text.is_empty());
-    let Some(text) = text else {
+    let raw = reader.take("state_dir", default);
+    if raw.as_ref().is_some_and(|raw| raw.as_text().is_none()) {
+        reader.wrong("state_dir", "must be a directory, as a text");
+        return PathBuf::new();
+    }
+    let Some(text) = raw.map(|raw| raw.to_string()).filter(|text| !text.is_empty()) else {
         let expected = "is not set, and neither $HOME nor $XDG_STATE_HOME tells a place; give --state-dir DIR";
         reader.wrong("state_dir", expected);
         return PathBuf::new();

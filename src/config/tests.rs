@@ -85,6 +85,15 @@ fn later_layers_win_and_say_so() {
 }
 
 #[test]
+fn a_state_directory_that_is_no_text_is_refused() {
+    for wrong in ["5", "true", "[\"/a\"]"] {
+        let (_dir, inputs) = with_file(&format!("state_dir = {wrong}\n"), &[]);
+        let said = refusal(&inputs);
+        assert!(said.contains("state_dir") && said.contains("must be a directory, as a text"), "{wrong}: {said}");
+    }
+}
+
+#[test]
 fn the_state_directory_is_found_in_order() {
     let all =
         [("STATE_DIRECTORY", "/var/lib/gatewarden:/x"), ("XDG_STATE_HOME", "/xdg"), ("GATEWARDEN_STATE_DIR", "/env")];

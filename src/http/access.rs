@@ -27,6 +27,7 @@ use super::context::{App, AppContext};
 use super::error::{Answer, ApiError, invalid, invalid_field};
 use super::input::{JsonBody, KeyPath, OptionalJsonBody, SmallJsonBody, path_id, read_query};
 use super::keyring::{KeyHolder, key_hash, new_token};
+use super::login_links::Taken;
 use super::peer::{client_address, is_direct_loopback, is_https, mark_unknown};
 
 /// How long a login link is good where nothing is said, seconds.
@@ -165,14 +166,19 @@ pub(crate) async fn open_session_once(
     secret: &str,
 ) -> Result<(Cookie<'static>, LoginAnswer), ApiError> {
     check_own_machine(request)?;
-    let key = app.links.take(secret, app.clock.now()).filter(|key| app.keys.still_lets_in(key, app.now_s()));
-    if let Some(key) = key {
-        return open_session_of(app, request, &key).await;
-    }
-    mark_unknown(request);
-    app.limits.wrong_key(client_address(request, &app.settings.trusted_proxies)).settle(request)?;
-    let used = "This link has logged somebody in already, is too old, or was made before the daemon's last start";
-    Err(Failure::new(ErrorCode::Unauthorized, used).with_help("`gatewarden dashboard` prints a new one.").into())
+    let sentence = match app.links.take(secret, app.clock.now()) {
+        Taken::LogsIn(key) if app.keys.still_lets_in(&key, app.now_s()) => {
+            return open_session_of(app, request, &key).await;
+        }
+        // Whoever has it needn't guess: a page that is loaded again costs no try.
+        Taken::LogsIn(_) | Taken::Spent => "This link has logged somebody in already, or is too old",
+        Taken::Unknown => {
+            mark_unknown(request);
+            app.limits.wrong_key(client_address(request, &app.settings.trusted_proxies)).settle(request)?;
+            "This link is too old, or was made before the daemon's last start"
+        }
+    };
+    Err(Failure::new(ErrorCode::Unauthorized, sentence).with_help("`gatewarden dashboard` prints a new one.").into())
 }
 
 /// What travels in a link is for this machine alone.

@@ -129,7 +129,7 @@ pub(crate) async fn update_agent(
         ..AgentChange::default()
     };
     if change.is_empty() {
-        return Err(invalid("There is nothing to change: the body names no field of an agent that can be written"));
+        return Err(body.nothing_to_change("an agent that can be written"));
     }
     let asked = change.status;
     let changed = app.agents.change(&key, change).await?;

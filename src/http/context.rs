@@ -25,12 +25,13 @@ use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::member::Member;
 use gatewarden_listener::Connections;
+use gatewarden_protocol::Secret;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
 
 use super::gateways::record::ListBody;
 use super::headers::RequestIds;
-use super::keyring::Keyring;
+use super::keyring::{Keyring, new_token};
 use super::limits::{BodyBudget, Limits, Refusals};
 use super::login_links::LoginLinks;
 use super::mutations::Mutations;
@@ -102,6 +103,9 @@ pub(crate) struct AppContext {
     started: Instant,
     /// Names this run of the daemon: versions of another one say nothing.
     pub(crate) run: String,
+    /// What tags of gateways are made with, so that they tell nothing of the secrets that they cover; none where the system gives no
+    /// random key, and then there are no tags.
+    pub(crate) tag_key: Option<Secret>,
 }
 
 impl Deref for AppContext {
@@ -130,6 +134,7 @@ impl AppContext {
             document,
             started: state.clock.now(),
             run: format!("{:x}", state.clock.wall_ms()),
+            tag_key: new_token().map(Secret::new).ok(),
             settings,
             state,
         }

@@ -79,7 +79,9 @@ pub(crate) fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::ConnectionEnded
         | ErrorCode::IdempotencyMismatch
         | ErrorCode::SessionAmbiguous
+        | ErrorCode::NoActiveRun
         | ErrorCode::ProcessNotManaged => StatusCode::CONFLICT,
+        ErrorCode::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,

@@ -9,8 +9,10 @@ pub(crate) mod record;
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, ContentType, ETag, EntityTag};
+use actix_web::http::header::{self, ContentType, ETag, EntityTag, Header as _, IfMatch, TryIntoHeaderValue as _};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put};
+use gatewarden_actors::error::Failure;
+use gatewarden_actors::gateway_record::GatewayRecord;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::processes::messages::{OrderProcess, ProcessAction};
 use gatewarden_actors::registry::messages::{
@@ -97,16 +99,27 @@ pub(crate) async fn create_gateway(by: Authorized<GatewayAdmin>, app: App, body:
 /// Change a gateway
 #[utoipa::path(
     tag = "Gateways",
+    params(("If-Match" = Option<String>, Header, description = "The `ETag` of the gateway that the change was decided by: it is made only while nobody has set anything else")),
     request_body = ChangeGatewayBody,
     responses(
-        (status = 200, description = "Stored", body = GatewayAnswer), NoGateway,
+        (
+            status = 200, description = "Stored", body = GatewayAnswer,
+            headers(("ETag" = String, description = "Of what is set of it now")),
+        ),
+        NoGateway,
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
+        (status = 412, description = "The gateway was changed since", body = ErrorBody),
     ),
 )]
 #[put("/api/gateways")]
-pub(crate) async fn update_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
+pub(crate) async fn update_gateway(
+    by: Authorized<GatewayAdmin>,
+    app: App,
+    request: HttpRequest,
+    body: JsonBody,
+) -> Answer {
     let GatewayIdBody { id } = body.read()?;
-    update(&by.caller, &app, GatewayId(id), &body).await
+    update(&by.caller, &app, GatewayId(id), &request, &body).await
 }
 
 /// Delete a gateway
@@ -134,21 +147,35 @@ pub(crate) async fn delete_gateway(
 #[utoipa::path(
     tag = "Gateways",
     params(GatewayPath),
-    responses((status = 200, description = "The gateway", body = GatewayAnswer), NoGateway),
+    responses(
+        (
+            status = 200, description = "The gateway", body = GatewayAnswer,
+            headers(("ETag" = String, description = "Of what is set of it, not of what is observed; for `If-Match` of a change")),
+        ),
+        NoGateway,
+    ),
 )]
 #[get("/api/gateways/{id}")]
 pub(crate) async fn read_gateway(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
-    Ok(one_gateway(&*app.gateway(gateway_id(&request)?)?))
+    let view = app.gateway(gateway_id(&request)?)?;
+    let mut answer = one_gateway(&view);
+    set_tag(&app, &view, &mut answer);
+    Ok(answer)
 }
 
 /// Change the gateway of the path
 #[utoipa::path(
     tag = "Gateways",
-    params(GatewayPath),
+    params(GatewayPath, ("If-Match" = Option<String>, Header, description = "The `ETag` of the gateway that the change was decided by: it is made only while nobody has set anything else")),
     request_body = GatewayFields,
     responses(
-        (status = 200, description = "Stored", body = GatewayAnswer), NoGateway,
+        (
+            status = 200, description = "Stored", body = GatewayAnswer,
+            headers(("ETag" = String, description = "Of what is set of it now")),
+        ),
+        NoGateway,
         (status = 409, description = "Another gateway has this name", body = ErrorBody),
+        (status = 412, description = "The gateway was changed since", body = ErrorBody),
     ),
 )]
 #[put("/api/gateways/{id}")]
@@ -160,7 +187,7 @@ pub(crate) async fn update_gateway_by_path(
 ) -> Answer {
     let id = gateway_id(&request)?;
     one_of(body.read::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
-    update(&by.caller, &app, id, &body).await
+    update(&by.caller, &app, id, &request, &body).await
 }
 
 /// Delete the gateway of the path
@@ -306,21 +333,59 @@ pub(crate) fn gateway_id(request: &HttpRequest) -> Result<GatewayId, ApiError> {
 }
 
 /// Reads the changed fields and has them stored.
-async fn update(caller: &Caller, app: &AppContext, id: GatewayId, body: &JsonBody) -> Answer {
+async fn update(caller: &Caller, app: &AppContext, id: GatewayId, request: &HttpRequest, body: &JsonBody) -> Answer {
     let present = app.gateway(id)?;
-    let change = record::change(body.fields(), &present.record, &app.process_settings)?;
+    let change = record::change(body.fields(), &present.record, &app.process_settings, app.now_s())?;
     if change.is_empty() {
-        return Err(invalid("There is nothing to change: the body names no field of a gateway besides its id"));
+        return Err(body.nothing_to_change("a gateway besides its id"));
     }
+    let from = if has_condition(request) {
+        if !is_met(app, &present.record, request)? {
+            return Err(Failure::changed_since(&present.record.name).into());
+        }
+        // The store looks once more: somebody may be quicker.
+        Some(present.record.clone())
+    } else {
+        None
+    };
     let observations = record::observations_warning(&change);
-    let committed = app.ask(&app.registry.update, UpdateGateway { id, change }).await?;
+    let committed = app.ask(&app.registry.update, UpdateGateway { id, change, from }).await?;
     log(caller, "changed", &committed.view);
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(answer_body(&committed, None, observations)))
+    let mut answer = HttpResponse::Ok();
+    let mut answer = answer.content_type(ContentType::json()).body(answer_body(&committed, None, observations));
+    set_tag(app, &committed.view, &mut answer);
+    Ok(answer)
+}
+
+/// Whether a change is to be made only while the gateway is as its sender knows it.
+fn has_condition(request: &HttpRequest) -> bool {
+    request.headers().contains_key(header::IF_MATCH)
+}
+
+fn is_met(app: &AppContext, record: &GatewayRecord, request: &HttpRequest) -> Result<bool, ApiError> {
+    match IfMatch::parse(request) {
+        Ok(IfMatch::Any) => Ok(true),
+        Ok(IfMatch::Items(known)) if !known.is_empty() => {
+            let tag = app.tag_key.as_ref().map(|key| record::settings_tag(record, key));
+            Ok(tag.is_some_and(|tag| known.iter().any(|known| known.strong_eq(&tag))))
+        }
+        Ok(IfMatch::Items(_)) | Err(_) => {
+            Err(invalid("The header If-Match must be * or the ETag of a gateway, with its quotation marks"))
+        }
+    }
+}
+
+/// Tells how the gateway is set, for the next change.
+fn set_tag(app: &AppContext, view: &GatewayView, answer: &mut HttpResponse) {
+    let tag = app.tag_key.as_ref().map(|key| record::settings_tag(&view.record, key));
+    if let Some(Ok(tag)) = tag.map(EntityTag::try_into_value) {
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
 }
 
 async fn set_drained(caller: &Caller, app: &AppContext, id: GatewayId, drains: bool) -> Answer {
     let (change, done) = record::draining(drains);
-    let committed = app.ask(&app.registry.update, UpdateGateway { id, change }).await?;
+    let committed = app.ask(&app.registry.update, UpdateGateway { id, change, from: None }).await?;
     log(caller, done, &committed.view);
     Ok(one_gateway(&committed.view))
 }

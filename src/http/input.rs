@@ -6,13 +6,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_api::request::{self, Fields, Query, Request};
+use gatewarden_api::request::{self, Asked, Fields, Query, Request};
 use gatewarden_api::rules::kind_of;
 use gatewarden_listener::announced_length;
 use gatewarden_protocol::strict_json::{StrictJson, repeated_key};
@@ -29,17 +29,24 @@ use super::limits::BodyPermit;
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// So many fields of a body are named that had no effect, and so much of the name of each, characters.
+const MOST_IGNORED: usize = 10;
+const MOST_OF_NAME: usize = 60;
+
 /// Largest body of somebody who needs no key, bytes. A connection has one request at a time, so all of them together take no
 /// more than this times `http.max_connections`: 8 MiB by default.
 const SMALL: usize = 2 * 1024;
 
 /// A body that must be a JSON object.
 #[derive(Debug)]
-pub(crate) struct JsonBody(Map<String, Value>);
+pub(crate) struct JsonBody {
+    map: Map<String, Value>,
+    asked: Asked,
+}
 
 /// A body that may be left out; if there is one, it must be a JSON object.
 #[derive(Debug)]
-pub(crate) struct OptionalJsonBody(Option<Map<String, Value>>);
+pub(crate) struct OptionalJsonBody(Option<JsonBody>);
 
 /// A body that must be a small JSON object: for routes that need no key.
 #[derive(Debug)]
@@ -48,31 +55,43 @@ pub(crate) struct SmallJsonBody(pub JsonBody);
 impl JsonBody {
     /// Reads it; one 400 names everything that is wrong.
     pub(crate) fn read<T: Request>(&self) -> Result<T, ApiError> {
-        Ok(request::read(&self.0)?)
+        Ok(request::read_from(self.fields())?)
     }
 
     /// For reading with more to say about it.
     pub(crate) fn fields(&self) -> Fields<'_> {
-        Fields::new(&self.0)
+        Fields::noted(&self.map, &self.asked)
     }
 
     /// As it was sent, in one order.
     pub(crate) fn text(&self) -> String {
-        Value::Object(self.0.clone()).to_string()
+        Value::Object(self.map.clone()).to_string()
+    }
+
+    /// Why a change of nothing changes nothing: `known` says of what the fields are.
+    pub(crate) fn nothing_to_change(&self, known: &str) -> ApiError {
+        let ignored = self.asked.ignored();
+        let nulls = self.map.iter().filter(|(name, value)| value.is_null() && !ignored.contains(name));
+        let nulls: Vec<&str> = nulls.map(|(name, _)| name.as_str()).take(MOST_IGNORED).collect();
+        invalid(if nulls.is_empty() {
+            format!("There is nothing to change: the body names no field of {known}")
+        } else {
+            format!("There is nothing to change: null leaves a field as it is, and {} can't be empty", nulls.join(", "))
+        })
     }
 }
 
 #[cfg(test)]
 impl From<Value> for JsonBody {
     fn from(body: Value) -> Self {
-        Self(body.as_object().cloned().unwrap_or_default())
+        Self { map: body.as_object().cloned().unwrap_or_default(), asked: Asked::default() }
     }
 }
 
 impl OptionalJsonBody {
     /// Reads it as if an empty object had been sent where it was left out.
     pub(crate) fn read<T: Request>(&self) -> Result<T, ApiError> {
-        Ok(request::read(self.0.as_ref().unwrap_or(&Map::new()))?)
+        self.0.as_ref().map_or_else(|| Ok(request::read(&Map::new())?), JsonBody::read)
     }
 }
 
@@ -126,7 +145,7 @@ impl FromRequest for JsonBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading<Self> {
         let body = read(request, payload, body_limit(request), Sender::KeyHolder);
-        Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
+        Box::pin(async move { body.await?.ok_or_else(empty) })
     }
 }
 
@@ -136,7 +155,7 @@ impl FromRequest for SmallJsonBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Reading<Self> {
         let body = read(request, payload, body_limit(request).min(SMALL), Sender::Anybody);
-        Box::pin(async move { body.await?.ok_or_else(empty).map(|map| Self(JsonBody(map))) })
+        Box::pin(async move { body.await?.ok_or_else(empty).map(Self) })
     }
 }
 
@@ -180,7 +199,7 @@ fn read(
     payload: &mut Payload,
     limit: usize,
     sender: Sender,
-) -> impl Future<Output = Result<Option<Map<String, Value>>, ApiError>> + use<> {
+) -> impl Future<Output = Result<Option<JsonBody>, ApiError>> + use<> {
     let (request, payload) = (request.clone(), payload.take());
     async move {
         if announced_length(&request).is_some_and(|length| length > limit as u64) {
@@ -193,12 +212,14 @@ fn read(
         if bytes.is_empty() {
             return Ok(None);
         }
-        check_content_type(content_type(&request))?;
+        check_content_type(text_of(&request, header::CONTENT_TYPE))?;
         let map = parse_object(&bytes)?;
         if let Some(audit) = AuditContext::of(&request) {
             audit.see_body(&map);
         }
-        Ok(Some(map))
+        let asked = Asked::default();
+        request.extensions_mut().insert(asked.clone());
+        Ok(Some(JsonBody { map, asked }))
     }
 }
 
@@ -209,6 +230,7 @@ async fn collect(
     limit: usize,
     sender: Sender,
 ) -> Result<(Bytes, Option<BodyPermit>), ApiError> {
+    check_encoding(text_of(request, header::CONTENT_ENCODING))?;
     let mut permit = None;
     if sender == Sender::KeyHolder {
         // Polled again whenever `Authorized` is, which stands before it among the arguments of every handler.
@@ -234,9 +256,39 @@ fn empty() -> ApiError {
     invalid("The request body is empty; a JSON object is needed")
 }
 
-fn content_type(request: &HttpRequest) -> Option<String> {
-    let value = request.headers().get(header::CONTENT_TYPE)?;
+fn text_of(request: &HttpRequest, header: HeaderName) -> Option<String> {
+    let value = request.headers().get(header)?;
     Some(value.to_str().unwrap_or("?").to_owned())
+}
+
+/// A body is taken as it comes: what a small one unpacks to would have to be bounded apart.
+fn check_encoding(encoding: Option<String>) -> Result<(), ApiError> {
+    let Some(encoding) = encoding.filter(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) else {
+        return Ok(());
+    };
+    let shown: String = encoding.chars().filter(|character| !character.is_control()).take(100).collect();
+    Err(ApiError(
+        Failure::new(
+            ErrorCode::UnsupportedMediaType,
+            format!("The request body must not be compressed, and its Content-Encoding is \"{shown}\""),
+        )
+        .with_help("Send it as it is, without the header Content-Encoding."),
+    ))
+}
+
+/// What of a body had no effect since nobody knows it, for the header that says so.
+pub(crate) fn ignored_fields(request: &HttpRequest) -> Option<HeaderValue> {
+    let ignored = request.extensions().get::<Asked>()?.ignored();
+    let more = ignored.len().saturating_sub(MOST_IGNORED);
+    let plain = |name: &String| {
+        let name = name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' });
+        name.take(MOST_OF_NAME).collect::<String>()
+    };
+    let mut names: Vec<String> = ignored.iter().take(MOST_IGNORED).map(plain).collect();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    HeaderValue::try_from(names.join(", ")).ok().filter(|names| !names.is_empty())
 }
 
 /// No content type is taken as JSON: many scripts leave it out. A wrong one is refused, which also keeps a browser's
@@ -341,6 +393,15 @@ mod tests {
             let ApiError(failure) = check_content_type(Some(wrong.to_owned())).unwrap_err();
             assert_eq!(failure.code, ErrorCode::UnsupportedMediaType);
         }
+    }
+
+    #[test]
+    fn a_compressed_body_is_refused_with_its_encoding() {
+        assert!(check_encoding(None).is_ok());
+        assert!(check_encoding(Some("Identity".to_owned())).is_ok());
+        let ApiError(failure) = check_encoding(Some("gzip".to_owned())).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::UnsupportedMediaType);
+        assert!(failure.message.contains("\"gzip\""), "{}", failure.message);
     }
 
     #[actix_web::test]

@@ -1,5 +1,5 @@
 //! Links that log a browser in once: made for who has a key, on the daemon's own machine, and worthless soon or once used. Only
-//! their hashes are held, in memory.
+//! their hashes are held, in memory, of a used one until it would have ended: who uses it again guesses nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +21,25 @@ struct Link {
     sha256: String,
     key: Arc<KeyHolder>,
     until: Instant,
+    is_used: bool,
+}
+
+/// What the secret of a link is good for.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It logs in as this key's holder, and is worthless from now on.
+    LogsIn(Arc<KeyHolder>),
+    /// It was a link's, which has been used or has ended.
+    Spent,
+    /// It is none that is remembered.
+    Unknown,
 }
 
 impl LoginLinks {
     /// Draws the secret of a link that logs in as this key's holder within this time.
     pub(crate) fn make(&self, key: &Arc<KeyHolder>, now: Instant, valid: Duration) -> Result<Secret, Failure> {
         let secret = Secret::new(new_token()?);
-        let link = Link { sha256: key_hash(secret.expose()), key: key.clone(), until: now + valid };
+        let link = Link { sha256: key_hash(secret.expose()), key: key.clone(), until: now + valid, is_used: false };
         self.with(|links| {
             links.retain(|link| now < link.until);
             links.truncate(MOST - 1);
@@ -37,11 +49,13 @@ impl LoginLinks {
     }
 
     /// Whose link this is the secret of. It is worthless from then on.
-    pub(crate) fn take(&self, secret: &str, now: Instant) -> Option<Arc<KeyHolder>> {
+    pub(crate) fn take(&self, secret: &str, now: Instant) -> Taken {
         let sha256 = key_hash(secret);
         self.with(|links| {
-            let at = links.iter().position(|link| link.sha256 == sha256)?;
-            links.remove(at).filter(|link| now < link.until).map(|link| link.key)
+            let Some(link) = links.iter_mut().find(|link| link.sha256 == sha256) else { return Taken::Unknown };
+            let is_good = !link.is_used && now < link.until;
+            link.is_used = true;
+            if is_good { Taken::LogsIn(link.key.clone()) } else { Taken::Spent }
         })
     }
 
@@ -64,15 +78,15 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_link_works_once_and_not_too_late() {
+    fn a_link_works_once_and_not_too_late_and_is_known_afterwards() {
         let (links, key, now) = (LoginLinks::default(), holder(), Clock::simulated(0, 1).now());
         let secret = links.make(&key, now, MINUTE).unwrap();
-        assert!(links.take("another", now).is_none());
-        assert!(links.take(secret.expose(), now).is_some());
-        assert!(links.take(secret.expose(), now).is_none(), "used");
+        assert!(matches!(links.take("another", now), Taken::Unknown));
+        assert!(matches!(links.take(secret.expose(), now), Taken::LogsIn(_)));
+        assert!(matches!(links.take(secret.expose(), now), Taken::Spent), "used");
         let secret = links.make(&key, now, MINUTE).unwrap();
-        assert!(links.take(secret.expose(), now + MINUTE).is_none(), "too late");
-        assert!(links.take(secret.expose(), now).is_none(), "also where the clock was put back");
+        assert!(matches!(links.take(secret.expose(), now + MINUTE), Taken::Spent), "too late");
+        assert!(matches!(links.take(secret.expose(), now), Taken::Spent), "also where the clock was put back");
     }
 
     #[test]
@@ -83,7 +97,7 @@ mod tests {
         for _ in 1..MOST {
             links.make(&key, now, MINUTE).unwrap();
         }
-        assert!(links.take(first.expose(), now).is_none());
-        assert!(links.take(second.expose(), now).is_some());
+        assert!(matches!(links.take(first.expose(), now), Taken::Unknown));
+        assert!(matches!(links.take(second.expose(), now), Taken::LogsIn(_)));
     }
 }

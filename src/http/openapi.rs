@@ -49,7 +49,8 @@ use super::error::ApiError;
     info(
         title = "gatewarden",
         description = "Supervisor daemon for OpenClaw gateways.\n\nEvery error is `{\"error\", \"code\", \"details\"?, \"help\"?}`; \
-            `code` is stable. Times are Unix seconds unless a field says otherwise. Unknown fields of a body are ignored.",
+            `code` is stable. Times are Unix seconds unless a field says otherwise. Unknown fields of a body \
+            have no effect, and the header `X-Ignored-Fields` of the answer names them.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(
@@ -103,6 +104,7 @@ struct Headers;
 const REQUEST_ID: &str = "X-Request-Id";
 const RETRY_AFTER: &str = "Retry-After";
 const AUTHENTICATE: &str = "WWW-Authenticate";
+const IGNORED_FIELDS: &str = "X-Ignored-Fields";
 const RATE_LIMITS: [&str; 3] = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
 
 impl Modify for Headers {
@@ -114,6 +116,11 @@ impl Modify for Headers {
         declare(REQUEST_ID, Type::String, "The request's id: the one that it was sent with, or one of the daemon's");
         declare(RETRY_AFTER, Type::Integer, "Seconds after which the request may be repeated");
         declare(AUTHENTICATE, Type::String, "How to authenticate");
+        declare(
+            IGNORED_FIELDS,
+            Type::String,
+            "Fields of the body that had no effect, since the route knows none of these names",
+        );
         let [limit, remaining, reset] = RATE_LIMITS;
         declare(
             limit,
@@ -235,9 +242,13 @@ fn complete(operation: &mut Operation) {
     for (status, response) in common {
         operation.responses.responses.entry(status).or_insert(response);
     }
+    let has_body = operation.request_body.is_some();
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             add_headers(status, is_for_anyone, response);
+            if has_body {
+                add_header(IGNORED_FIELDS, response);
+            }
         }
     }
 }
@@ -265,9 +276,14 @@ fn add_headers(status: &str, is_for_anyone: bool, response: &mut Response) {
     let is_counted = !is_for_anyone || matches!(status, "401" | "429");
     let limits: &[&str] = if is_counted { &RATE_LIMITS } else { &[] };
     for name in [REQUEST_ID].iter().chain(by_status).chain(limits) {
-        let reference = Ref::new(format!("#/components/headers/{name}"));
-        response.headers.insert((*name).to_owned(), RefOr::Ref(reference));
+        add_header(name, response);
     }
+}
+
+/// One that is declared with the components.
+fn add_header(name: &str, response: &mut Response) {
+    let reference = Ref::new(format!("#/components/headers/{name}"));
+    response.headers.insert(name.to_owned(), RefOr::Ref(reference));
 }
 
 /// Read the OpenAPI document

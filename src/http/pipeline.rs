@@ -21,7 +21,8 @@ use super::audit::context::{AuditContext, concerns};
 use super::compression::compress;
 use super::context::{App, AppContext};
 use super::error::{ApiError, add_detail, detailed, has_detail};
-use super::headers::{self, REQUEST_ID};
+use super::headers::{self, IGNORED_FIELDS, REQUEST_ID};
+use super::input::ignored_fields;
 use super::limits::LimitState;
 
 /// The wrapper.
@@ -85,6 +86,9 @@ pub(crate) async fn run<B: MessageBody + 'static>(
         response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));
     }
     let limit = response.request().extensions().get::<LimitState>().copied();
+    if let Some(ignored) = ignored_fields(response.request()) {
+        response.headers_mut().insert(IGNORED_FIELDS, ignored);
+    }
     dress(limit, response.headers_mut());
     tell(response.request().match_pattern().as_deref(), response.status().as_u16());
     Ok(response.map_body(|_, body| AnswerBody::new(body, serving)))

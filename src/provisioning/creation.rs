@@ -40,7 +40,7 @@ pub(crate) async fn change(
     let changed = GatewayRecord::clone(record).with(|spec| change.clone().apply(spec));
     if record.dials_like(&changed) {
         let id = record.id;
-        let committed = update(&app, UpdateGateway { id, change }).await?;
+        let committed = update(&app, UpdateGateway { id, change, from: None }).await?;
         return Ok(refresh_main_agent(&app, committed).await);
     }
     let trial = app.ask(&app.registry.trial, TryGateway(changed.spec.clone())).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn change(
     let ended = abandon(&app, &trial).await;
     let main = walked?.main;
     ended?;
-    let committed = update(&app, UpdateGateway { id: record.id, change }).await?;
+    let committed = update(&app, UpdateGateway { id: record.id, change, from: None }).await?;
     match main {
         None => Ok((committed, None)),
         Some(main) => confirm(&app, record.id, main).await.map(|committed| (committed, None)),

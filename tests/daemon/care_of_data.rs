@@ -221,7 +221,9 @@ fn a_damaged_backup_or_a_wrong_key_is_refused_and_nothing_is_changed() {
     let middle = bytes.len() / 2;
     bytes[middle..].fill(0xa5);
     fs::write(&backup, bytes).expect("written");
-    says(&command(&setup, &["restore", &named]), CONFIGURATION, &["damaged", "b.db", "Nothing was changed"]);
+    let damaged = command(&setup, &["restore", &named]);
+    says(&damaged, CONFIGURATION, &["The backup", "damaged", "b.db", "Name another one", "Nothing was changed"]);
+    assert!(!damaged.stderr.contains("from a backup"), "it is the backup: {}", damaged.stderr);
     fs::write(&backup, "no database").expect("written");
     says(&command(&setup, &["restore", &named]), CONFIGURATION, &["not a database", "b.db"]);
     says(&command(&setup, &["restore", "/no/such/file"]), 1, &["/no/such/file"]);

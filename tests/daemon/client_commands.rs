@@ -122,6 +122,29 @@ fn the_state_directory_of_a_daemon_has_its_key() {
     let elsewhere = client(&["status", "--url", &url, "--state-dir", "/nowhere"]);
     assert_eq!(elsewhere.code, Some(77), "{}", elsewhere.stderr);
     assert!(elsewhere.stderr.contains("/nowhere"), "{}", elsewhere.stderr);
+    // It also has the daemon's address, whatever the configuration of this machine says.
+    let found = client(&["status", "--state-dir", &state]);
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert!(found.stdout.contains(&url), "{}", found.stdout);
+    let args = ["status", "--quiet", "--state-dir", &state];
+    let elsewhere = Setup::new().without("API_KEY").env("GATEWARDEN_URL", "http://127.0.0.1:9").only_args(&args).run();
+    assert_eq!(elsewhere.code, Some(0), "what is typed goes before a variable: {}", elsewhere.stderr);
+}
+
+#[test]
+fn a_daemon_that_is_gone_is_named_with_the_context_that_leads_to_it() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let setup = Setup::new().without("API_KEY").env("XDG_CONFIG_HOME", &home.path().display().to_string());
+    let run = |args: &[&str]| setup.clone().only_args(args).run();
+    let gone = format!("http://127.0.0.1:{}", free_port());
+    assert_eq!(run(&["context", "add", "old", &gone]).code, Some(0));
+    let ended = run(&["status"]);
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    for words in [&*gone, "The context old names it", "gatewarden context add old URL", "gatewarden context use"] {
+        assert!(ended.stderr.contains(words), "{words} is not in {}", ended.stderr);
+    }
+    let named = run(&["status", "--url", &gone]);
+    assert!(!named.stderr.contains("context"), "{}", named.stderr);
 }
 
 #[test]

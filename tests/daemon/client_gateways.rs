@@ -92,6 +92,7 @@ fn what_is_wrong_with_a_gateway_is_said_with_its_cure_and_an_exit_code() {
     let added = run(&daemon, &["gateways", "add", "lab", &address, "--token-file", &token, "--wait=20"]);
     assert_eq!(added.code, Some(1), "{} {}", added.stdout, added.stderr);
     assert!(added.stdout.contains("refused the token") && !added.stdout.contains("wrong"), "{}", added.stdout);
+    assert!(added.stderr.contains("lab: degraded, blocked (token_mismatch)"), "it says why: {}", added.stderr);
     assert!(fine(&daemon, &["gateways", "list"]).contains("token_mismatch"));
     let row = |probed: &Ended| {
         let row = probed.stdout.lines().find(|line| line.starts_with("lab ")).map(str::to_owned);

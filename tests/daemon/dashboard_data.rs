@@ -164,6 +164,13 @@ fn a_link_logs_in_once_with_the_role_of_its_key_and_is_audited_and_never_logged(
     let again = log_in(&daemon, &json!({ "once": once })).expect_err("it is used up");
     assert_eq!((again.status, again.header("set-cookie")), (401, None));
     assert!(again.text.contains("gatewarden dashboard"), "{}", again.text);
+    // Who loads the page again guesses no key: it costs no try.
+    for _ in 0..10 {
+        assert_eq!(log_in(&daemon, &json!({ "once": once })).expect_err("it is used up").status, 401);
+    }
+    assert_eq!(again.header("ratelimit-remaining"), None);
+    let unknown = log_in(&daemon, &json!({ "once": "a-guess" })).expect_err("it is none");
+    assert_eq!((unknown.status, unknown.header("ratelimit-remaining").is_some()), (401, true), "a guess does");
 
     let expected =
         [("auth.link", "ok", "looker"), ("auth.login", "ok", "looker"), ("auth.login", "refused", "anonymous")];

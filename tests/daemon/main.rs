@@ -36,6 +36,8 @@ mod check;
 #[cfg(test)]
 mod client_commands;
 #[cfg(test)]
+mod client_contracts;
+#[cfg(test)]
 mod client_gateways;
 #[cfg(test)]
 mod client_processes;
@@ -59,6 +61,8 @@ mod database_trouble;
 mod direct_connections;
 #[cfg(test)]
 mod discovery;
+#[cfg(test)]
+mod documented_words;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]

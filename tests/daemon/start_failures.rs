@@ -121,7 +121,14 @@ fn two_daemons_do_not_share_one_state_directory_unnoticed() {
     let identity = daemon.get("/api/identity").expect(200).json();
     // whether the second is refused or waits its turn, the first one's identity and data stay whole
     let second = setup.clone().only_args(&["serve", "--listen", &daemon.address().to_string()]).run();
-    assert_ne!(second.code, Some(0));
+    let address = daemon.address().to_string();
+    says(
+        &second,
+        1,
+        &["is in use by another gatewarden", &format!("process {}", daemon.pid()), &address, "--state-dir"],
+    );
+    let elsewhere = setup.clone().only_args(&["serve", "--listen", "127.0.0.1:0"]).run();
+    says(&elsewhere, 1, &["is in use by another gatewarden", &address]);
     assert_eq!(daemon.get("/api/identity").expect(200).json(), identity);
     daemon.register("still-writable", 1, "");
 }

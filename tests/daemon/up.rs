@@ -183,6 +183,7 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
     let told = String::from_utf8_lossy(&again.stdout);
     let runs = format!("gatewarden runs already: process {}", up.child.id());
     assert!(again.status.success() && told.starts_with(&runs), "a second up starts nothing: {told}");
+    assert!(told.contains(&format!("--url http://{}", up.address)), "it says where: {told}");
 
     let mut pasted: Vec<&str> = said.lines().filter(|line| line.contains(" --url ")).map(str::trim).collect();
     assert!(pasted.remove(0).contains(" dashboard "), "{said}");
@@ -253,6 +254,40 @@ fn a_fresh_directory_becomes_a_gateway_that_runs_pauses_resumes_and_kills_an_age
     assert_eq!(gateways.json()["gateways"].as_array().map(Vec::len), Some(1), "{}", gateways.text);
     // It listens at another port, and its record follows.
     assert!(again.said().contains(", online") && !again.said().contains(&again.key), "{}", again.said());
+}
+
+/// A process that ends with its test, however that ends.
+struct KilledAtLast(Child);
+
+impl Drop for KilledAtLast {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn of_two_at_once_one_starts_everything_and_the_other_says_so() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let mut both = [0, 0].map(|port| KilledAtLast(command(home.path(), port).spawn().expect("it starts")));
+    let second = wait::until_ok("one of them ends", PATIENCE, || {
+        let ended = both.iter_mut().position(|one| matches!(one.0.try_wait(), Ok(Some(_))));
+        ended.ok_or_else(|| "both go on".to_owned())
+    });
+    let mut told = String::new();
+    both[second].0.stdout.take().expect("piped").read_to_string(&mut told).expect("text");
+    let status = both[second].0.wait().expect("it has ended");
+    let first = &mut both[1 - second].0;
+    let runs = format!("gatewarden runs already: process {}", first.id());
+    assert!(status.success() && told.starts_with(&runs), "{status}: {told}");
+    let said = Arc::new(Mutex::new(String::new()));
+    follow(first.stdout.take().expect("piped"), &said);
+    wait::until_ok("the other one runs", PATIENCE, || {
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if said.contains("(started by this command), online") { Ok(()) } else { Err(said) }
+    });
+    signal(first.id(), "INT");
+    first.wait().expect("it ends");
 }
 
 #[test]

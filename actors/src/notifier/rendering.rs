@@ -6,11 +6,12 @@ use gatewarden_api::events::GatewayOrNone;
 use gatewarden_api::notifications::{DigestGateway, Notification, NotifiedGateway, NotifiedProcess, NotifiedState};
 use gatewarden_api::spawn::GatewayName;
 
+use super::LOOK_EVERY;
 use super::observing::Fleet;
 use crate::event_data;
 use crate::gateway_report::{Phase, Status};
 use crate::ids::GatewayId;
-use crate::machines::notification::{Change, Condition, StandIn, Step, Subject};
+use crate::machines::notification::{Change, Condition, StandIn, Step, Subject, Topic};
 use crate::registry::roster::{ActingPrimary, GatewayView};
 
 /// Of a gateway that can't be reached.
@@ -48,7 +49,7 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
         text: sentence(step, story),
         at_ms: step.episode.announced_ms,
         began_ms: step.episode.began_ms,
-        ended_ms: ended_ms(step),
+        ended_ms: ended_ms(step, story),
         episode: step.episode.id.clone(),
         sequence: step.episode.sequence,
         reminder: step.change == Change::Reminded,
@@ -88,10 +89,21 @@ pub(super) fn render(step: &Step, story: &Story<'_>) -> Notification {
     body
 }
 
-/// When a condition that is over ended.
-fn ended_ms(step: &Step) -> Option<i64> {
+/// When a condition that is over ended: when the gateway got ready, if that was right before it was first looked at and found well.
+fn ended_ms(step: &Step, story: &Story<'_>) -> Option<i64> {
     let held = i64::try_from(step.held.as_millis()).unwrap_or(i64::MAX);
-    matches!(step.change, Change::Closed { .. }).then(|| step.episode.announced_ms.saturating_sub(held))
+    let found_well = step.episode.announced_ms.saturating_sub(held);
+    let ready = match step.topic {
+        Topic { subject: Subject::Gateway(id), condition: Condition::Down | Condition::Blocked } => {
+            find(id, story).and_then(|view| view.report.ready_since_ms)
+        }
+        _ => None,
+    };
+    // A look may be late.
+    let apart = i64::try_from((LOOK_EVERY * 2).as_millis()).unwrap_or_default();
+    let since_the_last = found_well.saturating_sub(apart)..found_well;
+    let ended = ready.filter(|ready| since_the_last.contains(ready)).unwrap_or(found_well);
+    matches!(step.change, Change::Closed { .. }).then_some(ended)
 }
 
 /// Makes a notification of the first of many steps of a kind that of all: how many there are, and the first of them.
@@ -178,7 +190,7 @@ fn sentence(step: &Step, story: &Story<'_>) -> String {
         Subject::Gateway(id) => name_of(id, story),
         Subject::Fleet => story.subject_name,
     };
-    let until_ms = ended_ms(step).unwrap_or(step.episode.announced_ms);
+    let until_ms = ended_ms(step, story).unwrap_or(step.episode.announced_ms);
     let lasted =
         spell(Duration::from_millis(u64::try_from(until_ms.saturating_sub(step.episode.began_ms)).unwrap_or(0)));
     match &step.change {

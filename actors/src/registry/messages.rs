@@ -45,7 +45,7 @@ pub struct GatewayCommitted {
 #[rtype(result = "Result<GatewayCommitted, Failure>")]
 pub struct CreateGateway(pub NewGateway);
 
-/// From HTTP: store a change, tell the actor, reply. `gateway_not_found`, `name_taken`, `store_unavailable`.
+/// From HTTP: store a change, tell the actor, reply. `gateway_not_found`, `name_taken`, `precondition_failed`, `store_unavailable`.
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "Result<GatewayCommitted, Failure>")]
 pub struct UpdateGateway {
@@ -53,6 +53,8 @@ pub struct UpdateGateway {
     pub id: GatewayId,
     /// What; not empty.
     pub change: GatewayChange,
+    /// Only while the gateway is set as this record says.
+    pub from: Option<SharedRecord>,
 }
 
 /// From HTTP: delete the record, stop the actor. False where there was none; `primary_undeletable`.

@@ -82,7 +82,7 @@ impl Handler<CreateGateway> for RegistryActor {
 impl Handler<UpdateGateway> for RegistryActor {
     type Result = Answer<GatewayCommitted>;
 
-    fn handle(&mut self, UpdateGateway { id, change }: UpdateGateway, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, UpdateGateway { id, change, from }: UpdateGateway, _: &mut Self::Context) -> Self::Result {
         let refused = self
             .fleet
             .may_change()
@@ -92,7 +92,8 @@ impl Handler<UpdateGateway> for RegistryActor {
             return self.answer(Err(failure));
         }
         let store = self.store.clone();
-        self.commit(async move { store.update_gateway(id, change).await }, move |registry, updated, ctx| {
+        let write = async move { store.update_gateway_from(id, change, from).await };
+        self.commit(write, move |registry, updated, ctx| {
             let Committed { record, demoted, .. } = updated.ok_or_else(|| Failure::gateway_not_found(id))?;
             registry.feed(ctx, |fleet, time| fleet.on_all_updated(time, demoted.into_iter().chain([record])));
             registry.committed(id, 0)

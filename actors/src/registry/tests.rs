@@ -182,7 +182,7 @@ async fn at_most_one_gateway_is_the_configured_primary() {
     let refused = house.registry.send(DeleteGateway(second)).await.unwrap().unwrap_err();
     assert_eq!(refused.code, ErrorCode::PrimaryUndeletable);
     let change = GatewayChange { is_primary: Some(true), ..GatewayChange::default() };
-    house.registry.send(UpdateGateway { id: first, change }).await.unwrap().unwrap();
+    house.registry.send(UpdateGateway { id: first, change, from: None }).await.unwrap().unwrap();
     assert_eq!(house.roster.list().iter().filter(|view| view.record.is_primary).count(), 1);
     assert!(house.registry.send(DeleteGateway(second)).await.unwrap().unwrap());
     assert!(!house.registry.send(DeleteGateway(second)).await.unwrap().unwrap());
@@ -194,9 +194,10 @@ async fn an_update_reaches_the_actor_and_a_missing_gateway_is_said_so() {
     let id = house.create("prod", 18_789).await.view.record.id;
     house.script.heard().await;
     let change = GatewayChange { port: Some(18_809), ..GatewayChange::default() };
-    house.registry.send(UpdateGateway { id, change: change.clone() }).await.unwrap().unwrap();
+    house.registry.send(UpdateGateway { id, change: change.clone(), from: None }).await.unwrap().unwrap();
     assert!(matches!(house.script.heard().await.1, Heard::Record(record) if record.port == 18_809));
-    let missing = house.registry.send(UpdateGateway { id: GatewayId(99), change }).await.unwrap().unwrap_err();
+    let missing =
+        house.registry.send(UpdateGateway { id: GatewayId(99), change, from: None }).await.unwrap().unwrap_err();
     assert_eq!(missing.code, ErrorCode::GatewayNotFound);
 }
 
@@ -387,7 +388,7 @@ async fn an_external_observation_is_stored_and_stands_for_nothing_that_is_known_
         last_seen: Some(1_700_000_000),
         ..GatewayChange::default()
     };
-    let committed = house.registry.send(UpdateGateway { id, change }).await.unwrap().unwrap();
+    let committed = house.registry.send(UpdateGateway { id, change, from: None }).await.unwrap().unwrap();
     assert_eq!(committed.view.report.status, Status::Unknown);
     assert_eq!(committed.view.record.observed.latency, Some(120));
     assert_eq!((committed.view.report.last_seen_ms, committed.view.report.latency_ms), (None, None));

@@ -272,7 +272,7 @@ impl Fleet {
                 "Leave out gateway_id or selector.".to_owned(),
             ),
             NoRoute::NothingSelected => (
-                ErrorCode::NoUsableGateway,
+                ErrorCode::InvalidRequest,
                 "No gateway has the labels that the selector asks for".to_owned(),
                 "GET /api/gateways shows each gateway's labels.".to_owned(),
             ),
@@ -289,8 +289,8 @@ impl Fleet {
         };
         let failure = Failure::new(code, message).with_help(help);
         match reason {
-            // Neither passes by itself.
-            NoRoute::Drained(_) | NoRoute::NotSelected(_) => failure,
+            // None passes by itself.
+            NoRoute::Drained(_) | NoRoute::NotSelected(_) | NoRoute::NothingSelected => failure,
             _ => failure.with_retry_after(Duration::from_secs(5)),
         }
     }

@@ -140,7 +140,8 @@ impl Runs {
         }
         let role = if new.message.is_some() { Role::User } else { Role::System };
         let text = new.message.clone().unwrap_or_else(|| format!("started command \"{}\"", new.command.template));
-        let message = NewMessage { role, text, run: Some(new.request.id.clone()), model: None, usage: None };
+        let message =
+            NewMessage { role, text, run: Some(new.request.id.clone()), model: None, usage: None, stop_reason: None };
         let seq = parts.sessions.append(&key, message, parts.subscribers, turn).map(|message| message.seq);
 
         let (order, mut run) = made(&new, command, wishes, session_id, turn, parts.config);

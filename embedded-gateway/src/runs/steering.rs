@@ -73,6 +73,11 @@ impl Runs {
                 run: Some(id.clone()),
                 model: run.model.clone(),
                 usage: run.usage,
+                stop_reason: match &how {
+                    Ending::Completed => None,
+                    Ending::Failed(_) => Some("error"),
+                    Ending::Killed(_) => Some("aborted"),
+                },
             };
             parts.sessions.append(&key, message, parts.subscribers, turn);
         }

@@ -80,7 +80,7 @@ pub(crate) fn message(message: &Message, protocol: u32) -> Value {
         "timestamp": message.timestamp,
         "model": message.model,
         "usage": usage,
-        "stopReason": (message.role == Role::Assistant).then_some("stop"),
+        "stopReason": (message.role == Role::Assistant).then(|| message.stop_reason.as_deref().unwrap_or("stop")),
         "runId": message.run_id,
         "__openclaw": {"id": message.id, "seq": message.seq},
     }))

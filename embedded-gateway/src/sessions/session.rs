@@ -66,6 +66,8 @@ pub(crate) struct NewMessage {
     pub model: Option<String>,
     /// Tokens that it cost, where known. Not added to the session's sums: that is [`super::Sessions::count_tokens`].
     pub usage: Option<Usage>,
+    /// See [`Message::stop_reason`].
+    pub stop_reason: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +87,9 @@ pub(crate) struct Message {
     pub model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Why the agent's message isn't whole: `aborted` or `error`; none where it came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
 }
 
 /// One conversation with one agent. Changed through [`super::Sessions`] alone.

@@ -61,7 +61,14 @@ impl Room {
     }
 
     fn say(&mut self, key: &str, text: &str) -> Option<Message> {
-        let message = NewMessage { role: Role::User, text: text.to_owned(), run: None, model: None, usage: None };
+        let message = NewMessage {
+            role: Role::User,
+            text: text.to_owned(),
+            run: None,
+            model: None,
+            usage: None,
+            stop_reason: None,
+        };
         self.act(|sessions, subscribers, turn| sessions.append(key, message, subscribers, turn))
     }
 
@@ -354,12 +361,17 @@ fn messages_are_worded_as_their_protocol_has_them() {
         run: Some(RunId("r".into())),
         model: Some("m".into()),
         usage: None,
+        stop_reason: None,
     };
+    let cut_off = NewMessage { stop_reason: Some("aborted"), ..answer.clone() };
     let answer =
         room.act(|sessions, subscribers, turn| sessions.append(&key, answer, subscribers, turn)).expect("there");
     let shown = message(&answer, 4);
     assert_eq!(shown["content"], json!([{"type": "text", "text": "hi"}]));
     assert_eq!((&shown["__openclaw"]["seq"], &shown["stopReason"]), (&json!(2), &json!("stop")));
+    let cut_off =
+        room.act(|sessions, subscribers, turn| sessions.append(&key, cut_off, subscribers, turn)).expect("there");
+    assert_eq!(message(&cut_off, 4)["stopReason"], "aborted");
 }
 
 #[test]

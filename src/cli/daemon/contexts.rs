@@ -16,8 +16,11 @@ use crate::cli::output::{complain, plain};
 use crate::config::{Inputs, URL_VARIABLE};
 
 /// A daemon that has a name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::cli) struct Context {
+    /// Its name, where it was chosen by that.
+    #[serde(skip)]
+    pub(in crate::cli) name: String,
     pub(in crate::cli) url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) key_file: Option<PathBuf>,
@@ -66,6 +69,10 @@ impl Contexts {
             .map_err(|error| CliError::new(format!("{} cannot be written: {error}.", path.display())))
     }
 
+    fn chosen(&self, name: &str) -> Result<Context, CliError> {
+        Ok(Context { name: name.to_owned(), ..self.get(name)?.clone() })
+    }
+
     pub(in crate::cli) fn get(&self, name: &str) -> Result<&Context, CliError> {
         self.contexts.get(name).ok_or_else(|| {
             CliError::usage(format!("There is no context called {}.", plain(name)))
@@ -91,7 +98,7 @@ pub(in crate::cli) fn chosen(args: &PlaceArgs, inputs: &Inputs) -> Result<Option
     let dir = directory(inputs);
     let load = || dir.as_deref().map_or_else(|| Ok(Contexts::default()), Contexts::load);
     if let Some(name) = &args.context {
-        return load()?.get(name).cloned().map(Some);
+        return load()?.chosen(name).map(Some);
     }
     if args.url.is_some() || args.state_dir.is_some() || inputs.variable(URL_VARIABLE).is_some() {
         return Ok(None);
@@ -104,5 +111,5 @@ pub(in crate::cli) fn chosen(args: &PlaceArgs, inputs: &Inputs) -> Result<Option
         }
         contexts => contexts?,
     };
-    contexts.current.as_deref().map(|name| contexts.get(name).cloned()).transpose()
+    contexts.current.as_deref().map(|name| contexts.chosen(name)).transpose()
 }

@@ -10,6 +10,7 @@ use url::{Host, Url};
 
 use super::PlaceArgs;
 use super::contexts::Context;
+use crate::app::StateDir;
 use crate::cli::EXIT_DENIED;
 use crate::cli::error::CliError;
 use crate::cli::files::{read_secret, read_secret_file};
@@ -27,24 +28,46 @@ pub(in crate::cli) struct Endpoint {
     /// Scheme, host, and what stands before `/api`, without a slash at its end.
     base: String,
     pub(super) addresses: Vec<SocketAddr>,
+    /// The context that names it, where one does.
+    context: Option<String>,
 }
 
 impl Endpoint {
-    /// The flag, else the context, else the variable, else where the daemon listens that is configured on this machine.
+    /// The flag, else the context, else where the daemon said that it listens whose state directory is named, else the variable, else
+    /// where the daemon listens that is configured on this machine.
     pub(super) fn find(
         flag: Option<&str>,
         context: Option<&Context>,
         inputs: &Inputs,
         config: Option<&Config>,
     ) -> Result<Self, CliError> {
-        let of_context = context.map(|context| ("the URL of the context", context.url.as_str()));
-        let of_variable = || inputs.variable(URL_VARIABLE).map(|url| ("$GATEWARDEN_URL", url));
-        if let Some((name, url)) = flag.map(|url| ("--url", url)).or(of_context).or_else(of_variable) {
-            return Self::parse(url).map_err(|reason| CliError::usage(format!("{name} {reason}")));
+        if let Some(url) = flag {
+            return Self::parse(url).map_err(|reason| CliError::usage(format!("--url {reason}")));
+        }
+        if let Some(Context { name, url, .. }) = context {
+            let found = Self::parse(url).map_err(|reason| {
+                CliError::usage(format!("The URL of the context {name} {reason}"))
+                    .cure(format!("`gatewarden context add {name} URL` changes it."))
+            })?;
+            return Ok(Self { context: Some(name.clone()), ..found });
+        }
+        if let Some(noted) = inputs.state_dir.as_deref().and_then(StateDir::noted_address) {
+            return Ok(Self::at(reachable(noted)));
+        }
+        if let Some(url) = inputs.variable(URL_VARIABLE) {
+            return Self::parse(url).map_err(|reason| CliError::usage(format!("$GATEWARDEN_URL {reason}")));
         }
         let listen = config.map(|config| config.listen).filter(|listen| listen.port() != 0);
-        let address = reachable(listen.unwrap_or(DEFAULT));
-        Ok(Self { base: format!("http://{address}"), addresses: vec![address] })
+        Ok(Self::at(reachable(listen.unwrap_or(DEFAULT))))
+    }
+
+    fn at(address: SocketAddr) -> Self {
+        Self { base: format!("http://{address}"), addresses: vec![address], context: None }
+    }
+
+    /// The context that names it, where one does.
+    pub(in crate::cli) fn context(&self) -> Option<&str> {
+        self.context.as_deref()
     }
 
     /// Err: what is wrong with it, to stand behind its name.
@@ -78,7 +101,7 @@ impl Endpoint {
         };
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let base = format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/'));
-        Ok(Self { base, addresses })
+        Ok(Self { base, addresses, context: None })
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -215,6 +238,26 @@ mod tests {
         assert_eq!(found(&[("HOME", "/h"), ("GATEWARDEN_HTTP__LISTEN", "127.0.0.1:0")]), "http://127.0.0.1:3000");
         assert_eq!(found(&[]), "http://127.0.0.1:3000", "a configuration that can't be used is no reason to fail");
         assert_eq!(found(&[("GATEWARDEN_URL", "http://127.0.0.1:9")]), "http://127.0.0.1:9");
+    }
+
+    #[test]
+    fn a_state_directory_tells_where_its_daemon_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = Inputs {
+            state_dir: Some(dir.path().to_owned()),
+            environment: [(URL_VARIABLE.to_owned(), "http://127.0.0.1:9".into())].into(),
+            ..Inputs::default()
+        };
+        let found = || Endpoint::find(None, None, &inputs, None).unwrap().to_string();
+        assert_eq!(found(), "http://127.0.0.1:9", "it says nothing");
+        let claimed = StateDir::claim(dir.path()).unwrap();
+        claimed.note_address("0.0.0.0:3111".parse().unwrap());
+        assert_eq!(found(), "http://127.0.0.1:3111");
+        assert_eq!(
+            Endpoint::find(Some("h.invalid:1"), None, &inputs, None).ok().map(|e| e.to_string()),
+            None,
+            "the flag counts"
+        );
     }
 
     fn key(pairs: &[(&str, &str)], url: &str, file: Option<&Path>) -> Result<Secret, CliError> {

@@ -87,6 +87,15 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
 
 /// A backup that was made with its key has that beside it.
 fn with_hint(error: StoreError, from: &Path, named: Option<&Path>) -> CliError {
+    if let StoreError::Corrupt { path, detail } = &error
+        && path == from
+    {
+        let sentence = format!(
+            "The backup {} is damaged, or not a database ({detail}). Name another one. Nothing was changed.",
+            path.display()
+        );
+        return CliError::coded(error.exit_code(), sentence);
+    }
     let is_about_key = matches!(&error, StoreError::WrongKey { .. } | StoreError::KeyMissing { .. });
     let error = CliError::from(error);
     let mut beside = from.as_os_str().to_owned();

@@ -83,14 +83,14 @@ impl Words {
     }
 }
 
-/// What `up` says where a daemon runs on its directory.
-pub(super) fn runs_already(config: &Config, process: Option<u32>) -> String {
+/// What `up` says where a daemon runs on its directory, at this address as far as it said.
+pub(super) fn runs_already(config: &Config, process: Option<u32>, address: Option<SocketAddr>) -> String {
     let key_file = Some(config.state_dir.join("admin.key")).filter(|file| file.is_file());
     let process = process.map(|pid| format!("process {pid}, ")).unwrap_or_default();
     format!(
         "gatewarden runs already: {process}state in {}\nsee how it is:\n{}\nCtrl-C where it was started ends it.",
         config.state_dir.display(),
-        command(config.listen, key_file.as_deref()).line("status")
+        command(address.unwrap_or(config.listen), key_file.as_deref()).line("status")
     )
 }
 

@@ -92,6 +92,6 @@ fn spec(app: &AppContext, body: &JsonBody) -> Result<(GatewaySpec, Option<Gatewa
     };
     let present = app.gateway(id)?;
     let mut spec = present.record.spec.clone();
-    record::change(body.fields(), &present.record, &app.process_settings)?.apply(&mut spec);
+    record::change(body.fields(), &present.record, &app.process_settings, app.now_s())?.apply(&mut spec);
     Ok((spec, Some(id)))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::header::EntityTag;
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use gatewarden_actors::error::{ErrorCode, Failure};
@@ -25,12 +26,15 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::http::error::ApiError;
 use crate::http::process_view::{process as shown_process, seconds};
 
 /// A host is examined with this port where its own can't be read.
 const STAND_IN_PORT: u16 = 18_789;
+/// How far the clock of an external health checker may be ahead, seconds.
+const CLOCK_SLACK_S: i64 = 60;
 /// Longest path, characters.
 const MAX_PATH: usize = 1_000;
 
@@ -72,8 +76,12 @@ pub(crate) fn change(
     mut fields: Fields<'_>,
     present: &GatewayRecord,
     processes: &ProcessSettings,
+    now_s: i64,
 ) -> Result<GatewayChange, ApiError> {
     let new = GatewayFields::read(&mut fields);
+    if new.last_seen.is_some_and(|seen| seen > now_s.saturating_add(CLOCK_SLACK_S)) {
+        fields.wrong("last_seen", "lies in the future: it is when the gateway was seen, in Unix seconds");
+    }
     let address = match (&new.host, new.settings.port) {
         // A bare host keeps the port that is stored, a URL has one of its own.
         (Some(host), port) => {
@@ -135,6 +143,37 @@ fn settings(
         drained: new.drained,
         ..GatewayChange::default()
     })
+}
+
+/// What is set of a gateway, in a word: the same as long as nobody sets anything else, whatever is observed. `key` keeps it from
+/// telling anything of secrets.
+pub(crate) fn settings_tag(record: &GatewayRecord, key: &Secret) -> EntityTag {
+    // Each by name: a new field that is left out would let changes of it be lost.
+    let GatewaySpec {
+        name,
+        host,
+        port,
+        token,
+        password,
+        url_token,
+        is_primary,
+        priority,
+        labels,
+        transport,
+        tls,
+        disable_device_pairing,
+        workspace_root,
+        process,
+        drained,
+    } = &record.spec;
+    let secrets = [token, password, url_token].map(|secret| secret.as_ref().map(|secret| secret.expose().to_owned()));
+    let process = process.as_ref().map(|process| (process.kind(), process.name()));
+    let place = (&record.uuid, name, host, port, secrets);
+    let settings = (is_primary, priority, labels, transport.as_str(), tls, disable_device_pairing);
+    let text = json!([key.expose(), place, settings, workspace_root, process, drained]).to_string();
+    let mut tag = hex::encode(Sha256::digest(text.as_bytes()));
+    tag.truncate(32);
+    EntityTag::new_strong(tag)
 }
 
 /// The change that drains a gateway or ends that, and the word for it.

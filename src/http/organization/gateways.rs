@@ -111,7 +111,7 @@ pub(crate) async fn organization_update_gateway(
     let view = by_path(&app, &request)?;
     let change = record::organization_change(body.fields(), &view.record)?;
     if change.is_empty() {
-        return Err(invalid("There is nothing to change: the body names no field of a gateway"));
+        return Err(body.nothing_to_change("a gateway"));
     }
     let (committed, warning) = creation::change(app.clone(), view, change).await?;
     log(&by.caller, "changed", &committed);

@@ -166,7 +166,7 @@ impl Handler<UpdateGateway> for ScriptedRegistry {
 
     fn handle(&mut self, message: UpdateGateway, _: &mut Self::Context) -> Self::Result {
         let (store, id) = (self.store.clone(), message.id);
-        let write = async move { store.update_gateway(id, message.change).await };
+        let write = async move { store.update_gateway_from(id, message.change, message.from).await };
         Box::pin(write.into_actor(self).map(move |updated, registry, _| {
             let updated = updated?.ok_or_else(|| Failure::gateway_not_found(id))?;
             if let Some(demoted) = updated.demoted {

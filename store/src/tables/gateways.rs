@@ -3,6 +3,7 @@
 //! A gateway that is being created through the organization API is provisional: it reserves its name, is loaded by nobody, and
 //! either becomes a gateway together with its main agent or leaves nothing behind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -250,11 +251,23 @@ impl StoreHandle {
     /// revision grows by one, on the demoted gateway too. `updated_at` follows only where something that an operator sets
     /// has changed: observations and the dialect leave it. A change of nothing answers the record as it is. `name_taken`.
     pub async fn update_gateway(&self, id: GatewayId, change: GatewayChange) -> Result<Option<Committed>, Failure> {
+        self.update_gateway_from(id, change, None).await
+    }
+
+    /// The same, only while the gateway is set as the record says. `precondition_failed`.
+    pub async fn update_gateway_from(
+        &self,
+        id: GatewayId,
+        change: GatewayChange,
+        from: Option<Arc<GatewayRecord>>,
+    ) -> Result<Option<Committed>, Failure> {
         self.write("change the gateway", move |db| {
-            let Some(present) = find(db, id)? else { return Ok(None) };
+            let Some(present) = find(db, id)?.map(|row| row.into_record(db.sealer)) else { return Ok(None) };
+            if from.as_ref().is_some_and(|from| from.spec != present.spec) {
+                return Err(Failure::changed_since(&present.name).into());
+            }
             if change.is_empty() {
-                let record = present.into_record(db.sealer);
-                return Ok(Some(Committed { record, demoted: None, agents_registered: 0 }));
+                return Ok(Some(Committed { record: present, demoted: None, agents_registered: 0 }));
             }
             let demoted = if change.is_primary == Some(true) { demote(db, Some(id))? } else { None };
             let name = change.name.clone().unwrap_or_default();

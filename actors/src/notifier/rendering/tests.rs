@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status};
-use crate::machines::notification::{Episode, Topic};
+use crate::machines::notification::Episode;
 use crate::notifier::tests_support::record;
 use crate::registry::roster::{ActingPrimary, Primary};
 
@@ -75,6 +75,24 @@ fn a_notification_says_what_happened_to_whom_and_what_to_do() {
     assert_eq!(body["gateway"]["error"]["code"], "connection_refused");
     assert_eq!((&body["destination"], &body["installation"]), (&json!("ops"), &json!("inst")));
     assert_eq!((&body["at_ms"], &body["began_ms"]), (&json!(7_501_000), &json!(1_000)));
+}
+
+#[test]
+fn an_outage_ends_when_the_gateway_got_ready_and_not_when_somebody_looked() {
+    let ended = |ready_since_ms| {
+        let report = GatewayReport { ready_since_ms, ..GatewayReport::unknown(5) };
+        let views = [Arc::new(GatewayView::new(Arc::new(record(1)), report, false))];
+        let fleet = Fleet { views: &views, primary: &Primary::default(), elected: true, doubts: false, now_ms: 9 };
+        let story = Story { destination: "ops", installation: "inst", subject_name: "", fleet: &fleet, doubt: None };
+        // Found well 60 s before that is told.
+        let over = Step { held: Duration::from_secs(60), ..down(Change::Closed { removed: false }) };
+        render(&over, &story).ended_ms
+    };
+    let found_well = 7_501_000 - 60_000;
+    assert_eq!(ended(Some(found_well - 700)), Some(found_well - 700));
+    for unrelated in [None, Some(found_well - 60_000), Some(found_well + 5_000)] {
+        assert_eq!(ended(unrelated), Some(found_well), "{unrelated:?}");
+    }
 }
 
 #[test]

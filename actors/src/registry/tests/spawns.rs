@@ -261,7 +261,7 @@ async fn a_drained_gateway_takes_no_new_work() {
     let mut house = House::open(at_once()).await;
     let (prod, backup) = two_ready(&mut house).await;
     let change = GatewayChange { drained: Some(true), ..GatewayChange::default() };
-    house.registry.send(UpdateGateway { id: prod, change }).await.unwrap().unwrap();
+    house.registry.send(UpdateGateway { id: prod, change, from: None }).await.unwrap().unwrap();
     let answer = house.registry.send(task()).await.unwrap().unwrap();
     assert_eq!(answer.record.gateway_id, Some(backup));
     let route = RouteRequest { requested: Some(prod), ..RouteRequest::default() };

@@ -65,7 +65,8 @@ async fn a_gateway_that_is_created_changed_or_deleted_late_is_so_in_memory_too()
     let stall = Stall::of(&house).await;
     let change = GatewayChange { priority: Some(9), ..GatewayChange::default() };
     let (changed, ()) =
-        futures_util::future::join(house.registry.send(UpdateGateway { id: first, change }), stall.end()).await;
+        futures_util::future::join(house.registry.send(UpdateGateway { id: first, change, from: None }), stall.end())
+            .await;
     assert_eq!(changed.unwrap().unwrap().view.record.priority, 9);
     assert!(matches!(house.script.heard().await.1, Heard::Record(record) if record.priority == 9));
     let (seen, stored) = both(&house).await;

@@ -31,7 +31,7 @@ async fn a_reserved_gateway_is_dialled_and_seen_by_nobody_until_it_is_confirmed(
     house.say(id, GatewayNotice::Sessions(told)).await;
     assert!(house.roster.is_empty() && house.acting().is_none(), "it is elected or listed");
     let change = GatewayChange { priority: Some(1), ..GatewayChange::default() };
-    let unseen = house.registry.send(UpdateGateway { id, change }).await.unwrap().unwrap_err();
+    let unseen = house.registry.send(UpdateGateway { id, change, from: None }).await.unwrap().unwrap_err();
     assert_eq!(unseen.code, ErrorCode::GatewayNotFound);
     assert!(!house.registry.send(DeleteGateway(id)).await.unwrap().unwrap());
     let probe = ProbeGateways { only: Some(id), timeout: Duration::from_secs(1) };

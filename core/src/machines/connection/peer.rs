@@ -74,13 +74,18 @@ impl Peer {
     pub(super) fn refused(&self, method: &str, error: &WireError) -> Failure {
         let said = words::shown(if error.message.is_empty() { &error.code } else { &error.message });
         let sentence = format!("Gateway \"{}\" refused {}: {said}", self.record.name, words::shown(method));
-        let failure = Failure::new(ErrorCode::GatewayRefused, sentence)
-            .with_help("These are the gateway's own words; its log has more.")
-            .with_details(json!({
-                "code": words::shown(&error.code),
-                "reason": error.details_code().map(words::shown),
-                "retryable": error.retryable,
-            }));
+        let (code, help) = match error.details_code() {
+            Some("NO_ACTIVE_RUN" | "RUN_ENDING") => (
+                ErrorCode::NoActiveRun,
+                "Only what runs can be paused or resumed: GET /api/sessions shows it as active or paused.",
+            ),
+            _ => (ErrorCode::GatewayRefused, "These are the gateway's own words; its log has more."),
+        };
+        let failure = Failure::new(code, sentence).with_help(help).with_details(json!({
+            "code": words::shown(&error.code),
+            "reason": error.details_code().map(words::shown),
+            "retryable": error.retryable,
+        }));
         match error.retry_after_ms {
             Some(after) => failure.with_retry_after(Duration::from_millis(after.min(3_600_000))),
             None => failure,

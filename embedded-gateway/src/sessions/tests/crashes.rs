@@ -53,7 +53,14 @@ fn what_a_crash_cut_off_is_the_run_of_the_first_message_without_an_answer() {
         if role == Role::User {
             room.act(|sessions, subscribers, turn| sessions.begin_run(&key, &run, subscribers, turn));
         }
-        let message = NewMessage { role, text: "words".into(), run: Some(run.clone()), model: None, usage: None };
+        let message = NewMessage {
+            role,
+            text: "words".into(),
+            run: Some(run.clone()),
+            model: None,
+            usage: None,
+            stop_reason: None,
+        };
         room.act(|sessions, subscribers, turn| sessions.append(&key, message, subscribers, turn));
         if role == Role::Assistant {
             room.end(&key, "r1", RunEnd::Done);

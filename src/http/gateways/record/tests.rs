@@ -5,6 +5,8 @@ use gatewarden_api::gateway_record::{STATUSES, TRANSPORTS};
 use super::*;
 use crate::http::error::status_of;
 
+const NOW_S: i64 = 1_700_000_000;
+
 fn new(body: Value) -> Result<GatewaySpec, Failure> {
     whole(body).map(|new| new.spec)
 }
@@ -14,7 +16,7 @@ fn whole(body: Value) -> Result<NewGateway, Failure> {
 }
 
 fn changed(body: Value, present: &GatewayRecord) -> Result<GatewayChange, Failure> {
-    change(Fields::new(body.as_object().unwrap()), present, &ProcessSettings::default()).map_err(|error| error.0)
+    change(Fields::new(body.as_object().unwrap()), present, &ProcessSettings::default(), NOW_S).map_err(|error| error.0)
 }
 
 fn record(host: &str, port: u16) -> GatewayRecord {
@@ -303,4 +305,33 @@ fn what_is_wrong_is_named() {
         assert!(read_tls(tls.clone()).unwrap_err().contains(word), "{tls}");
     }
     assert_eq!(read_tls(Value::Null), Ok(None));
+}
+
+#[test]
+fn what_was_seen_in_the_future_is_refused_and_a_clock_that_is_a_little_ahead_is_not() {
+    let present = record("127.0.0.1", 18_789);
+    assert_eq!(changed(json!({"last_seen": NOW_S + 5}), &present).unwrap().last_seen, Some(NOW_S + 5));
+    let failure = changed(json!({"last_seen": NOW_S + 3_600}), &present).unwrap_err();
+    assert!(failure.message.contains("last_seen lies in the future"), "{}", failure.message);
+}
+
+#[test]
+fn a_tag_changes_with_whatever_is_set_and_with_nothing_that_is_observed() {
+    let (key, before) = (Secret::new("k"), record("127.0.0.1", 18_789));
+    let tag = |record: &GatewayRecord| settings_tag(record, &key);
+    let mut seen = before.clone();
+    (seen.observed.latency, seen.revision, seen.updated_at, seen.dialect) = (Some(5), 9, 9, Some(Dialect::Http));
+    assert_eq!(tag(&seen), tag(&before));
+    let changes: [fn(&mut GatewaySpec); 6] = [
+        |spec| spec.token = Some(Secret::new("other")),
+        |spec| spec.password = Some(Secret::new("secret")),
+        |spec| spec.labels = [("a".to_owned(), "b".to_owned())].into(),
+        |spec| spec.process = Some(ProcessSource::Unit("a".to_owned())),
+        |spec| spec.drained = true,
+        |spec| spec.is_primary = true,
+    ];
+    for change in changes {
+        assert_ne!(tag(&before.clone().with(change)), tag(&before));
+    }
+    assert_ne!(settings_tag(&before, &Secret::new("another")), tag(&before), "it tells nothing without the key");
 }
