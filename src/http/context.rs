@@ -29,6 +29,7 @@ use gatewarden_protocol::Secret;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
 
+use super::door::Door;
 use super::gateways::record::ListBody;
 use super::headers::RequestIds;
 use super::keyring::{Keyring, new_token};
@@ -147,6 +148,12 @@ impl AppContext {
         T: Send + 'static,
     {
         to.send(message, self.settings.request_deadline).await
+    }
+
+    /// What keys are checked against.
+    pub(crate) fn door(&self) -> Door<'_> {
+        let (keys, limits) = (&self.state.keys, &self.limits);
+        Door { keys, limits, trusted_proxies: &self.settings.trusted_proxies, now_s: self.now_s() }
     }
 
     /// A gateway, where there is one of this id.
