@@ -311,10 +311,10 @@ impl Channels {
                         .to_owned(),
                 );
             }
-            let kind = target.kind.map_or("", ChannelKind::id);
+            let kind = target.kind.map_or_else(String::new, |kind| format!("{}:", kind.id()));
             let wanted = gatewarden_protocol::words::shown(target.account.as_deref().unwrap_or(DEFAULT_ACCOUNT));
             return Err(format!(
-                "no account {kind}:{wanted} is configured, there are {}; add it to channels of the configuration, or name another one \
+                "no account {kind}{wanted} is configured, there are {}; add it to channels of the configuration, or name another one \
                  with accountId",
                 known.join(", ")
             ));

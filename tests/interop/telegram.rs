@@ -173,7 +173,7 @@ fn a_jobs_answer_goes_to_a_chat_and_one_for_nobody_is_refused() {
         "{ran}"
     );
     assert_eq!(service.until_heard(5), "You said: good morning");
-    let added = ["cron", "add", "--name", "Own", "--at", "2100-01-01", "--message", "own", "--to", "5"];
+    let added = ["cron", "add", "--name", "Own", "--at", "2035-01-01", "--message", "own", "--to", "5"];
     let added = home.run(&added).expect(0).stdout;
     let own = added.split_whitespace().nth(1).expect("an id");
     home.run(&["cron", "run", own]).expect(0);
@@ -187,7 +187,7 @@ fn a_jobs_answer_outlasts_a_kill_while_the_service_is_away() {
     let port = ports::free_port();
     let home = home_of(port, &json!({"dmPolicy": "allowlist", "allowFrom": [5]}));
     let mut gateway = home.start(&[]);
-    let added = ["cron", "add", "--name", "Own", "--at", "2100-01-01", "--message", "own", "--to", "5"];
+    let added = ["cron", "add", "--name", "Own", "--at", "2035-01-01", "--message", "own", "--to", "5"];
     let added = home.run(&added).expect(0).stdout;
     let id = added.split_whitespace().nth(1).expect("an id").to_owned();
     home.run(&["cron", "run", &id]).expect(0);
