@@ -104,13 +104,13 @@ fn a_node_host_is_approved_asked_renamed_and_removed_by_the_command() {
     cli.run(&["nodes", "rename", "--node", "Studio", "--name", "Cellar"]);
     let listed = cli.run(&["nodes", "list"]);
     assert!(listed.contains("Cellar") && listed.contains("Paired: 1"), "{listed}");
-    let presence = cli.call("system-presence", &[]).to_string();
+    let presence: String = cli.run(&["gateway", "call", "system-presence", "--json"]).split_whitespace().collect();
     assert!(presence.contains(r#""roles":["node"]"#), "{presence}");
     drop(host);
     let refused = cli.refusal(&["nodes", "invoke", "--node", "Cellar", "--command", "system.which"]);
     assert!(refused.contains("node not connected"), "{refused}");
 
-    // It comes again by its own token, with what was approved.
+    // It comes again, with its name and what was approved.
     let host = NodeHost::start(&home, &gateway);
     let row = node(&cli, &host, 2);
     assert_eq!((&row["displayName"], &row["approvalState"]), (&json!("Cellar"), &json!("approved")), "{row}");

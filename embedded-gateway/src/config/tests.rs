@@ -485,7 +485,7 @@ fn commands_of_nodes_are_allowed_and_denied_by_their_exact_names() {
         (&["camera.snap".to_owned()][..], &["system.run".to_owned()][..])
     );
     refused_with(r#"{ gateway: { nodes: { commands: { allow: ["camera.*"] } } } }"#, &["allow[0]", "exact name"]);
-    refused_with(r#"{ gateway: { nodes: { commands: { allowed: [] } } } }"#, &["did you mean"]);
+    refused_with(r#"{ gateway: { nodes: { commands: { allowed: [] } } } }"#, &["known here: allow, deny"]);
     let old = GatewayConfig::defaults("/state".into(), Auth::None);
     let new = GatewayConfig { node_commands: commands.clone(), ..old.clone() };
     assert_eq!(super::plan::decided_on_the_machine(&old, &new), ["gateway.nodes.commands"], "no client widens it");
