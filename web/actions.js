@@ -7,7 +7,7 @@ import { say, sayFault } from "./components/basics.js";
 import { closeDialog, openDialog } from "./components/dialog.js";
 import { Field, Form } from "./components/form.js";
 import { counted, milliseconds } from "./format.js";
-import { may, readFleet } from "./live.js";
+import { fleet, may, readFleet } from "./live.js";
 import { serverNow } from "./time.js";
 
 /** @typedef {import("./types.js").Row} Row */
@@ -220,7 +220,8 @@ export function openActions(row) {
     h(
       "div",
       { class: "menu" },
-      actionsOf(row).map(({ name, run, danger }) =>
+      // As it is by now: it may change while this is open.
+      actionsOf(fleet.value.rows.get(row.id) ?? row).map(({ name, run, danger }) =>
         h("button", { key: name, type: "button", class: danger ? "danger" : "", onClick: run }, name),
       ),
       !may("admin") && h("p", { class: "quiet" }, "Changing and deleting gateways needs a key with the role admin."),

@@ -209,6 +209,22 @@ test("rows are dense or roomy as one likes, or cards, orders turn round, and all
   await context.close();
 });
 
+test("what may be done with a gateway is what may be done by now, though it changes while that is shown", async () => {
+  const { gateway } = await daemon.call("POST", "/api/gateways", { name: "next", host: "127.0.0.1", port: 9 });
+  const { page, context, faults } = await openPage(browser);
+  await logIn(page, daemon);
+  await page.getByRole("button", { name: "Actions for local" }).press("Enter");
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: /^Drain/ }).waitFor();
+  assert.equal(await dialog.getByRole("button", { name: "Set as primary" }).count(), 0);
+  await daemon.call("PUT", `/api/gateways/${gateway.id}`, { is_primary: true });
+  await dialog.getByRole("button", { name: "Set as primary" }).press("Enter");
+  await page.getByText("local is the primary now").waitFor();
+  await daemon.call("DELETE", `/api/gateways/${gateway.id}`);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test("all times of a page are in UTC where that is wanted, also after a reload", async () => {
   const context = await browser.newContext({ timezoneId: "Asia/Tokyo", viewport: { width: 1280, height: 800 } });
   const page = await context.newPage();
