@@ -15,6 +15,7 @@ pub(crate) mod daemon;
 pub(crate) mod dashboard;
 pub(crate) mod devices;
 pub(crate) mod direct;
+pub(crate) mod door;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod fleet;

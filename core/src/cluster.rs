@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use gatewarden_protocol::version::CalendarVersion;
+
 use crate::error::{ErrorCode, Failure};
 
 /// Between two beats of the node that acts.
@@ -33,6 +35,14 @@ pub fn not_acting(sentence: &str) -> Failure {
     Failure::new(ErrorCode::NotActing, sentence)
         .with_help("Send it again in a second; /ready of each node tells whether it acts.")
         .with_retry_after(Duration::from_secs(1))
+}
+
+/// Whether a node of this release may work on a database that names the oldest one that may. Releases are three numbers, ordered as those
+/// of OpenClaw are; where one of the two can't be read it may not: nothing is known of what it would do.
+pub fn may_work(release: &str, oldest: Option<&str>) -> bool {
+    let Some(oldest) = oldest else { return true };
+    let known = CalendarVersion::known(release).zip(CalendarVersion::known(oldest));
+    known.is_some_and(|(release, oldest)| release >= oldest)
 }
 
 /// Whether this node may act, for whoever is about to. Clones share it.

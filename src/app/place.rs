@@ -11,8 +11,9 @@ use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::member::{Member, Standing, View};
 use gatewarden_actors::store::postgres::cluster::NodeFacts;
-use gatewarden_actors::store::{Database, StoreOptions};
+use gatewarden_actors::store::{Database, StoreError, StoreOptions};
 use gatewarden_listener::Limits;
+use gatewarden_protocol::Secret;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{AdminKey, StartError, StateDir, raise_file_limit};
@@ -85,7 +86,10 @@ impl Place {
         let seen = member.view().borrow().clone();
         let acts = match seen.standing {
             Standing::Acts(_) => true,
-            _ => self.stand_by(&member, metrics, notifier, signals, announce).await?,
+            _ => {
+                let unstored = config.api_key.as_ref().or(member.admin_key()).cloned();
+                self.stand_by(&member, unstored, metrics, notifier, signals, announce).await?
+            }
         };
         let seen = member.view().borrow().clone();
         show(metrics, &self.clock, member.right(), &seen);
@@ -100,6 +104,7 @@ impl Place {
     async fn stand_by(
         &self,
         member: &Member,
+        unstored: Option<Secret>,
         metrics: &Arc<Metrics>,
         notifier: &Notifier,
         signals: &mut Signals,
@@ -107,8 +112,9 @@ impl Place {
     ) -> Result<bool, StartError> {
         let unusable = |source| StartError::Listen { address: self.address, source };
         let listener = self.listener.try_clone().map_err(unusable)?;
-        let server = standby::serve(self.http.clone(), member.clone(), metrics.clone(), self.clock.clone(), listener);
-        let server = server.map_err(unusable)?;
+        let standby =
+            standby::Standby::new(self.http.clone(), member.clone(), unstored, metrics.clone(), self.clock.clone());
+        let server = standby::serve(standby, listener).map_err(unusable)?;
         let handle = server.handle();
         let mut serving = actix_rt::spawn(server);
         self.state_dir.note_address(self.address);
@@ -123,6 +129,9 @@ impl Place {
             match seen.standing.clone() {
                 Standing::Acts(_) => break true,
                 Standing::Lost(why) => return Err(StartError::NodeEnded(why)),
+                Standing::Outdated(oldest) => {
+                    return Err(StoreError::ReleaseTooOld { place: self.options.database.place(), oldest }.into());
+                }
                 Standing::StandsBy => {}
             }
             show(metrics, &self.clock, member.right(), &seen);

@@ -47,8 +47,12 @@ async fn as_a_node(
         loop {
             let seen = view.borrow_and_update().clone();
             show(&metrics, &clock, member.right(), &seen);
-            if let Standing::Lost(why) = seen.standing {
-                return format!("This node acts no longer: {why}");
+            match seen.standing {
+                Standing::Lost(why) => return format!("This node acts no longer: {why}"),
+                Standing::Outdated(oldest) => {
+                    return format!("This node acts no longer: the database is one for gatewarden {oldest} and later");
+                }
+                Standing::Acts(_) | Standing::StandsBy => {}
             }
             if view.changed().await.is_err() {
                 return "The node's part that keeps the right to act has died".to_owned();

@@ -20,9 +20,7 @@ use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::KeyErrors;
 
 use super::audit::context::AuditContext;
-use super::auth::{
-    Admin, Authorized, SESSION_COOKIE, Viewer, cross_origin, is_from_elsewhere, is_same_origin, wrong_key,
-};
+use super::auth::{Admin, Authorized, SESSION_COOKIE, Viewer, cross_origin, is_from_elsewhere, is_same_origin};
 use super::context::{App, AppContext};
 use super::error::{Answer, ApiError, invalid, invalid_field};
 use super::input::{JsonBody, KeyPath, OptionalJsonBody, SmallJsonBody, path_id, read_query};
@@ -152,10 +150,8 @@ pub(crate) async fn open_session(
     request: &HttpRequest,
     api_key: &str,
 ) -> Result<(Cookie<'static>, LoginAnswer), ApiError> {
-    match app.keys.verify(api_key, app.now_s()) {
-        Some(key) => open_session_of(app, request, &key).await,
-        None => Err(wrong_key(request, app)),
-    }
+    let key = app.door().check(request, api_key)?;
+    open_session_of(app, request, &key).await
 }
 
 /// Opens a browser session for whoever has the secret of a login link, on the daemon's own machine. The link is used up.

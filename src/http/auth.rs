@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header;
 use actix_web::http::{Method, Uri};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
@@ -16,6 +16,7 @@ use gatewarden_actors::store::records::{Role, WebSession};
 
 use super::audit::context::{AuditContext, concerns};
 use super::context::{App, AppContext};
+use super::door::{no_key, presented_key};
 use super::error::ApiError;
 use super::keyring::{KeyHolder, key_hash};
 use super::peer;
@@ -127,7 +128,7 @@ impl<R: Requirement> FromRequest for Authorized<R> {
         };
         let audit = AuditContext::of(request);
         if let Some(presented) = presented_key(request.headers()) {
-            let caller = check_key(request, app, presented);
+            let caller = app.door().check(request, presented).map(|key| Caller { key, session: None });
             return Either::Left(ready(caller.and_then(|caller| admit(request, app, caller, audit))));
         }
         let Some(cookie) = request.cookie(SESSION_COOKIE) else {
@@ -138,14 +139,6 @@ impl<R: Requirement> FromRequest for Authorized<R> {
             let caller = check_session(&request, &app, cookie.value(), R::STREAM).await?;
             admit(&request, &app, caller, audit)
         }))
-    }
-}
-
-/// The caller of a request that carries a key in a header; for routes that need no key but may ask for one.
-pub(crate) fn authenticate_by_key(request: &HttpRequest, app: &AppContext) -> Result<Caller, ApiError> {
-    match presented_key(request.headers()) {
-        Some(presented) => check_key(request, app, presented),
-        None => Err(no_key()),
     }
 }
 
@@ -193,49 +186,6 @@ struct Admitted;
 /// Whether a request came with a good key, as far as that is settled.
 pub(crate) fn was_admitted(request: &HttpRequest) -> bool {
     request.extensions().get::<Admitted>().is_some()
-}
-
-/// The bytes after `X-API-Key` or `Authorization: Bearer`. A header that is no text presents a key that can't be right.
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    if let Some(value) = headers.get("x-api-key") {
-        return Some(value.to_str().unwrap_or_default().trim());
-    }
-    let value = headers.get(header::AUTHORIZATION)?.to_str().unwrap_or_default();
-    let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
-    Some(if scheme.eq_ignore_ascii_case("bearer") { key.trim() } else { "" })
-}
-
-fn check_key(request: &HttpRequest, app: &AppContext, presented: &str) -> Result<Caller, ApiError> {
-    match app.keys.verify(presented, app.now_s()) {
-        Some(key) => Ok(Caller { key, session: None }),
-        None => Err(wrong_key(request, app)),
-    }
-}
-
-/// What a wrong key is answered: 401, or 429 where the address has tried too many.
-pub(crate) fn wrong_key(request: &HttpRequest, app: &AppContext) -> ApiError {
-    peer::mark_unknown(request);
-    let address = peer::client_address(request, &app.settings.trusted_proxies);
-    if let Err(failure) = app.limits.wrong_key(address).settle(request) {
-        return failure.into();
-    }
-    // At most as often as the limit on wrong keys lets pass.
-    tracing::info!(
-        client.address = address.map(tracing::field::display),
-        http.route = request.match_pattern().unwrap_or_default(),
-        "a request came with a wrong API key"
-    );
-    ApiError(
-        Failure::new(ErrorCode::Unauthorized, "The API key is wrong, expired or revoked")
-            .with_help("Send a good key in the header X-API-Key, or as Authorization: Bearer <key>."),
-    )
-}
-
-fn no_key() -> ApiError {
-    ApiError(
-        Failure::new(ErrorCode::Unauthorized, "An API key is needed")
-            .with_help("Send it in the header X-API-Key, or as Authorization: Bearer <key>."),
-    )
 }
 
 /// For a route that only now and then does what a browser must ask for from our own pages: it answers with a stream, or dials

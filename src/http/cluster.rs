@@ -9,8 +9,7 @@ use super::context::App;
 
 /// List the nodes that share the database
 ///
-/// As this node saw them at its last beat. With a database in a file there is this one alone. A node that stands by answers it without a
-/// key, and on its own machine only.
+/// As this node saw them at its last beat. With a database in a file there is this one alone. A node that stands by answers it, too.
 #[utoipa::path(tag = "Daemon", responses((status = 200, description = "All that live, by name", body = Cluster)))]
 #[get("/api/cluster")]
 pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpResponse {

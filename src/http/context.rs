@@ -28,6 +28,7 @@ use gatewarden_listener::Connections;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
 
+use super::door::Door;
 use super::gateways::record::ListBody;
 use super::headers::RequestIds;
 use super::keyring::Keyring;
@@ -142,6 +143,12 @@ impl AppContext {
         T: Send + 'static,
     {
         to.send(message, self.settings.request_deadline).await
+    }
+
+    /// What keys are checked against.
+    pub(crate) fn door(&self) -> Door<'_> {
+        let (keys, limits) = (&self.state.keys, &self.limits);
+        Door { keys, limits, trusted_proxies: &self.settings.trusted_proxies, now_s: self.now_s() }
     }
 
     /// A gateway, where there is one of this id.

@@ -15,7 +15,7 @@ use gatewarden_api::daemon::{
     ActingPrimaryStatus, DaemonStatus, GatewayCounts, Health, PrimaryStatus, Ready, RegistryStatus, StoreStatus,
 };
 
-use super::auth::{Authorized, Viewer, authenticate_by_key};
+use super::auth::{Authorized, Viewer};
 use super::context::App;
 use super::error::Answer;
 use super::peer::is_direct_loopback;
@@ -166,7 +166,7 @@ pub(crate) async fn read_metrics(app: App, request: HttpRequest) -> Answer {
                 .into());
         }
         MetricsAccess::Key => {
-            authenticate_by_key(&request, &app)?;
+            app.door().check_header(&request)?;
         }
     }
     app.metrics.set_registry_requests(app.registry.in_flight());

@@ -2,6 +2,7 @@
 //! other client; and the login, which works without scripts.
 
 mod login;
+mod standby;
 
 use std::sync::LazyLock;
 
@@ -13,6 +14,7 @@ use actix_web::{HttpRequest, HttpResponse, guard, web};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_assets::{DASHBOARD, Document};
 
+pub(crate) use self::standby::Nodes;
 use super::context::App;
 use super::error::{Answer, ApiError};
 use super::openapi::as_the_client_takes_it;
@@ -62,8 +64,12 @@ fn assets() -> impl HttpServiceFactory {
 }
 
 /// What a browser is shown where another node acts.
-pub(crate) fn standby_page(status: StatusCode, failure: &Failure, url: Option<&str>) -> HttpResponse {
-    page(HttpResponse::build(status).insert_header((header::RETRY_AFTER, "1")).body(login::standby(failure, url)))
+pub(crate) fn standby_page(status: StatusCode, failure: &Failure, url: Option<&str>, nodes: &Nodes) -> HttpResponse {
+    let mut answer = HttpResponse::build(status);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.insert_header((header::RETRY_AFTER, "1"));
+    }
+    page(answer.body(standby::html(failure, url, nodes)))
 }
 
 async fn show_page() -> HttpResponse {

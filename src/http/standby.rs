@@ -1,8 +1,8 @@
-//! The front of a node that stands by: it lives, is not ready, and says which node acts. Nothing is begun here, so that a client
-//! can send anything again at the node that acts.
+//! The front of a node that stands by: it lives, is not ready, and says which node acts. Whoever has a key is shown all nodes; nothing
+//! else is answered and nothing is begun here, so that a client can send anything again at the node that acts.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -15,41 +15,107 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::member::Member;
+use gatewarden_actors::store::records::ApiKey;
+use gatewarden_api::cluster::Cluster;
 use gatewarden_listener::{AnswerBody, Connections};
+use gatewarden_protocol::Secret;
 use serde_json::json;
+use url::form_urlencoded;
 
 use super::cluster;
 use super::daemon::{lives, metrics_of};
-use super::dashboard::standby_page;
-use super::error::{ApiError, detailed, has_detail};
+use super::dashboard::{Nodes, standby_page};
+use super::door::{Door, no_key, presented_key};
+use super::error::{ApiError, detailed, has_detail, status_of};
 use super::headers;
-use super::peer::is_direct_loopback;
+use super::input::read_small;
+use super::keyring::Keyring;
+use super::limits::Limits;
+use super::peer::{is_direct_loopback, mark_known};
 use super::settings::{HttpSettings, MetricsAccess};
 use super::{Shape, listen};
 
+/// Stored keys that were read longer ago let nobody in: one of them may be revoked by now.
+const KEYS_COUNT_MS: i64 = 6_000;
+
 /// What its handler may reach.
-struct Standby {
+pub(crate) struct Standby {
     settings: HttpSettings,
     member: Member,
+    /// The key that isn't stored.
+    unstored: Option<Secret>,
+    /// The keys that were read last, as they are checked.
+    keys: Mutex<(Arc<Vec<ApiKey>>, Arc<Keyring>)>,
+    limits: Limits,
     metrics: Arc<Metrics>,
     clock: Clock,
     started_ms: i64,
 }
 
+impl Standby {
+    /// `unstored`: the key of the configuration, or the admin key that counted at this node's start.
+    pub(crate) fn new(
+        settings: HttpSettings,
+        member: Member,
+        unstored: Option<Secret>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        let keys = Mutex::new((Arc::default(), Arc::new(Keyring::new(&[], unstored.as_ref(), ADMIN))));
+        let (limits, started_ms) = (Limits::new(&settings.rate_limits, &clock), clock.uptime_ms());
+        Self { settings, member, unstored, keys, limits, metrics, clock, started_ms }
+    }
+
+    /// The keys as of a moment ago; false where the stored ones are not known.
+    fn keys(&self) -> (Arc<Keyring>, bool) {
+        let seen = self.member.keys();
+        let seen = seen.filter(|seen| self.clock.uptime_ms() - seen.seen_ms < KEYS_COUNT_MS);
+        let is_known = seen.is_some();
+        let keys = seen.map(|seen| seen.keys).unwrap_or_default();
+        let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.0, &keys) {
+            let ring = Keyring::new(&keys, self.unstored.as_ref(), ADMIN);
+            *known = (keys, Arc::new(ring));
+        }
+        (known.1.clone(), is_known)
+    }
+
+    /// Whether this request may see what only whoever has a key may. `presented`: the key of a form instead of that of a header.
+    fn admit(&self, request: &HttpRequest, presented: Option<&str>) -> Result<(), ApiError> {
+        let (keys, is_known) = self.keys();
+        let now_s = self.clock.wall_ms().div_euclid(1000);
+        let door = Door { keys: &keys, limits: &self.limits, trusted_proxies: &self.settings.trusted_proxies, now_s };
+        let presented = presented.or(presented_key(request.headers())).ok_or_else(no_key)?;
+        match door.check(request, presented) {
+            Ok(key) => {
+                mark_known(request, &key);
+                Ok(())
+            }
+            Err(ApiError(failure)) if failure.code == ErrorCode::Unauthorized && !is_known => {
+                let sentence =
+                    "This node stands by and can't tell whether the key is good: the database does not answer";
+                let help = "Ask the node that acts, or try again when the database is back.";
+                Err(Failure::new(ErrorCode::StoreUnavailable, sentence).with_help(help).into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn nodes(&self) -> Cluster {
+        cluster::seen_by(&self.member, self.clock.uptime_ms())
+    }
+}
+
+/// What the key is called that isn't stored.
+const ADMIN: &str = "the admin key";
+
 /// Starts it on a socket that is already bound. The caller stops it when this node begins to act.
-pub(crate) fn serve(
-    settings: HttpSettings,
-    member: Member,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    listener: TcpListener,
-) -> std::io::Result<Server> {
-    let proxies = settings.trusted_proxies.clone();
+pub(crate) fn serve(standby: Standby, listener: TcpListener) -> std::io::Result<Server> {
+    let proxies = standby.settings.trusted_proxies.clone();
     let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
-    let connections = Connections::new(settings.connections, is_shared);
-    let started_ms = clock.uptime_ms();
-    let shape = Shape { workers: 1, ..Shape::of(&settings) };
-    let standby = web::Data::new(Standby { settings, member, metrics, clock, started_ms });
+    let connections = Connections::new(standby.settings.connections, is_shared);
+    let shape = Shape { workers: 1, ..Shape::of(&standby.settings) };
+    let standby = web::Data::new(standby);
     listen(shape, connections, listener, move || app(standby.clone()))
 }
 
@@ -75,7 +141,7 @@ fn app(
     ))
 }
 
-async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpResponse {
+async fn answer(standby: web::Data<Standby>, request: HttpRequest, body: web::Payload) -> HttpResponse {
     if let Err(failure) = headers::check_host(request.path(), request.headers(), &standby.settings.allowed_hosts) {
         return HttpResponse::from_error(ApiError(failure));
     }
@@ -86,16 +152,17 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpRespon
             lives(u64::try_from(up_ms / 1000).unwrap_or(0))
         }
         "/metrics" if is_read && gives_metrics(&standby, &request) => metrics_of(&standby.metrics),
-        // Keys are the acting node's to check; whoever has a shell here may know who acts.
-        "/api/cluster" if is_read && is_direct_loopback(&request) => {
-            HttpResponse::Ok().json(cluster::seen_by(&standby.member, standby.clock.uptime_ms()))
-        }
+        "/api/cluster" if is_read => match standby.admit(&request, None) {
+            Ok(()) => HttpResponse::Ok().json(standby.nodes()),
+            Err(error) => HttpResponse::from_error(error),
+        },
+        NODES if request.method() == Method::POST => show_nodes(&standby, &request, body).await,
         path => {
             let (failure, url) = refusal(&standby.member);
             let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
             if is_read && !path.starts_with("/api/") && accepted.is_some_and(|accepted| accepted.contains("text/html"))
             {
-                return standby_page(StatusCode::SERVICE_UNAVAILABLE, &failure, url.as_deref());
+                return standby_page(StatusCode::SERVICE_UNAVAILABLE, &failure, url.as_deref(), &Nodes::Asks(None));
             }
             let refused = HttpResponse::from_error(ApiError(failure.clone()));
             if has_detail(path) { detailed(refused, &failure) } else { refused }
@@ -103,12 +170,34 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest) -> HttpRespon
     }
 }
 
-/// Keys are the acting node's to check.
+/// The page of the dashboard that shows the nodes; here it is asked for with a key, and stores nothing in the browser.
+const NODES: &str = "/nodes";
+
+async fn show_nodes(standby: &Standby, request: &HttpRequest, body: web::Payload) -> HttpResponse {
+    let (failure, url) = refusal(&standby.member);
+    let admitted = match read_small(request, body.into_inner()).await {
+        Ok(bytes) => {
+            let key = form_urlencoded::parse(&bytes).find(|(name, _)| name == "api_key");
+            let key = Secret::new(key.map(|(_, key)| key).unwrap_or_default());
+            standby.admit(request, Some(key.expose().trim()))
+        }
+        Err(error) => Err(error),
+    };
+    match admitted {
+        Ok(()) => standby_page(StatusCode::OK, &failure, url.as_deref(), &Nodes::Shown(standby.nodes())),
+        Err(ApiError(refused)) => {
+            let status = status_of(refused.code);
+            standby_page(status, &failure, url.as_deref(), &Nodes::Asks(Some(refused)))
+        }
+    }
+}
+
 fn gives_metrics(standby: &Standby, request: &HttpRequest) -> bool {
     match standby.settings.metrics_access {
         MetricsAccess::Public => true,
         MetricsAccess::Loopback => is_direct_loopback(request),
-        MetricsAccess::Off | MetricsAccess::Key => false,
+        MetricsAccess::Key => standby.admit(request, None).is_ok(),
+        MetricsAccess::Off => false,
     }
 }
 

@@ -231,6 +231,19 @@ pub enum StoreError {
          configuration."
     )]
     NodeNameTaken { name: String, url: String },
+    /// A newer release has changed the database so that this one can't work on it.
+    #[error(
+        "The database {} is one for gatewarden {oldest} and later, and this is {}: it changes nothing there. Upgrade gatewarden on this \
+         machine, then start it again.",
+        place.display(), env!("CARGO_PKG_VERSION")
+    )]
+    ReleaseTooOld { place: PathBuf, oldest: String },
+    /// A living node is of a release that can't work on what this one makes of the database.
+    #[error(
+        "Node {name} at {url} works on this database with gatewarden {release}, and what this release makes of the database is for \
+         {oldest} and later. Upgrade that node or stop it, then start this one again. Nothing was changed."
+    )]
+    OlderNode { name: String, url: String, release: String, oldest: String },
     /// The thread that did it has died.
     #[error("It was broken off by a fault of ours, which is in the log. Please report it.")]
     BrokenOff,
@@ -295,6 +308,7 @@ impl StoreError {
             | Self::NoKey { .. }
             | Self::Outdated { .. }
             | Self::NodeNameTaken { .. }
+            | Self::ReleaseTooOld { .. }
             | Self::UnknownSealed { .. } => 78,
             Self::Server { trouble, .. } => trouble.exit_code(),
             Self::NoFile { .. } => 64,

@@ -9,20 +9,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use gatewarden_clock::clock::Clock;
-use gatewarden_core::cluster::{LOOK_MS, Lease, RightToAct, Step};
+use gatewarden_core::cluster::{LOOK_MS, Lease, RightToAct, Step, may_work};
 use gatewarden_protocol::Secret;
 use tokio::sync::{oneshot, watch};
 
+use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::key_file::SealingKey;
 use crate::postgres::address::{Fence, ServerAddress};
 use crate::postgres::cluster::{self, ClusterNode, Look, NodeFacts};
+use crate::postgres::release::RELEASE;
 use crate::postgres::{PostgresConnection, start};
 use crate::queue::StoreOptions;
+use crate::tables::access::{ApiKey, known_keys};
 use crate::tables::credentials::KnownAdminKey;
 
 /// How long an answer to a beat is waited for: a second one has its turn before the first has run out.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a node that stands by reads which API keys are good.
+const KEYS_MS: i64 = 2_000;
 /// Without a sign of life of the rest of the daemon for so long, it doesn't beat.
 const PROOF_MS: i64 = 15_000;
 
@@ -35,6 +40,8 @@ pub enum Standing {
     Acts(i64),
     /// It had the role and lost it, or can't come back: the reason. It must not act again before it is started anew.
     Lost(String),
+    /// A newer release has changed the database so that this one can't work on it: the oldest release that can.
+    Outdated(String),
 }
 
 /// All nodes as this one saw them last.
@@ -63,12 +70,22 @@ impl View {
     }
 }
 
+/// The stored API keys as a node that stands by read them last.
+#[derive(Debug, Clone)]
+pub struct KeysSeen {
+    /// All of them; the same allocation while nothing of them changes.
+    pub keys: Arc<Vec<ApiKey>>,
+    /// When: ms of [`Clock::uptime_ms`].
+    pub seen_ms: i64,
+}
+
 /// A node of a cluster. When the last clone is dropped the thread ends, and the node expires.
 #[derive(Debug, Clone)]
 pub struct Member {
     facts: Arc<NodeFacts>,
     right: RightToAct,
     view: watch::Receiver<View>,
+    keys: watch::Receiver<Option<KeysSeen>>,
     /// When the daemon last proved that it works; ms of uptime.
     proof_ms: Arc<AtomicI64>,
     leaving: Sender<oneshot::Sender<()>>,
@@ -96,6 +113,7 @@ impl Member {
         let (right, proof_ms) = (RightToAct::none(), Arc::new(AtomicI64::new(i64::MAX)));
         let (leaving, left) = channel();
         let (joined, answer) = oneshot::channel();
+        let (publish_keys, keys) = watch::channel(None);
         let member = Thread {
             options: options.clone(),
             address: address.clone(),
@@ -107,13 +125,15 @@ impl Member {
             lease: Lease::new(""),
             acted: false,
             session: None,
+            keys: publish_keys,
+            keys_due_ms: i64::MIN,
         };
         std::thread::Builder::new()
             .name("cluster".to_owned())
             .spawn(move || member.run(key, admin, joined, &left))
             .map_err(StoreError::file(&options.database.place(), "joined"))?;
         let (view, admin_key) = answer.await.unwrap_or(Err(StoreError::BrokenOff))?;
-        Ok(Self { facts, right, view, proof_ms, leaving, admin_key })
+        Ok(Self { facts, right, view, keys, proof_ms, leaving, admin_key })
     }
 
     /// What it says of itself.
@@ -134,6 +154,11 @@ impl Member {
     /// All nodes, as they are seen.
     pub fn view(&self) -> watch::Receiver<View> {
         self.view.clone()
+    }
+
+    /// The stored API keys, as this node read them while it stood by; none before it could.
+    pub fn keys(&self) -> Option<KeysSeen> {
+        self.keys.borrow().clone()
     }
 
     /// The rest of the daemon works. From the first time on this has to be said again and again.
@@ -162,6 +187,9 @@ struct Thread {
     /// Whether it ever had the role: then it doesn't come back under another id.
     acted: bool,
     session: Option<PostgresConnection>,
+    keys: watch::Sender<Option<KeysSeen>>,
+    /// When the keys are to be read next; ms of uptime.
+    keys_due_ms: i64,
 }
 
 impl Thread {
@@ -222,7 +250,7 @@ impl Thread {
             }
             is_mute = false;
             next_ms = self.beat(&published);
-            if matches!(published.borrow().standing, Standing::Lost(_)) {
+            if matches!(published.borrow().standing, Standing::Lost(_) | Standing::Outdated(_)) {
                 return;
             }
         }
@@ -282,6 +310,9 @@ impl Thread {
                     return sent_ms + LOOK_MS;
                 }
             };
+            if let Some(oldest) = look.oldest_release.clone().filter(|oldest| !may_work(RELEASE, Some(oldest))) {
+                return self.step_aside(published, oldest);
+            }
             let now_ms = self.clock.uptime_ms();
             let steps = self.lease.answered(sent_ms, now_ms, &look.seen);
             let lost = self.acted && self.lease.held().is_none();
@@ -300,8 +331,31 @@ impl Thread {
                 }
             }
             if !did {
+                if self.lease.held().is_none() {
+                    self.read_keys(now_ms);
+                }
                 return self.lease.next_ms(sent_ms);
             }
+        }
+    }
+
+    /// Reads which API keys are good, where it is time.
+    fn read_keys(&mut self, now_ms: i64) {
+        if now_ms < self.keys_due_ms {
+            return;
+        }
+        self.keys_due_ms = now_ms + KEYS_MS;
+        let Some(session) = self.session.take() else { return };
+        let mut connection = Connection::Postgres(session);
+        let read = known_keys(&mut connection);
+        let Connection::Postgres(session) = connection else { return };
+        self.session = (!session.is_lost()).then_some(session);
+        match read {
+            Ok(keys) => self.keys.send_modify(|seen| {
+                let same = seen.as_ref().map(|seen| seen.keys.clone()).filter(|before| **before == keys);
+                *seen = Some(KeysSeen { keys: same.unwrap_or_else(|| Arc::new(keys)), seen_ms: now_ms });
+            }),
+            Err(error) => tracing::debug!(%error, "which API keys are good was not read"),
         }
     }
 
@@ -313,7 +367,7 @@ impl Thread {
         };
         self.acted |= matches!(standing, Standing::Acts(_));
         let id = self.id.clone();
-        let Look { seen, nodes, since_ms } = look;
+        let Look { seen, nodes, since_ms, .. } = look;
         published.send_replace(View { standing, id, nodes, epoch: seen.epoch, since_ms, seen_ms: now_ms, fault: None });
     }
 
@@ -329,6 +383,16 @@ impl Thread {
                 tracing::info!(node.name = %self.facts.name, epoch = epoch + 1, "this node takes the role of the one that acts");
             }
         }
+    }
+
+    /// This release can't work on the database any more: a node that can takes over at once.
+    fn step_aside(&mut self, published: &watch::Sender<View>, oldest: String) -> i64 {
+        self.right.set(i64::MIN);
+        if let Err(error) = self.with_session(|session, id| Ok(cluster::leave(session, id)?)) {
+            tracing::warn!(%error, "the node did not sign off; the others wait until it has expired");
+        }
+        published.send_modify(|view| view.standing = Standing::Outdated(oldest));
+        i64::MAX
     }
 
     /// The others declared this node dead: it was frozen, or cut off from the server.

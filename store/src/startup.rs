@@ -252,26 +252,34 @@ pub(crate) struct Schema {
     pub(crate) applied: Vec<String>,
     /// Migrations of this release that are still to be made.
     pub(crate) pending: usize,
+    /// Applied migrations that this release doesn't know: a newer one made them.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// How far the schema is; an error for tables of another program or of a newer release.
 pub(crate) fn schema(connection: &mut Connection, path: &Path) -> Result<Schema, StoreError> {
+    let schema = schema_of_any_release(connection, path)?;
+    if schema.unknown.is_empty() {
+        return Ok(schema);
+    }
+    Err(StoreError::TooNew { path: path.to_path_buf(), unknown: schema.unknown })
+}
+
+/// The same, also of a newer release.
+pub(crate) fn schema_of_any_release(connection: &mut Connection, path: &Path) -> Result<Schema, StoreError> {
     let known =
         known_migrations(connection).map_err(|detail| StoreError::NotWritable { path: path.to_path_buf(), detail })?;
     let tables = tables(connection)?;
     if tables.is_empty() {
-        return Ok(Schema { applied: Vec::new(), pending: known.len() });
+        return Ok(Schema { pending: known.len(), ..Schema::default() });
     }
     if !tables.iter().any(|table| table == "__diesel_schema_migrations") {
         return Err(StoreError::corrupt(path, "it is a database of another program"));
     }
     let applied = sqlite::applied_migrations(connection)?;
-    let unknown: Vec<String> = applied.iter().filter(|version| !known.contains(version)).cloned().collect();
-    if unknown.is_empty() {
-        let pending = known.iter().filter(|version| !applied.contains(version)).count();
-        return Ok(Schema { applied, pending });
-    }
-    Err(StoreError::TooNew { path: path.to_path_buf(), unknown })
+    let unknown = applied.iter().filter(|version| !known.contains(version)).cloned().collect();
+    let pending = known.iter().filter(|version| !applied.contains(version)).count();
+    Ok(Schema { applied, pending, unknown })
 }
 
 /// The canary; none in a database that was never sealed.

@@ -17,6 +17,17 @@ fn seen(nodes: &[(&str, i64, bool)], holder: Option<&str>, epoch: i64) -> Seen {
 }
 
 #[test]
+fn a_release_works_on_databases_that_name_it_or_an_older_one_or_none() {
+    for oldest in [None, Some("0.9.12"), Some("0.10.0")] {
+        assert!(may_work("0.10.0", oldest), "{oldest:?}");
+    }
+    for oldest in ["0.10.1", "0.11.0", "1.0.0", "", "soon"] {
+        assert!(!may_work("0.10.0", Some(oldest)), "{oldest:?}");
+    }
+    assert!(!may_work("0.11.0-beta.1", Some("0.11.0")) && !may_work("of my own", Some("0.1.0")));
+}
+
+#[test]
 fn a_role_that_nobody_has_is_claimed_and_a_beat_lets_its_holder_act_from_when_it_was_sent() {
     let mut lease = Lease::new("a");
     assert_eq!(lease.answered(0, 10, &seen(&[("a", 1, false)], None, 7)), [Step::Claim { epoch: 7 }]);

@@ -128,24 +128,10 @@ fn link_form(once: &Secret) -> HttpResponse {
     page(HttpResponse::Ok().body(html))
 }
 
-/// In place of the form where another node acts. It has nothing to load: this node serves no files.
-pub(super) fn standby(failure: &Failure, url: Option<&str>) -> String {
-    let sentence = escaped(&failure.message);
-    // Only an address that the database names may be led to, and no script.
-    let url = url.filter(|url| url.starts_with("http://") || url.starts_with("https://")).map(escaped);
-    let link = url.map(|url| format!("<p><a href=\"{url}\">{url}</a></p>\n")).unwrap_or_default();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Standing by – gatewarden</title>\n</head>\n<body>\n<main>\n\
-         <h1>gatewarden</h1>\n<p>{sentence}.</p>\n{link}</main>\n</body>\n</html>\n"
-    )
-}
-
 /// In place of what concerns requests.
 const HELP: &str = "Check that the whole key was pasted, or ask an admin for another one.";
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

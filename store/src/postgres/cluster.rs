@@ -18,6 +18,9 @@ use crate::error::{Fault, StoreError};
 /// over, and waits for it.
 pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(4);
 
+/// The row of `meta` with the oldest release that may work on the database.
+pub(super) const OLDEST_RELEASE: &str = "min_release";
+
 /// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -73,6 +76,8 @@ struct RoleRow {
     since_ms: i64,
     #[diesel(sql_type = BigInt)]
     server_up_ms: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    oldest_release: Option<String>,
 }
 
 /// What was seen at a beat.
@@ -82,6 +87,8 @@ pub(crate) struct Look {
     pub(crate) nodes: Vec<ClusterNode>,
     /// Wall ms of the server at which the role changed hands.
     pub(crate) since_ms: i64,
+    /// The oldest release that may work on the database, where it names one.
+    pub(crate) oldest_release: Option<String>,
 }
 
 /// Opens a node's session. As long as it lasts no command writes beside the nodes, and no release that knows nothing of nodes.
@@ -161,14 +168,15 @@ pub(crate) fn look(session: &mut PostgresConnection) -> QueryResult<Look> {
     .load(session)?;
     let role: RoleRow = diesel::sql_query(
         "SELECT node, epoch, (1000 * extract(epoch FROM since))::bigint AS since_ms, \
-         (1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms \
-         FROM cluster_roles WHERE role = 'coordinator'",
+         (1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms, \
+         (SELECT value FROM meta WHERE name = $1) AS oldest_release FROM cluster_roles WHERE role = 'coordinator'",
     )
+    .bind::<Text, _>(OLDEST_RELEASE)
     .get_result(session)?;
     let seen =
         (nodes.iter()).map(|node| SeenNode { id: node.node.clone(), beat: node.beat, expired: node.expired }).collect();
     let seen = Seen { server_up_ms: role.server_up_ms, nodes: seen, holder: role.node, epoch: role.epoch };
-    Ok(Look { seen, nodes, since_ms: role.since_ms })
+    Ok(Look { seen, nodes, since_ms: role.since_ms, oldest_release: role.oldest_release })
 }
 
 /// Does what was decided, if it is still so; whether it was. A claim waits for what its last holder has in hand.

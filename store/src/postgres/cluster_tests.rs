@@ -10,18 +10,20 @@ use gatewarden_core::error::ErrorCode;
 
 use super::address::ServerAddress;
 use super::cluster::{self, NodeFacts};
+use super::release;
 use crate::StoreHandle;
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::key_file::SealingKey;
 use crate::member::{Member, Standing};
 use crate::queue::StoreOptions;
+use crate::records::{NewApiKey, Role};
 use crate::tests::{new_gateway, new_schema, outside, server};
 
 const LONG: Duration = Duration::from_secs(20);
 
 fn facts(name: &str, home: &str) -> NodeFacts {
-    NodeFacts { name: name.into(), url: "http://here".into(), release: "1".into(), home: home.into() }
+    NodeFacts { name: name.into(), url: "http://here".into(), release: release::RELEASE.into(), home: home.into() }
 }
 
 async fn join(address: &ServerAddress, dir: &tempfile::TempDir, facts: NodeFacts) -> Result<Member, StoreError> {
@@ -122,6 +124,74 @@ async fn a_name_has_one_living_node_and_a_state_directory_too() {
     for member in [&second, &again] {
         member.leave().await;
     }
+}
+
+#[actix::test]
+async fn a_node_for_which_the_database_is_too_new_gives_the_role_back_and_says_so() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let acting = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let standing_by = join(&address, &dir, facts("b", "there")).await.unwrap();
+    let database = Database::Server(address.clone());
+    let execute = |query: &str| outside(&database, |connection| connection.batch_execute(query)).unwrap();
+    execute("UPDATE meta SET value = '99.0.0' WHERE name = 'min_release'");
+    for member in [&acting, &standing_by] {
+        let mut view = member.view();
+        view.wait_for(|view| view.standing == Standing::Outdated("99.0.0".to_owned())).await.unwrap();
+        assert!(!member.right().holds(Clock::system().uptime_ms()));
+    }
+    execute("UPDATE meta SET value = '0.1.0' WHERE name = 'min_release'");
+    let next = join(&address, &dir, facts("c", "here too")).await.unwrap();
+    assert_eq!(next.view().borrow().standing, Standing::Acts(2), "nobody was waited for");
+    next.leave().await;
+}
+
+#[actix::test]
+async fn a_release_that_takes_something_away_waits_for_nodes_that_need_it_and_names_the_oldest_that_does_not() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let old = join(&address, &dir, NodeFacts { release: "0.9.3".into(), ..facts("a", "here") }).await.unwrap();
+    let database = Database::Server(address.clone());
+    let spared = |oldest: &str| outside(&database, |connection| release::spare_nodes(connection, oldest));
+    assert!(spared("0.9.3").is_ok());
+    let error = spared("0.10.0").unwrap_err();
+    let said = error.to_string();
+    assert!(matches!(error, StoreError::OlderNode { .. }) && error.exit_code() == 1, "{error}");
+    assert!(said.contains("Node a at http://here") && said.contains("0.9.3") && said.contains("0.10.0"), "{said}");
+    old.leave().await;
+    assert!(spared("0.10.0").is_ok());
+    outside(&database, |connection| {
+        for (oldest, named) in [("0.10.0", "0.10.0"), ("0.9.0", "0.10.0"), ("1.0.0", "1.0.0")] {
+            release::name_oldest(connection, oldest).unwrap();
+            assert_eq!(crate::startup::setting(connection, "min_release").unwrap().as_deref(), Some(named));
+        }
+    });
+    assert!(
+        gatewarden_core::cluster::may_work(release::RELEASE, Some(release::OLDEST)),
+        "it may work on its own tables"
+    );
+}
+
+#[actix::test]
+async fn a_node_that_stands_by_reads_which_keys_are_good_and_which_no_more() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let acting = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let store = store_of(&acting, &address, &dir);
+    let standing_by = join(&address, &dir, facts("b", "there")).await.unwrap();
+    let new = NewApiKey {
+        name: "k".to_owned(),
+        role: Role::Viewer,
+        sha256: "00".repeat(32),
+        prefix: "gw_0".to_owned(),
+        expires_at: None,
+    };
+    let key = store.insert_key(new).await.unwrap();
+    let mut view = standing_by.view();
+    view.wait_for(|_| standing_by.keys().is_some_and(|seen| *seen.keys == [key.clone()])).await.unwrap();
+    store.delete_key(key.id).await.unwrap();
+    view.wait_for(|_| standing_by.keys().is_some_and(|seen| seen.keys.is_empty())).await.unwrap();
+    assert!(acting.keys().is_none(), "the one that acts has its own");
 }
 
 #[actix::test]

@@ -4,7 +4,7 @@ use super::address::ServerAddress;
 use super::cluster::{self, ClusterNode};
 use super::tls::Protection;
 use super::trouble::Trouble;
-use super::{in_words, lines, number, open};
+use super::{in_words, lines, number, open, release};
 use crate::connection::Connection;
 use crate::database::tables;
 use crate::error::StoreError;
@@ -62,7 +62,7 @@ pub fn inspect(
         if !found.is_empty() && !found.iter().any(|table| table == "__diesel_schema_migrations") {
             return Err(Trouble::Foreign.at(address));
         }
-        let pending = startup::schema(&mut connection, &place)?.pending;
+        let pending = release::schema(&mut connection, &place)?.pending;
         let canary = startup::canary(&mut connection)?;
         let sealed = canary.is_some();
         let key = canary.zip(key).map(|(canary, key)| startup::right_key(key, &canary, &place).map(drop));

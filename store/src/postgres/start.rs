@@ -2,7 +2,7 @@
 //!
 //! 1. The session: logged in, the lock of whoever writes taken, no pool between that would give the session to others.
 //! 2. The server: its version, its encoding, whether it takes writes.
-//! 3. Whose tables these are, and whether a newer release wrote them; whether the sealing key is the right one.
+//! 3. Whose tables these are, and whether this release may work on them ([`release`]); whether the sealing key is the right one.
 //! 4. In one transaction: pending migrations; for a new database the key file and the canary.
 //!
 //! There is no copy before an upgrade: that is the operator's `pg_dump`. Who finds the lock taken looks and writes nothing: a
@@ -17,7 +17,7 @@ use gatewarden_protocol::Secret;
 
 use super::address::ServerAddress;
 use super::trouble::Trouble;
-use super::{LOCK, PostgresConnection, cluster, connect, in_words, lines, number, open, unlock};
+use super::{LOCK, PostgresConnection, cluster, connect, in_words, lines, number, open, release, unlock};
 use crate::connection::Connection;
 use crate::database::{migrate, tables, write_transaction};
 use crate::error::StoreError;
@@ -153,7 +153,10 @@ fn prepare_with(
     if !found.is_empty() && !found.iter().any(|table| table == "__diesel_schema_migrations") {
         return Err(Trouble::Foreign.at(address));
     }
-    let schema = startup::schema(connection, &place)?;
+    let schema = release::schema(connection, &place)?;
+    if is_ours {
+        release::spare_nodes(connection, release::OLDEST)?;
+    }
     if !is_ours && schema.pending > 0 {
         return Err(Trouble::InUse(String::new()).at(address));
     }
@@ -167,6 +170,7 @@ fn prepare_with(
     let key = std::cell::RefCell::new(key);
     let installation = write_transaction(connection, |connection| {
         migrate_server(connection, address)?;
+        release::name_oldest(connection, release::OLDEST)?;
         startup::seal_if_new(connection, &mut key.borrow_mut(), &sealer, &place)?;
         startup::installation(connection, leftover_key.clone())
     })?;

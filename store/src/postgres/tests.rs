@@ -192,11 +192,27 @@ async fn texts_with_nul_are_stored_with_a_sign_in_its_place() {
 #[actix::test]
 async fn a_schema_of_another_program_or_of_a_later_release_is_left_alone() {
     let Some(server) = server() else { return };
-    let foreign = Scratch::of(Database::Server(new_schema(&server)), |_| {});
-    foreign.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')").unwrap();
-    let dir = foreign.dir.path().to_owned();
-    foreign.store.close_for_test().await;
-    let database = foreign.database.clone();
+    let later = Scratch::of(Database::Server(new_schema(&server)), |_| {});
+    later.store.create_gateway(new_gateway("a")).await.unwrap();
+    let dir = later.dir.path().to_owned();
+    later.store.close_for_test().await;
+    let database = later.database.clone();
+    let execute = |query: &str| outside(&database, |connection| connection.batch_execute(query)).unwrap();
+    // It added something, and lets this one work on.
+    execute(
+        "INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000'); \
+         ALTER TABLE gateways ADD COLUMN later TEXT NOT NULL DEFAULT 'x'; CREATE TABLE later (id INT)",
+    );
+    let beside = open(&database, &dir, |_| {}).unwrap();
+    beside.create_gateway(new_gateway("b")).await.unwrap();
+    beside.close_for_test().await;
+    // It took something away.
+    execute("UPDATE meta SET value = '99.0.0' WHERE name = 'min_release'");
+    let error = open(&database, &dir, |_| {}).unwrap_err();
+    assert!(matches!(error, StoreError::ReleaseTooOld { .. }) && error.exit_code() == 78, "{error}");
+    assert!(error.to_string().contains("one for gatewarden 99.0.0 and later"), "{error}");
+    // It says nothing of that.
+    execute("DELETE FROM meta WHERE name = 'min_release'");
     let error = open(&database, &dir, |_| {}).unwrap_err();
     assert!(matches!(error, StoreError::TooNew { .. }) && error.exit_code() == 78, "{error}");
     let other = Database::Server(new_schema(&server));

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 
 use super::columns::stored_enum;
-use crate::connection::on_either;
+use crate::connection::{Connection, on_either};
 use crate::handle::StoreHandle;
 use crate::schema::{api_keys, web_sessions};
 
@@ -67,6 +67,12 @@ pub struct WebSession {
     pub expires_at: i64,
 }
 
+/// All keys by id whose role this release knows, expired ones too.
+pub(crate) fn known_keys(connection: &mut Connection) -> QueryResult<Vec<ApiKey>> {
+    let known = api_keys::table.filter(api_keys::role.eq_any(Role::ALL)).order(api_keys::id);
+    known.select(ApiKey::as_select()).load(connection)
+}
+
 impl StoreHandle {
     /// Stores a key.
     pub async fn insert_key(&self, new: NewApiKey) -> Result<ApiKey, Failure> {
@@ -87,8 +93,7 @@ impl StoreHandle {
             for (id, role) in strange {
                 tracing::error!(api_key.id = id, %role, "a stored API key has an unknown role; it is not used");
             }
-            let known = api_keys::table.filter(api_keys::role.eq_any(Role::ALL)).order(api_keys::id);
-            Ok(known.select(ApiKey::as_select()).load(db.connection)?)
+            Ok(known_keys(db.connection)?)
         })
         .await
     }

@@ -154,7 +154,38 @@ async fn a_sealed_column_that_nobody_told_of_stops_it_before_anything_is_changed
     assert_eq!(state.starts_with().await, ["a"]);
 }
 
-/// A server has no files that a crash could part: the steps are those above.
+#[actix::test]
+async fn a_crash_at_any_step_leaves_a_server_and_a_key_that_open() {
+    let Some(server) = crate::tests::server() else { return };
+    for crash_before in 0..=Step::ALL.len() {
+        let database = Database::Server(crate::tests::new_schema(&server));
+        let scratch = Scratch::of(database.clone(), |_| {});
+        scratch.store.create_gateway(new_gateway("a")).await.unwrap();
+        let Scratch { dir, store, .. } = scratch;
+        end(store).await;
+        let state = dir.path().to_path_buf();
+        let key = || SealingKey::load_or_create(None, &state).unwrap();
+        let old = key();
+        let begun = std::thread::scope(|scope| {
+            let steps = scope.spawn(|| {
+                let mut rekeying = Rekeying::begin(wanted(&state, &database, key())).unwrap();
+                Step::ALL[..crash_before].iter().for_each(|step| rekeying.carry_out(*step).unwrap());
+            });
+            steps.join()
+        });
+        begun.unwrap();
+        let store = crate::tests::open(&database, dir.path(), |_| {}).unwrap();
+        let gateways = store.load_gateways().await.unwrap();
+        assert_eq!(gateways[0].token.as_ref().unwrap().expose(), "token-of-a", "after {crash_before} steps");
+        end(store).await;
+        assert_eq!(
+            key().is_same_as(&old),
+            !Step::ALL[..crash_before].contains(&Step::Reseal),
+            "after {crash_before} steps"
+        );
+    }
+}
+
 #[actix::test]
 async fn a_server_is_rekeyed_by_rows_and_a_node_with_the_old_key_writes_no_more() {
     let Some(server) = crate::tests::server() else { return };
