@@ -103,6 +103,8 @@ mod postgres;
 #[cfg(test)]
 mod postgres_chaos;
 #[cfg(test)]
+mod postgres_kills;
+#[cfg(test)]
 mod postgres_moves;
 #[cfg(test)]
 mod postgres_nodes;

@@ -35,7 +35,7 @@ fn spawn(daemon: &Daemon, gateway: i64, task: &str) -> Value {
 }
 
 /// Everything that a user sees of what is stored.
-fn contents(daemon: &Daemon) -> [Value; 4] {
+pub(crate) fn contents(daemon: &Daemon) -> [Value; 4] {
     let export = fine(daemon, &["export", "--format", "json", "--with-tokens"]);
     let list = |path: &str, name: &str| daemon.get(path).expect(200).json()[name].clone();
     let mut keys = list("/api/keys", "keys");

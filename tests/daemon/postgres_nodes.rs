@@ -87,8 +87,6 @@ fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice
 
     let shown = fine(&b, &["cluster"]);
     assert!(shown.contains("a acts since") && shown.contains("0.") && shown.contains("standby"), "{shown}");
-    let proxied = http::request(b.address(), "GET", "/api/cluster", &[("X-Forwarded-For", "192.0.2.1")], None);
-    assert_eq!(proxied.expect("an answer").status, 503);
 
     // It is killed as soon as a second spawn reached the gateway, perhaps before it knows of that.
     let address = a.address();
@@ -120,6 +118,97 @@ fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice
     for daemon in [&a, &b] {
         assert!(!daemon.everything_said().contains("tok-secret") && !daemon.everything_said().contains("pw-secret"));
     }
+}
+
+#[test]
+fn a_node_that_stands_by_shows_all_nodes_to_whoever_has_a_key_and_nobody_else() {
+    let Some(server) = Server::start() else { return };
+    let (a, b) = pair(&server);
+    let seen = |key: Option<&str>| b.try_call(key, "GET", "/api/cluster", None).expect("an answer");
+    let nodes = seen(Some(ADMIN_KEY)).expect(200).json();
+    let roles: Vec<_> =
+        nodes["nodes"].as_array().expect("a list").iter().map(|node| (&node["name"], &node["role"])).collect();
+    assert_eq!(roles, [(&json!("a"), &json!("acting")), (&json!("b"), &json!("standby"))], "{nodes}");
+    assert_eq!(
+        (&nodes["acting"], &nodes["nodes"][0]["url"]),
+        (&json!(false), &json!(format!("http://{}", a.address())))
+    );
+    assert!(nodes["nodes"][1]["since"].is_i64() && nodes["nodes"][1]["version"].is_string(), "{nodes}");
+
+    // Nobody is let in without one, not from this machine either; keys count there soon after they are made, and no more soon after
+    // they are revoked.
+    assert_eq!(seen(None).status, 401);
+    let viewer = a.new_key("of a viewer", "viewer");
+    wait::until("the new key is good", PATIENCE, || seen(Some(&viewer)).status == 200);
+    let id = a.get("/api/keys").expect(200).json()["keys"][0]["id"].clone();
+    a.call("DELETE", &format!("/api/keys/{id}"), None).expect(200);
+    wait::until("it is revoked", PATIENCE, || seen(Some(&viewer)).status == 401);
+    for (method, path) in [("GET", "/api/gateways"), ("POST", "/api/cluster"), ("GET", "/api/nodes"), ("GET", "/ready")]
+    {
+        let answer = b.call(method, path, None);
+        assert_eq!((answer.status, code(&answer).as_str()), (503, "standby"), "{method} {path}");
+    }
+
+    // In a browser, with the key in a form; nothing is stored.
+    let page = |key: &str| {
+        let body = format!("api_key={key}");
+        let form = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "text/html")];
+        http::request(b.address(), "POST", "/nodes", &form, Some(body.as_bytes())).expect("an answer")
+    };
+    let shown = page(ADMIN_KEY).expect(200);
+    assert!(
+        shown.text.contains("<table>") && shown.text.contains(&format!("href=\"http://{}\"", a.address())),
+        "{}",
+        shown.text
+    );
+    assert_eq!(shown.header("set-cookie"), None);
+    let asks = page("wrong").expect(401);
+    assert!(asks.text.contains("The API key is wrong") && !asks.text.contains("<table>"), "{}", asks.text);
+    wait::until("too many wrong keys are one too many", PATIENCE, || seen(Some("wrong")).status == 429);
+    assert_eq!(seen(Some(ADMIN_KEY)).status, 200);
+}
+
+#[test]
+fn a_node_that_cannot_ask_the_database_shows_the_nodes_to_the_admin_key_alone() {
+    let Some(mut server) = Server::start() else { return };
+    let (a, b) = pair(&server);
+    let viewer = a.new_key("of a viewer", "viewer");
+    let seen = |key: &str| b.try_call(Some(key), "GET", "/api/cluster", None).expect("an answer");
+    wait::until("the new key is good", PATIENCE, || seen(&viewer).status == 200);
+    server.stop();
+    wait::until("it can't be told whether a key is good", PATIENCE, || code(&seen(&viewer)) == "store_unavailable");
+    seen(ADMIN_KEY).expect(200);
+    server.resume();
+    wait::until("the key is good again", PATIENCE, || seen(&viewer).status == 200);
+}
+
+#[test]
+fn nodes_older_than_the_database_allows_do_not_act_and_say_so() {
+    let Some(server) = Server::start() else { return };
+    let (mut a, mut b) = pair(&server);
+    a.register("lab", 1, "tok-secret");
+    let oldest = |release: &str| server.ask(&format!("UPDATE meta SET value = '{release}' WHERE name = 'min_release'"));
+    assert_eq!(server.ask("SELECT value FROM meta WHERE name = 'min_release'"), "0.1.0");
+    oldest("99.0.0");
+    assert_eq!(b.wait().code(), Some(78));
+    assert_eq!(a.wait().code(), Some(1));
+    assert!(a.log().contains("the database is one for gatewarden 99.0.0 and later"), "{}", a.log());
+    let refused = a.setup().run();
+    assert_eq!(refused.code, Some(78), "{}", refused.stderr);
+    for said in [&refused.stderr, &b.log()] {
+        assert!(
+            said.contains("is one for gatewarden 99.0.0 and later, and this is") && said.contains("Upgrade"),
+            "{said}"
+        );
+    }
+    assert_eq!(server.ask("SELECT count(*) FROM cluster_nodes WHERE state = 'active'"), "0");
+
+    // A newer release that only added something lets this one go on.
+    oldest("0.1.0");
+    server.ask("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')");
+    let a = a.setup().start();
+    assert_eq!(a.get("/ready").status, 200);
+    assert!(a.gateways().iter().any(|gateway| gateway["name"] == "lab"));
 }
 
 #[test]

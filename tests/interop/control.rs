@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::mock_model::{QUICK_ANSWER, SLOW_TASK, Stream};
 use crate::other_operator::OtherOperator;

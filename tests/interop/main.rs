@@ -18,6 +18,7 @@ mod support {
     pub(crate) mod own_network;
     pub(crate) mod page_device;
     pub(crate) mod ports;
+    pub(crate) mod postgres_server;
     pub(crate) mod rpc_client;
     pub(crate) mod scripted_gateway;
     pub(crate) mod wait;
@@ -27,6 +28,8 @@ mod support {
 mod acp;
 #[cfg(test)]
 mod agents;
+#[cfg(test)]
+mod cluster;
 #[cfg(test)]
 mod compatibility;
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub(crate) enum Stream {
 pub(crate) struct MockModel {
     port: u16,
     slow: Arc<Mutex<Vec<Stream>>>,
+    tasks: Arc<Mutex<Vec<String>>>,
 }
 
 impl MockModel {
@@ -42,15 +43,16 @@ impl MockModel {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let port = listener.local_addr().expect("an address").port();
         let slow: Arc<Mutex<Vec<Stream>>> = Arc::default();
-        let seen = Arc::clone(&slow);
+        let tasks: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = (Arc::clone(&slow), Arc::clone(&tasks));
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let seen = Arc::clone(&seen);
+                let (slow, tasks) = seen.clone();
                 // one that hangs up early is what the tests want
-                std::thread::spawn(move || drop(serve(connection, &seen)));
+                std::thread::spawn(move || drop(serve(connection, &slow, &tasks)));
             }
         });
-        Self { port, slow }
+        Self { port, slow, tasks }
     }
 
     /// What a gateway's `openclaw.json` needs so that all its agents use this model.
@@ -73,14 +75,27 @@ impl MockModel {
     pub(crate) fn slow_streams(&self) -> Vec<Stream> {
         locked(&self.slow).clone()
     }
+
+    /// What it was asked last in each request so far: the task, with whatever a release puts around it.
+    pub(crate) fn tasks(&self) -> Vec<String> {
+        locked(&self.tasks).clone()
+    }
 }
 
-fn locked(streams: &Mutex<Vec<Stream>>) -> std::sync::MutexGuard<'_, Vec<Stream>> {
-    streams.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the user said in a request since the model's last answer.
+fn task_of(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+    let messages = body["messages"].as_array().cloned().unwrap_or_default();
+    let last = messages.iter().rev().take_while(|message| message["role"] != "assistant");
+    last.filter(|message| message["role"] == "user").map(|message| message["content"].to_string()).collect()
 }
 
 /// One request a connection.
-fn serve(mut connection: TcpStream, slow: &Mutex<Vec<Stream>>) -> io::Result<()> {
+fn serve(mut connection: TcpStream, slow: &Mutex<Vec<Stream>>, tasks: &Mutex<Vec<String>>) -> io::Result<()> {
     let (first, body) = read_request(&connection)?;
     if !first.starts_with("POST /v1/chat/completions ") {
         let body = json!({ "object": "list", "data": [{ "id": "m1", "object": "model" }] }).to_string();
@@ -88,6 +103,7 @@ fn serve(mut connection: TcpStream, slow: &Mutex<Vec<Stream>>) -> io::Result<()>
         return write!(connection, "{head}Connection: close\r\n\r\n{body}");
     }
     write!(connection, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
+    locked(tasks).push(task_of(&body));
     // with the prompt and whatever a release puts around it
     if !body.contains(SLOW_TASK) {
         word(&mut connection, QUICK_ANSWER)?;

@@ -2,6 +2,7 @@
 //! test says that it was skipped.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -98,12 +99,38 @@ impl Server {
         String::from_utf8_lossy(&asked.stdout).trim().to_owned()
     }
 
+    /// A session that does this in a transaction and keeps that open, until it is dropped.
+    pub(crate) fn holds(&self, statement: &str) -> Held {
+        let mut command = Command::new(self.bin.join("psql"));
+        command.args([&self.url(), "-XAtq", "-v", "ON_ERROR_STOP=1"]);
+        let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql runs");
+        let (mut into, out) = (psql.stdin.take().expect("piped"), psql.stdout.take().expect("piped"));
+        writeln!(into, "BEGIN; {statement}; SELECT 'held';").expect("it takes statements");
+        let mut said = String::new();
+        BufReader::new(out).read_line(&mut said).expect("it answers");
+        assert_eq!(said.trim(), "held");
+        Held { psql, _into: into }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("postgres://gw:pw-secret@127.0.0.1:{}/postgres", self.port)
     }
 
     pub(crate) fn setup(&self) -> Setup {
         Setup::new().env("GATEWARDEN_STORE__URL", &self.url())
+    }
+}
+
+/// A session with an open transaction.
+pub(crate) struct Held {
+    psql: Child,
+    _into: std::process::ChildStdin,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.psql.kill();
+        let _ = self.psql.wait();
     }
 }
 
