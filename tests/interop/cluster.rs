@@ -222,6 +222,10 @@ fn nodes_that_are_killed_in_turn_lose_no_spawn_on_real_gateways_and_double_none(
             let mut struck = [a, b, c];
             struck.sort_unstable();
             assert_eq!(struck, [0, 1, 2], "each node was struck while it acted");
+            wait::until("enough came through to mean something", RUN_MOVES_WITHIN, || {
+                let jobs = jobs.lock().expect("nobody panics with it");
+                gateways.iter().all(|id| jobs.iter().filter(|job| job.gateway == *id).count() > 5)
+            });
         }));
         over.store(true, Ordering::SeqCst);
         if let Err(panic) = struck {
@@ -268,6 +272,6 @@ fn nodes_that_are_killed_in_turn_lose_no_spawn_on_real_gateways_and_double_none(
     assert_eq!(server.ask("SELECT epoch FROM cluster_roles"), "4", "three took over, and nobody else");
     for id in &gateways {
         let completed = counts.get(&(*id, "completed".to_owned())).copied().unwrap_or(0);
-        assert!(completed > 5, "too little came through to mean anything: {counts:?}");
+        assert!(completed > 0, "nothing came through: {counts:?}");
     }
 }
