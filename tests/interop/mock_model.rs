@@ -86,15 +86,12 @@ fn locked<T>(list: &Mutex<Vec<T>>) -> std::sync::MutexGuard<'_, Vec<T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last words of the user in a request.
+/// What the user said in a request since the model's last answer.
 fn task_of(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
-    messages
-        .iter()
-        .rfind(|message| message["role"] == "user")
-        .map(|task| task["content"].to_string())
-        .unwrap_or_default()
+    let last = messages.iter().rev().take_while(|message| message["role"] != "assistant");
+    last.filter(|message| message["role"] == "user").map(|message| message["content"].to_string()).collect()
 }
 
 /// One request a connection.
