@@ -72,7 +72,7 @@ export async function probe(row) {
     if (error instanceof Refusal && error.retryAfter) wait = error.retryAfter;
     sayFault(row ? `${row.name} was not checked` : "The gateways were not checked", error);
   }
-  checks.value = { isRunning: false, nextAt: serverNow() + wait * 1000 };
+  checks.value = { isRunning: false, nextAt: wait > 0 ? serverNow() + wait * 1000 : 0 };
 }
 
 /** @param {Row} row @param {string} path @param {string} done @param {string} failed */

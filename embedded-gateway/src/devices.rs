@@ -24,7 +24,7 @@ use crate::effect::FileChange;
 use crate::payload::{joined, without_nulls};
 use crate::turn::Turn;
 
-pub(crate) use node::{NodeRecord, PendingSurface, Surface, Unsurfaced};
+pub(crate) use node::{ApprovedSurface, NodeRecord, Offered, PendingSurface, Surface, Unsurfaced};
 pub(crate) use pairing::{Asking, PairingReason, PairingRequest, Unapprovable};
 pub(crate) use tokens::{DeviceToken, TokenState};
 
@@ -220,7 +220,7 @@ impl Devices {
     }
 
     fn insert(&mut self, id: &str, introduction: Introduction, scopes: Vec<String>, silent: bool, now_ms: i64) {
-        self.pending.retain(|request| request.device_id != id);
+        self.pending.retain(|request| request.device_id != id || request.introduction.role != introduction.role);
         let node = (introduction.role == Role::Node).then(|| Box::new(NodeRecord::new(introduction.clone())));
         self.paired.insert(
             id.to_owned(),

@@ -191,6 +191,7 @@ impl GatewayMachine {
         self.channels.configure(&config, turn);
         self.cron.configure(config.cron, turn.now);
         self.config = Arc::clone(&config);
+        self.offer_again(turn);
         turn.push(Effect::Configure(config));
     }
 

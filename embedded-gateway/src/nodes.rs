@@ -50,11 +50,17 @@ pub(crate) struct NodeSession {
     pub connected_at_ms: i64,
     /// How its machine is, as it last said.
     pub host_stats: Option<Value>,
+    /// When that was last told to operators.
+    pub stats_told_at: Option<Instant>,
 }
 
 impl Nodes {
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.sessions.keys().cloned().collect()
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<&NodeSession> {

@@ -56,10 +56,8 @@ impl Place {
         let unusable = |source| StartError::Listen { address: config.listen, source };
         let listener = passed.map_or_else(|| TcpListener::bind(config.listen), Ok).map_err(|source| {
             // Perhaps this very daemon runs already: then its directory says more than its port.
-            match StateDir::holder_of(&config.state_dir) {
-                Some(in_use) if source.kind() == ErrorKind::AddrInUse => in_use,
-                _ => unusable(source),
-            }
+            let other = (source.kind() == ErrorKind::AddrInUse).then(|| StateDir::holder_of(&config.state_dir));
+            other.flatten().unwrap_or_else(|| unusable(source))
         })?;
         let address = listener.local_addr().map_err(unusable)?;
         if was_passed && config.listen.port() != 0 && address != config.listen {

@@ -34,7 +34,7 @@ const MAX_KEY: u64 = 1024;
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl StateDir {
@@ -70,15 +70,15 @@ impl StateDir {
             .and_then(|()| lock.rewind())
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .map_err(unusable)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
-    /// That another daemon has the directory, where one has. Nothing is made.
+    /// That another daemon has the directory, where one has. Nothing is made, and nothing is locked: one that starts meanwhile isn't
+    /// refused for it.
     pub(crate) fn holder_of(path: &Path) -> Option<StartError> {
-        if !path.join(Self::LOCK_FILE).is_file() {
-            return None;
-        }
-        Self::claim(path).err().filter(|error| matches!(error, StartError::InUse { .. }))
+        let text = Self::noted(path)?;
+        let holder = Self::noted_process(&text).filter(|process| *process != std::process::id())?;
+        Some(StartError::InUse { path: path.to_owned(), holder: Some(holder), address: Self::address_in(&text) })
     }
 
     /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
@@ -89,7 +89,7 @@ impl StateDir {
         let boot = boot.map(|boot| boot.replace('-', "")).unwrap_or_default();
         // Without its boot a machine can't be told from another one: then nobody is taken for gone.
         let boot = if boot.trim().is_empty() { uuid::Uuid::new_v4().to_string() } else { boot };
-        let (device, inode) = self._lock.metadata().map(|lock| (lock.dev(), lock.ino())).unwrap_or_default();
+        let (device, inode) = self.lock.metadata().map(|lock| (lock.dev(), lock.ino())).unwrap_or_default();
         format!("{} {device} {inode}", boot.trim())
     }
 
@@ -99,14 +99,21 @@ impl StateDir {
 
     /// Says beside the process where it listens, for `doctor`: a flag or a passed socket may differ from the configuration.
     pub(crate) fn note_address(&self, address: SocketAddr) {
-        let mut lock = &self._lock;
+        let mut lock = &self.lock;
         // Nothing works less without it.
         let _ = write!(lock, " {address}");
     }
 
     /// Where the daemon that holds the lock listens, as far as it said.
     pub(crate) fn noted_address(state_dir: &Path) -> Option<SocketAddr> {
-        Self::address_in(&std::fs::read_to_string(state_dir.join(Self::LOCK_FILE)).ok()?)
+        Self::address_in(&Self::noted(state_dir)?)
+    }
+
+    /// What the file says of a daemon that is there: one that was killed left its words behind.
+    fn noted(state_dir: &Path) -> Option<String> {
+        let text = std::fs::read_to_string(state_dir.join(Self::LOCK_FILE)).ok()?;
+        let process = Self::noted_process(&text)?;
+        Path::new("/proc").join(process.to_string()).exists().then_some(text)
     }
 
     fn address_in(text: &str) -> Option<SocketAddr> {
@@ -116,6 +123,13 @@ impl StateDir {
     /// The process in the text of a lock file.
     pub(crate) fn noted_process(text: &str) -> Option<u32> {
         text.split_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // Who listens there next is another program.
+        let _ = self.lock.set_len(0);
     }
 }
 

@@ -63,6 +63,15 @@ impl JsonBody {
         Fields::noted(&self.map, &self.asked)
     }
 
+    /// As it was sent, for a reader of its own that knows all fields.
+    pub(crate) fn whole_text(&self) -> String {
+        let fields = self.fields();
+        for name in self.map.keys() {
+            fields.has(name);
+        }
+        self.text()
+    }
+
     /// As it was sent, in one order.
     pub(crate) fn text(&self) -> String {
         Value::Object(self.map.clone()).to_string()

@@ -82,7 +82,7 @@ pub(crate) async fn answer_assistant(
         }
         body => body?,
     };
-    let Ok(message) = serde_json::from_str::<ClientJsonRpcMessage>(&body.text()) else {
+    let Ok(message) = serde_json::from_str::<ClientJsonRpcMessage>(&body.whole_text()) else {
         let sentence = "The request body is no message of the Model Context Protocol (JSON-RPC 2.0)";
         return Ok(no_message(RpcCode::INVALID_REQUEST, sentence));
     };

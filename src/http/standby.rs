@@ -91,7 +91,8 @@ impl Standby {
                 mark_known(request, &key);
                 Ok(())
             }
-            Err(ApiError(failure)) if failure.code == ErrorCode::Unauthorized && !is_known => {
+            // Whoever asks often with a good key isn't told that it is wrong.
+            Err(_) if !is_known => {
                 let sentence =
                     "This node stands by and can't tell whether the key is good: the database does not answer";
                 let help = "Ask the node that acts, or try again when the database is back.";
@@ -106,6 +107,9 @@ impl Standby {
     }
 }
 
+/// How often addresses are forgotten that tried wrong keys long ago.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+
 /// What the key is called that isn't stored.
 const ADMIN: &str = "the admin key";
 
@@ -116,6 +120,14 @@ pub(crate) fn serve(standby: Standby, listener: TcpListener) -> std::io::Result<
     let connections = Connections::new(standby.settings.connections, is_shared);
     let shape = Shape { workers: 1, ..Shape::of(&standby.settings) };
     let standby = web::Data::new(standby);
+    let kept = Arc::downgrade(&standby.clone().into_inner());
+    actix_rt::spawn(async move {
+        loop {
+            tokio::time::sleep(PURGE_EVERY).await;
+            let Some(standby) = kept.upgrade() else { return };
+            standby.limits.purge();
+        }
+    });
     listen(shape, connections, listener, move || app(standby.clone()))
 }
 

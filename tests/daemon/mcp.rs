@@ -219,6 +219,7 @@ fn over_http_what_is_no_request_with_a_key_is_refused() {
     let answer = as_admin.post(&ping).expect(200);
     assert_eq!(answer.json(), json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
     assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("x-ignored-fields"), None, "each field of a message counts");
     as_admin.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).expect(202);
     let nonsense = as_admin.post(&json!({"hello": "world"})).expect(400).json();
     assert_eq!((&nonsense["error"]["code"], nonsense.get("id")), (&json!(-32600), Some(&Value::Null)), "{nonsense}");

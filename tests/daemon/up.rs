@@ -25,9 +25,13 @@ struct Up {
 }
 
 fn command(home: &Path, gateway_port: u16) -> Command {
+    command_at("127.0.0.1:0", home, gateway_port)
+}
+
+fn command_at(listen: &str, home: &Path, gateway_port: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatewarden"));
     command
-        .args(["up", "--listen", "127.0.0.1:0", "--gateway-port", &gateway_port.to_string(), "--state-dir"])
+        .args(["up", "--listen", listen, "--gateway-port", &gateway_port.to_string(), "--state-dir"])
         .arg(home.join("up"))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -146,6 +150,18 @@ fn web_server() -> u16 {
         }
     });
     port
+}
+
+#[test]
+fn a_port_that_another_program_has_is_named_and_not_this_very_command() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let listen = format!("127.0.0.1:{}", web_server());
+    let output = command_at(&listen, home.path(), 0).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains(&listen) && !said.contains("in use by another gatewarden"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -92,17 +92,22 @@ export async function saveDraft(readAgain) {
   isSaving.value = true;
   try {
     const answer = await callGateway("config.patch", change);
+    if (!isLoggedIn()) return;
     // What was typed while it was on its way stays.
     draft.value = { base: tree, hash: answer.hash, text: draft.peek()?.text ?? known.text };
     lastSave.value = { answer };
     meanwhile.value = null;
   } catch (error) {
+    if (!isLoggedIn()) return;
     lastSave.value = { error };
     if (error instanceof Refusal && error.code === "CONFIG_CHANGED") meanwhile.value ??= { theirs: [], both: [] };
+  } finally {
+    isSaving.value = false;
   }
-  isSaving.value = false;
   readAgain();
 }
+
+const isLoggedIn = () => gatewayLink.peek().hello !== null;
 
 /** Whoever logs out leaves nothing behind. */
 export function startConfiguration() {

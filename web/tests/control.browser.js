@@ -442,7 +442,13 @@ test("two people change the configuration in two tabs, and nothing of either is 
     await mine.getByText("Saved.").waitFor();
     assert.equal(inFile().logging.level, "warn");
     assert.equal(inFile().gatewarden.commands.sample.args[1], "sample-agent", "what was hidden is as it was");
-    for (const { faults } of [one, other]) assert.deepEqual(faults, []);
+    // What the browser itself says of a port at which nobody listens.
+    const isOfEnd = (/** @type {string} */ fault) => /^WebSocket connection to .* failed/.test(fault);
+    for (const { faults } of [one, other])
+      assert.deepEqual(
+        faults.filter((fault) => !isOfEnd(fault)),
+        [],
+      );
   } finally {
     await one.context.close();
     await other.context.close();

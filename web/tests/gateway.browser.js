@@ -17,14 +17,13 @@ let browser;
 const home = mkdtempSync(join(tmpdir(), "gatewarden-page-"));
 let port = 0;
 
-/** A port at which nothing listens. @returns {Promise<number>} */
+/** A port at which nothing listens, and which the system gives to nobody who asks for any. @returns {Promise<number>} */
 function freePort() {
+  const candidate = 20_000 + Math.floor(Math.random() * 10_000);
   return new Promise((found) => {
     const server = createServer();
-    server.listen(0, "127.0.0.1", () => {
-      const { port: free } = /** @type {import("node:net").AddressInfo} */ (server.address());
-      server.close(() => found(free));
-    });
+    server.on("error", () => found(freePort()));
+    server.listen(candidate, "127.0.0.1", () => server.close(() => found(candidate)));
   });
 }
 
@@ -97,7 +96,7 @@ test("a process of the daemon's machine is restarted and verified, stopped and s
   await panel.getByText("Verified: a new process, and connected").waitFor();
   const first = (await process()).pid;
   await panel.getByRole("button", { name: "Restart" }).press("Enter");
-  await page.getByText("Restart of worker succeeded").waitFor();
+  await page.getByText("Restart of worker succeeded", { exact: true }).waitFor();
   const { pid } = await process();
   assert.notEqual(pid, first);
   await panel.getByText(String(pid), { exact: true }).waitFor();
@@ -117,7 +116,7 @@ test("a process of the daemon's machine is restarted and verified, stopped and s
   assert.ok((await log.locator("div").count()) >= all, "a filter loses nothing");
 
   await panel.getByRole("button", { name: "Stop" }).press("Enter");
-  await page.getByText("Stop of worker succeeded").waitFor();
+  await page.getByText("Stop of worker succeeded", { exact: true }).waitFor();
   await head.getByText("Offline").waitFor();
   await page.getByText("Code process_stopped.").waitFor();
   await log.getByText(/^── The gateway is away/).waitFor();
@@ -131,7 +130,7 @@ test("a process of the daemon's machine is restarted and verified, stopped and s
   assert.deepEqual(await violations(page), []);
   await picture(page, "gateway-process-stopped");
   await panel.getByRole("button", { name: "Start", exact: true }).press("Enter");
-  await page.getByText("Start of worker succeeded").waitFor();
+  await page.getByText("Start of worker succeeded", { exact: true }).waitFor();
   await head.getByText("Online").waitFor();
   await log.getByText(/^── The gateway is back/).waitFor();
   await daemon.call("DELETE", `/api/gateways/${gateway.id}`);
@@ -185,7 +184,7 @@ test("rows are dense or roomy as one likes, or cards, orders turn round, and all
     () => "rows are higher",
   );
   await page.getByRole("columnheader", { name: "Name" }).getByRole("button").press("Enter");
-  assert.equal(new URL(page.url()).search, "?sort=name&order=desc");
+  await page.waitForURL((url) => url.search === "?sort=name&order=desc");
   assert.equal(await page.getByRole("columnheader", { name: "Name" }).getAttribute("aria-sort"), "descending");
   await page.reload();
   await row.waitFor();

@@ -15,7 +15,7 @@ use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId, Role, Scope};
 use crate::clock::Now;
 use crate::config::{Auth, is_unguessable};
-use crate::devices::{Asking, Introduction, pending_row};
+use crate::devices::{Asking, Device, Introduction, pending_row};
 use crate::machine::GatewayMachine;
 use crate::nodes::{MOST_NODES, NodeSession};
 use crate::turn::Turn;
@@ -235,7 +235,9 @@ impl GatewayMachine {
         let now_ms = turn.now.wall_ms;
         self.devices.seen(id, now_ms);
         let issued = self.devices.token_for(id, connect.role, scopes, shown, now_ms, || turn.secret());
-        let approved = self.devices.get(id).map(|device| device.scopes.clone());
+        // A node has none, whatever the device may do as an operator.
+        let scopes = |device: &Device| if connect.role == Role::Node { Vec::new() } else { device.scopes.clone() };
+        let approved = self.devices.get(id).map(scopes);
         if issued.as_ref().is_some_and(|issued| issued.is_fresh) {
             self.devices.save(turn);
         }
@@ -314,6 +316,7 @@ fn session_of(connect: &Connect<'_>, now: Now) -> NodeSession {
         offered: params.surface.clone(),
         connected_at_ms: now.wall_ms,
         host_stats: None,
+        stats_told_at: None,
     }
 }
 

@@ -261,7 +261,8 @@ impl GatewayMachine {
         // Document 002: the signature is the full login, and a token only the shorter way. That holds for its own form of
         // `connect`, for devices that were paired as its client and whose tokens were not withdrawn, and never for a wrong
         // token. A page's key stays in the browser when its user has left, so that it is no login.
-        let knows = connect.attempt.peer.origin.is_none()
+        let knows = connect.role == Role::Operator
+            && connect.attempt.peer.origin.is_none()
             && self.devices.get(&device.id).is_some_and(|device| {
                 let Introduction { client_id, client_mode, .. } = &device.introduction;
                 let is_program = client_id == "gateway-client" && matches!(client_mode.as_str(), "ui" | "backend");

@@ -113,6 +113,8 @@ pub(crate) struct History {
     entries: VecDeque<Entry>,
     of_job: HashMap<String, usize>,
     bytes: usize,
+    /// Rows whose answers wait.
+    waiting: usize,
 }
 
 impl History {
@@ -125,6 +127,7 @@ impl History {
             self.remove(oldest);
         }
         self.bytes += entry.weight();
+        self.waiting += usize::from(entry.waits());
         self.entries.push_back(entry);
         while self.entries.len() > OF_ALL || (self.bytes > BYTES && self.entries.len() > 1) {
             self.remove(0);
@@ -134,6 +137,7 @@ impl History {
     fn remove(&mut self, at: usize) {
         let Some(entry) = self.entries.remove(at) else { return };
         self.bytes = self.bytes.saturating_sub(entry.weight());
+        self.waiting -= usize::from(entry.waits());
         if let Some(count) = self.of_job.get_mut(&entry.job_id) {
             *count -= 1;
             if *count == 0 {
@@ -148,10 +152,15 @@ impl History {
 
     /// What became of the answer of a run whose answer waits. The run's row as it is now; none where none waits.
     pub(crate) fn settle(&mut self, run: &str, fate: Fate) -> Option<Entry> {
-        let entry = self.entries.iter_mut().rev().find(|entry| entry.run_id == run && entry.waits())?;
+        // Most rows of the file were never waited for: they aren't searched for.
+        if self.waiting == 0 {
+            return None;
+        }
+        let entry = self.entries.iter_mut().rev().find(|entry| entry.waits() && entry.run_id == run)?;
         let before = entry.weight();
         entry.delivery = Some(fate);
         let settled = entry.clone();
+        self.waiting -= usize::from(!settled.waits());
         self.bytes = self.bytes.saturating_sub(before) + settled.weight();
         Some(settled)
     }

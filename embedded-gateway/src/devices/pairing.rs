@@ -137,6 +137,7 @@ impl Devices {
         if let Some(scope) = request.scopes.iter().find(|scope| !covers(approver, scope)) {
             return Err(Unapprovable::MissingScope(scope.clone()));
         }
+        let role = request.introduction.role;
         let known = self.paired.get(&request.device_id);
         // Of a device that is both, the operator counts.
         let is_told_by = |device: &Device| request.introduction.role == Role::Operator || !device.is(Role::Operator);
@@ -160,7 +161,8 @@ impl Devices {
             self.room_for(&request.introduction).map_err(Unapprovable::NoRoom)?;
             self.insert(&request.device_id, request.introduction, request.scopes, false, now_ms);
         }
-        self.pending.retain(|other| other.device_id != request.device_id);
+        // What it asks for in its other role is another request.
+        self.pending.retain(|other| other.device_id != request.device_id || other.introduction.role != role);
         self.paired.get(&request.device_id).cloned().ok_or(Unapprovable::Unknown)
     }
 

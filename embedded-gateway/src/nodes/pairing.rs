@@ -6,7 +6,7 @@ use super::NodeSession;
 use super::policy::CommandPolicy;
 use super::rows::pending_row;
 use crate::caller::{Caller, Scope};
-use crate::devices::{NodeRecord, Surface};
+use crate::devices::{ApprovedSurface, Introduction, NodeRecord, Offered, Surface};
 use crate::effect::LogLevel;
 use crate::machine::GatewayMachine;
 use crate::turn::Turn;
@@ -32,13 +32,32 @@ impl GatewayMachine {
             last.model.clone_from(&session.model);
             last.remote.clone_from(&session.remote);
             last.connected_at_ms = turn.now.wall_ms;
+            last.disconnected_at_ms = None;
         });
         if is_changed {
             self.devices.save(turn);
         }
         self.nodes.join(&id, session, turn.now);
+        self.tell_offered(&id, offered, turn);
+    }
+
+    /// What is allowed has changed while nodes are connected: what they offered becomes more, or less.
+    pub(crate) fn offer_again(&mut self, turn: &mut Turn<'_>) {
+        for id in self.nodes.ids() {
+            let Some(session) = self.nodes.get(&id) else { continue };
+            let admitted = self.policy_of(session).admitted(&session.offered);
+            let request_id = turn.uuid();
+            let offered = self.devices.offer(&id, &admitted, turn.now.wall_ms, || request_id);
+            if offered.asked.is_some() || offered.withdrawn.is_some() {
+                self.devices.save(turn);
+            }
+            self.tell_offered(&id, offered, turn);
+        }
+    }
+
+    fn tell_offered(&mut self, id: &str, offered: Offered, turn: &mut Turn<'_>) {
         if let Some(withdrawn) = offered.withdrawn {
-            self.tell_surface_resolved(&withdrawn, &id, "rejected", turn);
+            self.tell_surface_resolved(&withdrawn, id, "rejected", turn);
         }
         let asked = offered.asked.and_then(|asked| self.pending_row_of(&asked));
         if let Some(row) = asked {
@@ -99,7 +118,11 @@ impl GatewayMachine {
                 let policy = self.policy_of(session);
                 node.approved_of(&policy.admitted(&session.offered))
             }
-            None => node.approved.as_ref().map(|approved| approved.surface.clone()).unwrap_or_default(),
+            None => node.approved.as_ref().map_or_else(Surface::default, |ApprovedSurface { surface, .. }| {
+                let Introduction { platform, device_family, .. } = &node.introduction;
+                let commands = &self.config.node_commands;
+                CommandPolicy::new(commands, platform, device_family.as_deref(), surface).admitted(surface)
+            }),
         }
     }
 }

@@ -295,6 +295,13 @@ impl Fixture {
         turn.into_effects()
     }
 
+    /// Another configuration counts from now on.
+    pub(crate) fn configure(&mut self, config: GatewayConfig) -> Vec<Effect> {
+        let mut turn = Turn::new(self.now, &mut self.chance);
+        self.machine.configure(config, &mut turn);
+        turn.into_effects()
+    }
+
     pub(crate) fn leave(&mut self, caller: &Caller) {
         self.machine.disconnected(caller.connection, self.now);
     }

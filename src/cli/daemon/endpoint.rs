@@ -258,6 +258,10 @@ mod tests {
             None,
             "the flag counts"
         );
+        drop(claimed);
+        assert_eq!(found(), "http://127.0.0.1:9", "what listens there by now may be anything");
+        std::fs::write(dir.path().join(StateDir::LOCK_FILE), format!("{} 127.0.0.1:3111", u32::MAX)).unwrap();
+        assert_eq!(found(), "http://127.0.0.1:9", "it was killed");
     }
 
     fn key(pairs: &[(&str, &str)], url: &str, file: Option<&Path>) -> Result<Secret, CliError> {

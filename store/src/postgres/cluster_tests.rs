@@ -62,7 +62,10 @@ async fn a_write_of_a_node_that_acts_no_longer_is_refused_and_nothing_is_written
     assert_eq!(failure.code, ErrorCode::NotActing, "{failure}");
     assert_eq!(store.load_gateways().await.unwrap().len(), 1);
     let mut view = member.view();
-    view.wait_for(|view| matches!(view.standing, Standing::Lost(_))).await.unwrap();
+    tokio::time::timeout(LONG, view.wait_for(|view| matches!(view.standing, Standing::Lost(_))))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!member.right().holds(Clock::system().uptime_ms()));
 }
 
@@ -120,7 +123,10 @@ async fn a_name_has_one_living_node_and_a_state_directory_too() {
     // Whoever has the lock of the directory follows itself at once.
     let again = join(&address, &dir, facts("a", "here")).await.unwrap();
     let mut lost = first.view();
-    lost.wait_for(|view| matches!(view.standing, Standing::Lost(_))).await.unwrap();
+    tokio::time::timeout(LONG, lost.wait_for(|view| matches!(view.standing, Standing::Lost(_))))
+        .await
+        .unwrap()
+        .unwrap();
     for member in [&second, &again] {
         member.leave().await;
     }
@@ -137,7 +143,10 @@ async fn a_node_for_which_the_database_is_too_new_gives_the_role_back_and_says_s
     execute("UPDATE meta SET value = '99.0.0' WHERE name = 'min_release'");
     for member in [&acting, &standing_by] {
         let mut view = member.view();
-        view.wait_for(|view| view.standing == Standing::Outdated("99.0.0".to_owned())).await.unwrap();
+        tokio::time::timeout(LONG, view.wait_for(|view| view.standing == Standing::Outdated("99.0.0".to_owned())))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(!member.right().holds(Clock::system().uptime_ms()));
     }
     execute("UPDATE meta SET value = '0.1.0' WHERE name = 'min_release'");
@@ -188,9 +197,15 @@ async fn a_node_that_stands_by_reads_which_keys_are_good_and_which_no_more() {
     };
     let key = store.insert_key(new).await.unwrap();
     let mut view = standing_by.view();
-    view.wait_for(|_| standing_by.keys().is_some_and(|seen| *seen.keys == [key.clone()])).await.unwrap();
+    tokio::time::timeout(LONG, view.wait_for(|_| standing_by.keys().is_some_and(|seen| *seen.keys == [key.clone()])))
+        .await
+        .unwrap()
+        .unwrap();
     store.delete_key(key.id).await.unwrap();
-    view.wait_for(|_| standing_by.keys().is_some_and(|seen| seen.keys.is_empty())).await.unwrap();
+    tokio::time::timeout(LONG, view.wait_for(|_| standing_by.keys().is_some_and(|seen| seen.keys.is_empty())))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(acting.keys().is_none(), "the one that acts has its own");
 }
 

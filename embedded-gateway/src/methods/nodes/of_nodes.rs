@@ -1,5 +1,7 @@
 //! What nodes themselves call: the answers to what they were asked for, and news of them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -25,7 +27,7 @@ const MOST_RESULT: usize = 8 * 1024 * 1024;
 const MOST_TEXT: usize = 1024 * 1024;
 const MOST_PROGRESS: usize = 16_384;
 /// How a machine is, is told to operators this often at most, in ms.
-const STATS_TOLD_MS: i64 = 1_000;
+const STATS_TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// When a node was last alive, is written this often at most, in ms.
 const ALIVE_WRITTEN_MS: i64 = 60_000;
 const ALIVE: [&str; 6] = ["background", "silent_push", "bg_app_refresh", "significant_location", "manual", "connect"];
@@ -154,11 +156,12 @@ fn host_stats(
     let Some(session) = machine.nodes.of_connection(id, call.caller.connection) else {
         return (false, "stale_connection");
     };
-    let at = |stats: &Option<Value>| stats.as_ref().and_then(|stats| stats.get("updatedAtMs")).and_then(Value::as_i64);
-    let is_told = at(&session.host_stats).is_none_or(|told| turn.now.wall_ms.saturating_sub(told) >= STATS_TOLD_MS);
+    let since = |told| turn.now.at.saturating_duration_since(told);
+    let is_told = session.stats_told_at.is_none_or(|told| since(told) >= STATS_TOLD_AGAIN_AFTER);
     let stats = crate::payload::joined(json!(stats), json!({"updatedAtMs": turn.now.wall_ms}));
     session.host_stats = Some(stats.clone());
     if is_told {
+        session.stats_told_at = Some(turn.now.at);
         let payload = json!({"nodeId": id, "hostStats": stats});
         turn.tell(machine.subscribers.holding(Scope::Read), "node.hostStats", payload);
     }

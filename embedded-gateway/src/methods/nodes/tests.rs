@@ -353,6 +353,13 @@ fn news_of_a_node_are_taken_from_its_own_connection_and_told_to_readers() {
     assert_eq!(answer.unwrap(), json!({"ok": true, "event": "node.host.stats", "handled": true, "reason": "updated"}));
     assert_eq!(event(&effects, "node.hostStats").unwrap().1, [admin.connection]);
     assert!(told(&gateway.call(&node, "node.event", tell(&stats)).1).is_empty(), "once a second at most");
+    // Also of one that says it more often.
+    let mut count = 0;
+    for _ in 0..3 {
+        gateway.pass(std::time::Duration::from_millis(900));
+        count += told(&gateway.call(&node, "node.event", tell(&stats)).1).len();
+    }
+    assert_eq!(count, 1);
     assert_eq!(described(&mut gateway, &admin)["hostStats"]["cpuCount"], 2);
     let wrong = json!({"cpuCount": 2, "memoryTotalBytes": 4, "memoryFreeBytes": 8});
     assert_eq!(gateway.call(&node, "node.event", tell(&wrong)).0.unwrap()["reason"], "invalid_payload");
@@ -415,7 +422,7 @@ fn what_a_node_is_outlives_the_gateway_and_its_connection_does_not() {
 
 #[test]
 fn a_command_that_the_configuration_denies_is_refused_from_then_on() {
-    let (mut gateway, _, admin) = approved(&["system.which"]);
+    let (mut gateway, node, admin) = approved(&["system.which"]);
     let mut changed = (*gateway.machine.config).clone();
     changed.node_commands.deny = vec!["system.which".to_owned()];
     gateway.machine.config = Arc::new(changed);
@@ -424,4 +431,35 @@ fn a_command_that_the_configuration_denies_is_refused_from_then_on() {
         "node command not allowed: \"system.which\" is blocked by gateway.nodes.commands.deny"
     );
     assert_eq!(described(&mut gateway, &admin)["commands"], json!([]));
+    gateway.leave(&node);
+    assert_eq!(described(&mut gateway, &admin)["commands"], json!([]), "also of one that isn't there");
+}
+
+#[test]
+fn a_command_that_the_configuration_allows_waits_for_an_approval_while_the_node_stays() {
+    let (mut gateway, node, admin) = approved(&["system.which", "camera.snap"]);
+    let mut changed = (*gateway.machine.config).clone();
+    changed.node_commands.allow = vec!["camera.snap".to_owned()];
+    let effects = gateway.configure(changed.clone());
+    assert_eq!(event(&effects, "node.pair.requested").unwrap().1, [admin.connection]);
+    assert!(event(&gateway.configure(changed), "node.pair.requested").is_none(), "it waits already");
+    approve_all(&mut gateway, &admin);
+    assert_eq!(described(&mut gateway, &admin)["commands"], json!(["camera.snap", "system.which"]));
+    drop(node);
+}
+
+#[test]
+fn what_a_device_asks_for_in_one_role_outlasts_the_approval_of_the_other() {
+    let mut gateway = Fixture::new(config());
+    let admin = gateway.admin();
+    let as_node = LoginAttempt { peer: remote(7), ..node(&[]) };
+    let as_operator =
+        LoginAttempt { peer: remote(7), device: Some(NODE), scopes: vec!["operator.read"], ..LoginAttempt::default() };
+    let requests =
+        [&as_operator, &as_node].map(|attempt| gateway.attempt(attempt).refusal().error.details["requestId"].clone());
+    for request in requests {
+        gateway.call(&admin, "device.pair.approve", json!({"requestId": request})).0.unwrap();
+    }
+    assert_eq!(gateway.attempt(&as_node).hello()["auth"]["role"], "node");
+    assert_eq!(gateway.attempt(&as_operator).hello()["auth"]["role"], "operator");
 }
