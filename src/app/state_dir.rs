@@ -10,6 +10,7 @@ use std::io::{Error, ErrorKind, Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,6 +30,10 @@ const KEY_HASH_FILE: &str = "admin.key.sha256";
 
 /// The key file is one line; nothing longer is read.
 const MAX_KEY: u64 = 1024;
+
+/// How often the words of who has a directory are looked for, and how long is waited between two looks.
+const LOOKS_FOR_WORDS: u32 = 40;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// A state directory that is ours until this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -57,9 +62,7 @@ impl StateDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // Half a sentence is as good where it can't be read.
-                let _ = lock.read_to_string(&mut text);
+                let text = Self::words_of_holder(&mut lock);
                 let (holder, address) = (Self::noted_process(&text), Self::address_in(&text));
                 return Err(StartError::InUse { path: path.to_owned(), holder, address });
             }
@@ -71,6 +74,19 @@ impl StateDir {
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .map_err(unusable)?;
         Ok(Self { path: path.to_owned(), lock })
+    }
+
+    /// What the file says. Who has just locked it writes its words in the next moment; half a sentence is as good where none come.
+    fn words_of_holder(lock: &mut File) -> String {
+        let mut text = String::new();
+        for _ in 0..LOOKS_FOR_WORDS {
+            let _ = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
+            if !text.is_empty() {
+                break;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        text
     }
 
     /// That another daemon has the directory, where one has. Nothing is made, and nothing is locked: one that starts meanwhile isn't
