@@ -7,6 +7,7 @@ pub(crate) mod latency;
 pub(crate) mod logs;
 pub(crate) mod record;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{self, ContentType, ETag, EntityTag, Header as _, IfMatch, TryIntoHeaderValue as _};
@@ -353,9 +354,9 @@ async fn update(caller: &Caller, app: &AppContext, id: GatewayId, request: &Http
 /// whatever it is by then.
 fn known_state(
     app: &AppContext,
-    record: &GatewayRecord,
+    record: &Arc<GatewayRecord>,
     request: &HttpRequest,
-) -> Result<Option<GatewayRecord>, ApiError> {
+) -> Result<Option<Arc<GatewayRecord>>, ApiError> {
     if !request.headers().contains_key(header::IF_MATCH) {
         return Ok(None);
     }
@@ -364,7 +365,7 @@ fn known_state(
         Ok(IfMatch::Items(known)) if !known.is_empty() => {
             let tag = app.tag_key.as_ref().map(|key| record::settings_tag(record, key));
             let is_known = tag.is_some_and(|tag| known.iter().any(|known| known.strong_eq(&tag)));
-            if is_known { Ok(Some(record.clone())) } else { Err(Failure::changed_since(&record.name).into()) }
+            if is_known { Ok(Some(Arc::clone(record))) } else { Err(Failure::changed_since(&record.name).into()) }
         }
         Ok(IfMatch::Items(_)) | Err(_) => {
             Err(invalid("The header If-Match must be * or the ETag of a gateway, with its quotation marks"))
