@@ -77,6 +77,7 @@ impl StateDir {
     }
 
     /// What the file says. Who has just locked it writes its words in the next moment; half a sentence is as good where none come.
+    #[expect(clippy::disallowed_methods, reason = "before anything else of the daemon runs, and for 200 ms at most")]
     fn words_of_holder(lock: &mut File) -> String {
         let mut text = String::new();
         for _ in 0..LOOKS_FOR_WORDS {
