@@ -374,7 +374,8 @@ fn kept_path(path: &str) -> String {
     if path == "/sessions" || path.starts_with("/sessions/") { String::new() } else { path.to_owned() }
 }
 
-/// The path with its percent-encodings in one spelling: upper-case digits, and none of what needs none (RFC 3986, 6.2.2).
+/// The path with its percent-encodings in one spelling: upper-case digits, none of what needs none (RFC 3986, 6.2.2), and a percent
+/// sign that begins none as `%25`, which is how servers read it.
 fn canonical_path(path: &str) -> String {
     let mut canonical = String::with_capacity(path.len());
     let mut rest = path;
@@ -388,7 +389,8 @@ fn canonical_path(path: &str) -> String {
                 canonical.push(char::from(byte));
             }
             Some(byte) => canonical.push_str(&format!("%{byte:02X}")),
-            None => canonical.push('%'),
+            // Left alone it could become the beginning of an encoding, by what is decoded behind it.
+            None => canonical.push_str("%25"),
         }
         rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }

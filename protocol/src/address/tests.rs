@@ -59,7 +59,10 @@ fn scheme_host_port_and_path_name_a_gateway_in_whatever_spelling() {
     }
     assert_eq!(key("gw.example", Some(1)), "ws://gw.example:1");
     assert_eq!(key("wss://[2001:DB8::00ab]/", None), "wss://[2001:db8::ab]:443");
-    assert_eq!(key("https://gw.example/a%2fb%zz", None), "wss://gw.example:443/a%2Fb%zz");
+    assert_eq!(key("https://gw.example/a%2fb%zz", None), "wss://gw.example:443/a%2Fb%25zz");
+    // What is decoded stands behind a sign that was none: read again, it must not be taken for one.
+    assert_eq!(key("wss://gw.example/x%6%6%65536e", None), "wss://gw.example:443/x%256%256e536e");
+    assert_eq!(key("wss://gw.example/x%256%256e536e", None), "wss://gw.example:443/x%256%256e536e");
 }
 
 #[test]
