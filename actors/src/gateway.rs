@@ -38,9 +38,8 @@ use crate::machines::connection::{
     CallToken, Connection, ConnectionParts, Count, Effect, GatewayNotice, GatewayOrder, Moment, ProbeToken,
 };
 use crate::metrics::Metrics;
-use crate::run::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted};
 use crate::settings::GatewaySettings;
-use crate::spawn::SpawnRequest;
+use crate::spawn::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, SpawnRequest};
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;

@@ -25,7 +25,7 @@ use gatewarden_api::events::{
     GatewayBlockedData, GatewayOrNone, GatewayPrimaryData, GatewayStatusData, SpawnResultData,
 };
 use gatewarden_api::spawn::GatewayName;
-use gatewarden_core::fleet::{Effect, Fleet, Member, Notice, SpawnAnswer, SpawnBatch, Time};
+use gatewarden_core::fleet::{Effect, Fleet, Member, Notice, SpawnAnswer, Time};
 pub use gatewarden_core::fleet::{FleetSettings, Stored};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -41,16 +41,15 @@ use crate::event_data;
 use crate::event_hub::EventPublisher;
 use crate::gateway::{FromGateway, GatewayCommand, GatewayHandle};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, SharedRecord};
-use crate::gateway_report::{GatewayReport, Status};
+use crate::gateway_report::{GatewayReport, SharedSessions, Status};
 use crate::ids::GatewayId;
 use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
-use crate::run::{NoAnswer, SharedSessions};
 use crate::settings::RetentionSettings;
-use crate::spawn::{SpawnRecord, SpawnState};
+use crate::spawn::{NoAnswer, SpawnRecord, SpawnState, SpawnStep};
 use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
@@ -252,8 +251,8 @@ impl RegistryActor {
                     fleet.on_run_found(time, &spawn_id, gateway, &run_id, answer);
                 });
             }
-            Effect::WriteSpawns(SpawnBatch { spawn_ids, steps }) => {
-                let store = self.store.clone();
+            Effect::WriteSpawns(steps) => {
+                let (store, spawn_ids) = (self.store.clone(), SpawnStep::spawns(&steps));
                 let write = async move { store.move_spawns(&SpawnState::OPEN, steps).await };
                 self.then(write, ctx, move |fleet, time, written| {
                     fleet.on_spawns_written(time, &spawn_ids, written);

@@ -28,11 +28,11 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::OnceWritten;
-pub use self::dispatch::{SpawnAnswer, SpawnBatch};
+pub use self::dispatch::SpawnAnswer;
 pub use self::member::{HaltedProcess, Member};
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
-use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, SharedSessions, Status};
 use crate::ids::GatewayId;
 use crate::machines::connection::{AgentNews, GatewayOrder};
 use crate::machines::election::{Candidate, Election, PrimaryChange};
@@ -41,9 +41,8 @@ use crate::machines::routing::NoRoute;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
 use crate::machines::write_coalescer::WriteCoalescer;
-use crate::run::{LookUpRun, SharedSessions};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnRequest};
+use crate::spawn::{Idempotency, LookUpRun, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnStep};
 
 /// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
 /// fleet may come and go at once.
@@ -131,7 +130,7 @@ pub enum Effect {
     /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
     PublishChecks(HashMap<String, SpawnDoubt>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
-    WriteSpawns(SpawnBatch),
+    WriteSpawns(Vec<SpawnStep>),
     /// Answer the request to spawn that came with this id.
     AnswerSpawn(String, Box<Result<SpawnAnswer, Failure>>),
     /// Tell people: log, subscribers, audit, metrics.

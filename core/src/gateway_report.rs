@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gatewarden_protocol::Dialect;
 use gatewarden_protocol::refusal::RefusalCode;
+use gatewarden_protocol::sessions::SessionRow;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
@@ -272,6 +273,20 @@ impl GatewayReport {
         }
     }
 }
+
+/// The sessions of one gateway as last known. Replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SessionSnapshot {
+    /// Newest first.
+    pub rows: Vec<Arc<SessionRow>>,
+    /// Wall ms of the last news.
+    pub as_of_ms: i64,
+    /// Whether the list was ever read in full since the connection was made.
+    pub complete: bool,
+}
+
+/// Shared with readers.
+pub type SharedSessions = Arc<SessionSnapshot>;
 
 /// One entry of the health log: a status change, or a fold of the heartbeats of one probe interval.
 #[derive(Debug, Clone, PartialEq)]

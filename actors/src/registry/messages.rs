@@ -22,8 +22,7 @@ use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
-use crate::run::{ControlSession, NoAnswer, SessionAction};
-use crate::spawn::{Idempotency, SpawnRequest, SpawnState};
+use crate::spawn::{ControlSession, Idempotency, NoAnswer, SessionAction, SpawnRequest, SpawnState, SpawnStep};
 use crate::store::records::MainAgent;
 
 /// How long gateways may take to close their sockets when the daemon stops.
@@ -270,15 +269,12 @@ impl Handler<Drain> for RegistryActor {
 impl RegistryActor {
     /// Once, for the daemon's stop.
     fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
-        let batch = self.fleet.last_batch();
-        let store = self.store.clone();
+        let steps = self.fleet.last_steps();
+        let (store, spawn_ids) = (self.store.clone(), SpawnStep::spawns(&steps));
         let write = async move {
-            if batch.steps.is_empty() {
-                return (batch.spawn_ids, Ok(Vec::new()));
-            }
-            (batch.spawn_ids, store.move_spawns(&SpawnState::OPEN, batch.steps).await)
+            if steps.is_empty() { Ok(Vec::new()) } else { store.move_spawns(&SpawnState::OPEN, steps).await }
         };
-        Box::pin(write.into_actor(self).map(|(spawn_ids, written), registry, ctx| {
+        Box::pin(write.into_actor(self).map(move |written, registry, ctx| {
             registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
         }))
     }

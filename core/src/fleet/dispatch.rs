@@ -19,8 +19,10 @@ use crate::ids::GatewayId;
 use crate::machines::connection::GatewayOrder;
 use crate::machines::routing::{self, NoRoute, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
-use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice};
-use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
+use crate::spawn::{
+    Accepted, Certainty, Idempotency, LookUpRun, LookedUp, NoAnswer, NotAccepted, Recorded, RunFinding, RunNotice,
+    SpawnDoubt, SpawnRecord, SpawnRequest, SpawnState, SpawnStep,
+};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -298,8 +300,8 @@ impl Fleet {
     /// After each input: what is to be written is written, now or soon, and doubtful spawns are looked at.
     pub(super) fn settle_spawns(&mut self, time: Time) {
         if let Some(max) = self.coalescer.begin(time.now, self.spawns.has_line()) {
-            let batch = SpawnBatch::of(self.spawns.take_batch(max));
-            self.effects.push(Effect::WriteSpawns(batch));
+            let steps = self.spawns.take_batch(max);
+            self.effects.push(Effect::WriteSpawns(steps));
         }
         self.spawns.forget_early();
         for (gateway, run_id) in self.spawns.take_given_up() {
@@ -314,11 +316,11 @@ impl Fleet {
     }
 
     /// What is in line, for the daemon's stop. What can't be written now is found open at the next start.
-    pub fn last_batch(&mut self) -> SpawnBatch {
-        SpawnBatch::of(self.spawns.take_batch(usize::MAX))
+    pub fn last_steps(&mut self) -> Vec<SpawnStep> {
+        self.spawns.take_batch(usize::MAX)
     }
 
-    /// What came of [`Effect::WriteSpawns`]: the records as they are stored now.
+    /// What came of [`Effect::WriteSpawns`] for these spawns: the records as they are stored now.
     pub fn on_spawns_written(&mut self, time: Time, spawn_ids: &[String], written: Result<Vec<SpawnRecord>, Failure>) {
         let done = written.is_ok();
         let mut waited = Vec::new();
@@ -409,26 +411,6 @@ impl Fleet {
             // It couldn't be asked: that says nothing about the run, however long the gateway has been back.
             None => self.spawns.found_nothing(now, spawn_id, None),
         }
-    }
-}
-
-/// Steps of several spawns that are written in one transaction.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SpawnBatch {
-    /// Whose they are; given back to [`Fleet::on_spawns_written`].
-    pub spawn_ids: Vec<String>,
-    /// In order.
-    pub steps: Vec<SpawnStep>,
-}
-
-impl SpawnBatch {
-    fn of(spawns: Vec<(String, Vec<SpawnStep>)>) -> Self {
-        let mut batch = Self::default();
-        for (spawn_id, steps) in spawns {
-            batch.spawn_ids.push(spawn_id);
-            batch.steps.extend(steps);
-        }
-        batch
     }
 }
 

@@ -68,9 +68,8 @@ use crate::gateway_report::{GatewayReport, Phase, Status};
 use crate::machines::backoff::Backoff;
 use crate::machines::breaker::Breaker;
 use crate::machines::log_tail::{Begin, WatchToken};
-use crate::run::{ControlSession, LookUpRun};
 use crate::settings::GatewaySettings;
-use crate::spawn::SpawnRequest;
+use crate::spawn::{ControlSession, LookUpRun, SpawnRequest};
 
 /// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
 const MAX_ROUNDS: u32 = 8;

@@ -24,8 +24,7 @@ use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
 use gatewarden_actors::gateway_record::{GatewayRecord, GatewaySpec};
-use gatewarden_actors::gateway_report::ProbeOutcome;
-use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
+use gatewarden_actors::gateway_report::{GatewayReport, Phase, ProbeOutcome, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::log_watch::LogSubscription;
@@ -39,9 +38,8 @@ use gatewarden_actors::registry::messages::{
     WatchGatewayLogs,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
-use gatewarden_actors::run::Work;
 use gatewarden_actors::settings::RestartSettings;
-use gatewarden_actors::spawn::Recorded;
+use gatewarden_actors::spawn::{Recorded, Work};
 use gatewarden_actors::store::StoreOptions;
 use gatewarden_actors::store::batching::{AuditLogWriter, HealthLogWriter};
 use gatewarden_actors::store::handle::StoreHandle;

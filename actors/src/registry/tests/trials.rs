@@ -1,8 +1,8 @@
 //! Gateways that nobody sees yet.
 
 use super::*;
+use crate::gateway_report::SessionSnapshot;
 use crate::registry::messages::{AbandonGateway, ConfirmGateway, ProbeGateways, ReserveGateway, Trial, TryGateway};
-use crate::run::SessionSnapshot;
 use crate::store::records::MainAgent;
 
 fn reserve(name: &str, port: u16) -> ReserveGateway {

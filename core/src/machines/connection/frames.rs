@@ -21,7 +21,7 @@ use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure, SocketError};
 use crate::gateway_report::StatusSource;
 use crate::machines::heartbeat::HeartbeatEffect;
-use crate::run::Certainty;
+use crate::spawn::Certainty;
 
 impl Connection {
     /// A text or binary message. What becomes of it is decoded at the expense of the meter.

@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::turn::{HttpOperation, NoAnswer, Outcome, PendingKind};
 use crate::dialing::{DialFailure, DialStep, Health, HealthFailure, HttpReply};
 use crate::error::{ErrorCode, Failure};
-use crate::run::Certainty;
+use crate::spawn::Certainty;
 
 /// What the shell's own timeout of a request may be late by.
 pub(super) const SLACK: Duration = Duration::from_secs(1);

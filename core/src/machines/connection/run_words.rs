@@ -4,7 +4,7 @@
 use gatewarden_protocol::{Event, WireError, read_log_line, words};
 use serde_json::{Value, json};
 
-use crate::run::RunStage;
+use crate::spawn::RunStage;
 
 /// Longest result that is kept, bytes of JSON.
 const MAX_RESULT: usize = 64 * 1024;

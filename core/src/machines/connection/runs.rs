@@ -20,10 +20,10 @@ use super::run_words::{self, Confidence, Progress, RunUpdate};
 use super::turn::{CallToken, Effect, MAX_CALL, NoAnswer, Outcome, PendingKind, Turn};
 use super::work_request::{self, WorkRequest};
 use crate::error::Failure;
-use crate::run::{
-    Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, Work,
+use crate::spawn::{
+    Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction,
+    SpawnRequest, Work,
 };
-use crate::spawn::SpawnRequest;
 
 /// After something of our own doing, until the list of sessions shows it.
 const SOON: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::active::ActiveConnection;
 use super::turn::Turn;
 use super::{AgentNews, GatewayNotice};
-use crate::run::{SessionSnapshot, SharedSessions};
+use crate::gateway_report::{SessionSnapshot, SharedSessions};
 
 /// At least this long between two snapshots: events come in bursts, and each snapshot holds all rows.
 const BETWEEN: Duration = Duration::from_millis(250);

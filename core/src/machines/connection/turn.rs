@@ -12,9 +12,9 @@ use super::peer::Peer;
 use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply};
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, SharedRecord};
-use crate::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, Problem, unavailable};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, Problem, SharedSessions, unavailable};
 use crate::machines::log_tail::{LogCursor, LogGap, WatchToken};
-use crate::run::{Accepted, Certainty, LookedUp, NotAccepted, RunNotice, SharedSessions};
+use crate::spawn::{Accepted, Certainty, LookedUp, NotAccepted, RunNotice};
 
 /// Time and chance at one input.
 #[derive(Debug, Clone, Copy)]

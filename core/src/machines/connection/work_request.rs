@@ -8,8 +8,7 @@ use gatewarden_protocol::{AgentRow, Capabilities};
 use serde_json::{Map, Value, json};
 
 use super::turn::MAX_CALL;
-use crate::run::{Work, own_session};
-use crate::spawn::SpawnRequest;
+use crate::spawn::{SpawnRequest, Work, own_session};
 
 /// A request that starts a run.
 #[derive(Debug, Clone, PartialEq)]
