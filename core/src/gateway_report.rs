@@ -15,7 +15,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 const MAX_TRY_AGAIN: Duration = Duration::from_secs(30);
 
 gatewarden_protocol::named! {
-    /// The status that the outside sees, derived by one pure function (`machines::status`).
+    /// The status that the outside sees, derived by one pure function (`machines/connection/status.rs`).
     pub enum Status {
         /// Authenticated and answering in time.
         Online = "online",

@@ -9,7 +9,7 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::Status;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteRequest;
-use gatewarden_actors::registry::messages::SpawnWork;
+use gatewarden_actors::registry::SpawnWork;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnRequest, SpawnState, Work};
 use gatewarden_api::ErrorBody;

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::{Effect, Fleet, Member, Notice, Time};
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_report::Status;
 use crate::ids::GatewayId;
 use crate::machines::connection::GatewayOrder;
-use crate::machines::routing::{self, NoRoute, RouteReason, RouteRequest, TAKES_NO_WORK};
+use crate::machines::routing::{self, NoRoute, RouteCandidate, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::spawn::{
     Accepted, Certainty, Idempotency, LookUpRun, LookedUp, NoAnswer, NotAccepted, Recorded, RunFinding, RunNotice,
@@ -32,6 +33,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Questions sent in one look, so that a fleet that comes back isn't flooded.
 const MAX_QUESTIONS: usize = 64;
+/// How long a step that nobody waits for may be gathered. Short enough for a person, long against a commit (about 1 ms).
+const GATHER: Duration = Duration::from_millis(20);
+/// How long after a failure the store is tried again, unless somebody asks for something new.
+const RETRY: Duration = Duration::from_secs(1);
+/// Steps in one transaction.
+const MAX_STEPS: usize = 500;
+
 /// Gateways that a failure names.
 const MAX_NAMED: usize = 8;
 
@@ -242,7 +250,13 @@ impl Fleet {
         let candidates: Vec<_> = self
             .members
             .iter()
-            .map(|(id, member)| member.route_candidate(self.spawns.in_flight(*id), routing.max_in_flight))
+            .map(|(id, member)| {
+                let (record, report, in_flight) = (&member.record, &member.report, self.spawns.in_flight(*id));
+                // One that leaves a heartbeat unanswered is given no new work until it answers: what it was sent would be in doubt.
+                let usable = member.is_usable() && report.status != Status::Timeout;
+                let full = in_flight >= routing.max_in_flight;
+                RouteCandidate { usable, full, ..RouteCandidate::of(record, report, in_flight) }
+            })
             .collect();
         routing::choose(request, routing.policy, self.acting(), &candidates)
     }
@@ -421,3 +435,61 @@ fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {
     }
     failure.with_details(details)
 }
+
+/// When steps of spawns are written, and how many at once: one write at a time. Each commit waits for the disk, and the next spawn's
+/// record waits behind it. So steps that nobody waits for are gathered for a moment and written in one transaction; what somebody
+/// waits for is written at once, with all that is there. After a batch has failed its spawns are tried one by one: one that can
+/// never be written must not hold up the others.
+#[derive(Debug, Default)]
+pub(super) struct WriteCoalescer {
+    writing: bool,
+    write_at: Option<Instant>,
+    one_by_one: usize,
+}
+
+impl WriteCoalescer {
+    /// Somebody waits for what is in line or in the write under way.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.write_at = Some(now);
+    }
+
+    /// To be asked after each input: how many steps may be written now, if a batch is due. `waiting`: whether steps are in line.
+    pub(super) fn begin(&mut self, now: Instant, waiting: bool) -> Option<usize> {
+        if self.writing {
+            return None;
+        }
+        if !waiting {
+            (self.write_at, self.one_by_one) = (None, 0);
+            return None;
+        }
+        if *self.write_at.get_or_insert(now + GATHER) > now {
+            return None;
+        }
+        (self.writing, self.write_at) = (true, None);
+        if self.one_by_one == 0 {
+            return Some(MAX_STEPS);
+        }
+        self.one_by_one -= 1;
+        Some(1)
+    }
+
+    /// The batch, of so many spawns, was written or not.
+    pub(super) fn ended(&mut self, now: Instant, spawns: usize, done: bool) {
+        self.writing = false;
+        if !done {
+            self.one_by_one = if spawns > 1 { spawns } else { self.one_by_one };
+            // However urgent it is: the store can't write now.
+            self.write_at = Some(now + RETRY);
+        } else if self.one_by_one > 0 {
+            self.write_at = Some(now);
+        }
+    }
+
+    /// When a batch is due, if none is under way.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.write_at.filter(|_| !self.writing)
+    }
+}
+
+#[cfg(test)]
+mod tests;

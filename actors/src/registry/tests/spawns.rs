@@ -53,8 +53,8 @@ fn answer_lost() -> Result<Accepted, NotAccepted> {
 pub(super) async fn two_ready(house: &mut House) -> (GatewayId, GatewayId) {
     let mut primary = gateway("prod", 1);
     primary.is_primary = true;
-    let prod = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().view.record.id;
-    let backup = house.create("backup", 2).await.view.record.id;
+    let prod = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().0.record.id;
+    let backup = house.create("backup", 2).await.record.id;
     house.ready(prod).await;
     house.ready(backup).await;
     house.script.heard().await;

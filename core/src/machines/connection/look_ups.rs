@@ -11,10 +11,11 @@ use gatewarden_protocol::{
 };
 use serde_json::{Value, json};
 
+use super::Effect;
 use super::active::ActiveConnection;
 use super::run_tracker::RunTracker;
 use super::run_words;
-use super::turn::{CallToken, Effect, MAX_CALL, Outcome, PendingKind, Turn};
+use super::turn::{CallToken, MAX_CALL, Outcome, PendingKind, Turn};
 use crate::error::Failure;
 use crate::spawn::{LookUpRun, LookedUp, RunFinding, RunStage, is_own_session};
 

@@ -218,6 +218,16 @@ pub(super) fn read_spawn_result(payload: &Value) -> RunProgress {
     }
 }
 
+/// The end that an answer already tells.
+pub(super) fn end_in(payload: &Value, method: &str) -> RunStage {
+    if method == "spawn"
+        && let RunProgress::Ended { stage, .. } = read_spawn_result(payload)
+    {
+        return stage;
+    }
+    read_outcome(Ok(payload.clone()))
+}
+
 /// The process id, where told.
 pub(super) fn pid(payload: &Value) -> Option<i64> {
     payload.get("pid").and_then(Value::as_i64)
