@@ -47,8 +47,8 @@ impl Problems {
 /// Most fields of a body that are looked at for whether anybody asked for them.
 const MOST_NOTED: usize = 1_000;
 
-/// Which fields a body has, and which of them somebody asked for, by their paths: what nobody asked for has no effect, and its sender
-/// should know. Clones share it, so that a body can be read more than once.
+/// Which fields a body or a query has, and which somebody asked for, by their paths: what nobody asked for has no effect, and its sender
+/// should know. Clones share it, so that it can be read more than once.
 #[derive(Debug, Clone, Default)]
 pub struct Asked(Rc<RefCell<AskedFields>>);
 
@@ -69,7 +69,7 @@ impl Asked {
     fn ask(&self, prefix: &str, name: &str) {
         let AskedFields { present, asked } = &mut *self.0.borrow_mut();
         let path = format!("{prefix}{name}");
-        if present.contains(&path) {
+        if asked.len() < MOST_NOTED || present.contains(&path) {
             asked.insert(path);
         }
     }
@@ -101,6 +101,11 @@ impl<'a> Fields<'a> {
     /// The same, with a note of what is asked for.
     pub fn noted(map: &'a Map<String, Value>, asked: &Asked) -> Self {
         asked.has("", map);
+        Self::ahead(map, asked)
+    }
+
+    /// The same ahead of the reading that counts: what is asked for is noted, and not yet what is there.
+    pub fn ahead(map: &'a Map<String, Value>, asked: &Asked) -> Self {
         Self { asked: Some(asked.clone()), ..Self::new(map) }
     }
 
@@ -198,12 +203,13 @@ pub fn read_from<T: Request>(mut fields: Fields<'_>) -> Result<T, Problems> {
 pub struct Query {
     parameters: Map<String, Value>,
     problems: Problems,
+    asked: Asked,
 }
 
 impl Query {
-    /// Reads `a=1&b=2`. A parameter that is given twice is a problem.
-    pub fn parse(text: &str) -> Self {
-        let mut query = Self { parameters: Map::new(), problems: Problems::default() };
+    /// Reads `a=1&b=2`, with a note of what is asked for. A parameter that is given twice is a problem.
+    pub fn parse(text: &str, asked: &Asked) -> Self {
+        let mut query = Self { parameters: Map::new(), problems: Problems::default(), asked: asked.clone() };
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             if query.parameters.contains_key(&*name) {
                 let shown: String = name.chars().filter(|character| !character.is_control()).take(60).collect();
@@ -217,7 +223,7 @@ impl Query {
 
     /// For reading.
     pub fn fields(&self) -> Fields<'_> {
-        Fields { is_query: true, problems: self.problems.clone(), ..Fields::new(&self.parameters) }
+        Fields { is_query: true, problems: self.problems.clone(), ..Fields::noted(&self.parameters, &self.asked) }
     }
 
     /// Reads all of it.
@@ -225,7 +231,7 @@ impl Query {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read<T: Request>(text: &str) -> Result<T, Problems> {
-        read_from(Self::parse(text).fields())
+        read_from(Self::parse(text, &Asked::default()).fields())
     }
 }
 
@@ -681,6 +687,12 @@ mod tests {
         assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z", "nmae"]);
         // Another reading of the same body knows more of it.
         assert!(Fields::noted(map, &asked).has("nmae"));
+        assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z"]);
+        // What says whom a body is about is read ahead, and a body of which nothing else is read has no field that is left aside.
+        let asked = Asked::default();
+        Fields::ahead(map, &asked).value("nmae");
+        assert_eq!(asked.ignored(), [""; 0]);
+        read_from::<Body>(Fields::noted(map, &asked)).unwrap();
         assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z"]);
         let many: Map<String, Value> = (0..5_000).map(|n| (format!("f{n}"), n.into())).collect();
         let asked = Asked::default();

@@ -114,7 +114,7 @@ pub(crate) async fn update_gateway(
     request: HttpRequest,
     body: JsonBody,
 ) -> Answer {
-    let GatewayIdBody { id } = body.read()?;
+    let GatewayIdBody { id } = body.read_ahead()?;
     update(&by.caller, &app, GatewayId(id), &request, &body).await
 }
 
@@ -182,7 +182,7 @@ pub(crate) async fn update_gateway_by_path(
     body: JsonBody,
 ) -> Answer {
     let id = gateway_id(&request)?;
-    one_of(body.read::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
+    one_of(body.read_ahead::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
     update(&by.caller, &app, id, &request, &body).await
 }
 
