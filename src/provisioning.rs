@@ -18,7 +18,7 @@ use std::future::Future;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::GatewayRecord;
-use gatewarden_protocol::{AgentRow, GatewayAddress, read_agents};
+use gatewarden_protocol::{AgentRow, read_agents};
 use serde_json::{Value, json};
 
 use crate::templates::Templates;
@@ -44,11 +44,10 @@ pub(crate) struct GatewayFacts {
 
 impl GatewayFacts {
     pub(crate) fn of(record: &GatewayRecord, organization_id: &str) -> Self {
-        let address = GatewayAddress::parse(&record.host, Some(record.port));
         Self {
             id: record.uuid.clone(),
             name: record.name.clone(),
-            url: address.map(|parsed| parsed.address.dial_url()).unwrap_or_default(),
+            url: record.address().map(|address| address.dial_url()).unwrap_or_default(),
             organization_id: organization_id.to_owned(),
             workspace_root: record.workspace_root.clone(),
         }

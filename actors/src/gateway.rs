@@ -3,7 +3,7 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `network` | the socket, the HTTP conversation, and tries beside both |
+//! | `network` | opens and closes the socket and the HTTP conversation, and tries beside both |
 //! | `followers` | who follows the gateway's log |
 //!
 //! Nothing here decides; no await in here waits for another actor.
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::{Stream, StreamExt as _, stream};
 use gatewarden_protocol::{DeviceIdentity, Method};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -28,19 +29,18 @@ use crate::clock_watch::LOOK_EVERY;
 use crate::cluster::{NO_LEASE, RightToAct, not_acting};
 use crate::deadline_timer::DeadlineTimer;
 use crate::dialing::memory_budget::{Decoding, MemoryPermit};
-use crate::dialing::{Dialer, Held, MemoryAccount, SocketError};
+use crate::dialing::{Dialer, Held, Incoming, MemoryAccount, Outgoing, SocketError};
 use crate::error::Failure;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
 use crate::machines::connection::{
-    CallToken, Connection, ConnectionParts, Count, Effect, GatewayNotice, GatewayOrder, Moment, ProbeToken,
+    CallToken, Connection, ConnectionParts, Count, Effect, Epoch, GatewayNotice, GatewayOrder, Moment, ProbeToken,
 };
 use crate::metrics::Metrics;
-use crate::run::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted};
 use crate::settings::GatewaySettings;
-use crate::spawn::SpawnRequest;
+use crate::spawn::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, SpawnRequest};
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;
@@ -170,6 +170,12 @@ enum Waiting {
     Run(Reply<Result<Accepted, NotAccepted>>),
     LookUp(Reply<Result<LookedUp, Failure>>),
     Probe(Reply<ProbeOutcome>),
+}
+
+/// What a socket says, with its epoch; `None` is its end.
+struct Heard {
+    epoch: Epoch,
+    item: Option<Result<Incoming, SocketError>>,
 }
 
 /// Holds one connection to one gateway and says what is known of it.
@@ -339,6 +345,41 @@ impl GatewayActor {
         }
     }
 
+    /// Queues something; a queue that takes nothing more means that the socket is of no use. A frame that isn't queued has
+    /// certainly not left, which the connection must know of one that starts a run.
+    fn send(
+        &mut self,
+        epoch: Epoch,
+        starts: Option<CallToken>,
+        push: impl FnOnce(&Outgoing) -> Result<(), SocketError>,
+    ) {
+        let queued = match self.network.socket(epoch) {
+            Some(socket) => push(&socket.outgoing),
+            None if starts.is_some() => Err(SocketError::Closed),
+            None => Ok(()),
+        };
+        if let Err(error) = queued {
+            if let Some(call) = starts {
+                self.tell_connection(|connection, moment| connection.on_run_unsent(moment, call));
+            }
+            self.tell_connection(|connection, moment| connection.on_socket_failed(moment, epoch, &error));
+        }
+    }
+
+    fn message(
+        &mut self,
+        epoch: Epoch,
+        content: impl AsRef<[u8]>,
+        permit: Option<MemoryPermit>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.feed_decoding(ctx, permit, |connection, moment, meter| {
+            connection.on_message(moment, epoch, content.as_ref(), meter);
+            drop(content);
+            meter.keep_values();
+        });
+    }
+
     fn count(&self, count: &Count) {
         match count {
             Count::Latency(round_trip) => self.metrics.observe_latency(self.id, *round_trip),
@@ -431,6 +472,38 @@ impl Handler<GatewayCommand> for GatewayActor {
             }
         }
     }
+}
+
+/// All that a socket says.
+fn hear(epoch: Epoch, incoming: impl Stream<Item = Result<Incoming, SocketError>>) -> impl Stream<Item = Heard> {
+    let heard = incoming.map(move |item| Heard { epoch, item: Some(item) });
+    heard.chain(stream::once(async move { Heard { epoch, item: None } }))
+}
+
+impl StreamHandler<Heard> for GatewayActor {
+    fn handle(&mut self, Heard { epoch, item }: Heard, ctx: &mut Self::Context) {
+        match item {
+            Some(Ok(Incoming::Text(text, permit))) => self.message(epoch, text, permit, ctx),
+            Some(Ok(Incoming::Binary(bytes, permit))) => self.message(epoch, bytes, permit, ctx),
+            Some(Ok(Incoming::Ping(payload))) => {
+                self.feed(ctx, |connection, moment| connection.on_ping(moment, epoch, payload));
+            }
+            Some(Ok(Incoming::Pong(payload))) => {
+                self.feed(ctx, |connection, moment| connection.on_pong(moment, epoch, &payload));
+            }
+            Some(Ok(Incoming::Close { code, reason })) => {
+                let code = code.or(Some(1005));
+                self.feed(ctx, |connection, moment| connection.on_closed(moment, epoch, code, &reason));
+            }
+            Some(Err(error)) => {
+                self.feed(ctx, |connection, moment| connection.on_socket_failed(moment, epoch, &error));
+            }
+            None => self.feed(ctx, |connection, moment| connection.on_closed(moment, epoch, None, "")),
+        }
+    }
+
+    /// The end of one socket is not the end of the actor.
+    fn finished(&mut self, _ctx: &mut Self::Context) {}
 }
 
 fn is_read(method: &str) -> bool {

@@ -28,7 +28,7 @@ pub mod notifier;
 pub mod processes;
 pub mod registry;
 
-pub use gatewarden_core::{cluster, error, event, gateway_record, gateway_report, ids, machines, run, settings, spawn};
+pub use gatewarden_core::{cluster, error, event, gateway_record, gateway_report, ids, machines, settings, spawn};
 
 pub use gatewarden_clock::{clock, overdue};
 pub use gatewarden_store as store;

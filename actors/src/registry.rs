@@ -3,7 +3,7 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `messages` | what may be asked, and what is passed on to gateways: probe, call, control, logs, spawns; reconnect, drain |
+//! | `messages` | what may be asked, and what is passed on to gateways: probe, call, control, logs; reconnect, drain |
 //! | `roster` | the published view that readers use without a message |
 //! | `records` | create, update, delete, reserve, confirm: write, then act, then answer |
 //! | `local_processes` | gateways that are processes of this machine: who is told of them, and what is shown |
@@ -11,7 +11,7 @@
 
 mod local_processes;
 pub mod messages;
-mod records;
+pub mod records;
 pub mod roster;
 mod session_news;
 pub mod token_addresses;
@@ -25,8 +25,9 @@ use gatewarden_api::events::{
     GatewayBlockedData, GatewayOrNone, GatewayPrimaryData, GatewayStatusData, SpawnResultData,
 };
 use gatewarden_api::spawn::GatewayName;
-use gatewarden_core::fleet::{Effect, Fleet, Member, Notice, SpawnAnswer, SpawnBatch, Time};
-pub use gatewarden_core::fleet::{FleetSettings, Stored};
+use gatewarden_core::fleet::{Effect, Fleet, Member, Notice, Time};
+pub use gatewarden_core::fleet::{FleetSettings, SpawnAnswer, Stored};
+use gatewarden_protocol::Secret;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -41,19 +42,18 @@ use crate::event_data;
 use crate::event_hub::EventPublisher;
 use crate::gateway::{FromGateway, GatewayCommand, GatewayHandle};
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, SharedRecord};
-use crate::gateway_report::{GatewayReport, Status};
+use crate::gateway_report::{GatewayReport, SharedSessions, Status};
 use crate::ids::GatewayId;
 use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
-use crate::run::{NoAnswer, SharedSessions};
 use crate::settings::RetentionSettings;
-use crate::spawn::{SpawnRecord, SpawnState};
+use crate::spawn::{Idempotency, NoAnswer, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
 use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
-use crate::store::records::{AuditActor, AuditEntry, AuditResult, Committed};
+use crate::store::records::{AuditActor, AuditEntry, AuditResult};
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -252,8 +252,8 @@ impl RegistryActor {
                     fleet.on_run_found(time, &spawn_id, gateway, &run_id, answer);
                 });
             }
-            Effect::WriteSpawns(SpawnBatch { spawn_ids, steps }) => {
-                let store = self.store.clone();
+            Effect::WriteSpawns(steps) => {
+                let (store, spawn_ids) = (self.store.clone(), SpawnStep::spawns(&steps));
                 let write = async move { store.move_spawns(&SpawnState::OPEN, steps).await };
                 self.then(write, ctx, move |fleet, time, written| {
                     fleet.on_spawns_written(time, &spawn_ids, written);
@@ -320,8 +320,7 @@ impl RegistryActor {
         let store = self.store.clone();
         let write = async move { store.update_gateway(id, change).await };
         self.then(write, ctx, move |fleet, time, updated| match updated {
-            Ok(Some(Committed { record, .. })) => fleet.on_updated(time, record),
-            Ok(None) => {}
+            Ok(records) => fleet.on_all_updated(time, records),
             Err(failure) => error!(gateway.id = id.0, %failure, "the gateway's dialect could not be stored"),
         });
     }
@@ -500,6 +499,35 @@ impl Actor for RegistryActor {
         ctx.run_interval(THIN_INTERVAL, |registry, ctx| registry.forget_old(ctx));
         // At the start nobody may see the empty roster, so the mailbox waits for the store.
         ctx.wait(self.seed_if_empty());
+    }
+}
+
+/// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance.
+///
+/// Fails with `gateway_not_found`, `gateway_unavailable`, `gateway_busy`, `no_usable_gateway` (nothing was recorded),
+/// `store_unavailable` (nothing was sent), `idempotency_mismatch`, or with what the gateway said: `gateway_refused`,
+/// `not_supported_by_gateway`, and `gateway_timeout` where it may be under way all the same. The latter carry the spawn's
+/// id in their details.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<SpawnAnswer, Failure>")]
+pub struct SpawnWork {
+    /// What to run, where, and until when the acceptance is awaited.
+    pub request: SpawnRequest,
+    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
+    pub text: Secret,
+    /// The client's idempotency key.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Handler<SpawnWork> for RegistryActor {
+    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
+
+    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
+        let SpawnWork { request, text, idempotency } = message;
+        let (answer, answered) = oneshot::channel();
+        self.spawners.insert(request.record.spawn_id.clone(), answer);
+        self.feed(ctx, |fleet, time| fleet.spawn(time, request, text, idempotency));
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }
 

@@ -6,6 +6,7 @@ pub mod agents;
 pub mod cluster;
 pub mod daemon;
 pub mod events;
+mod fields;
 pub mod gateway_record;
 pub mod gateways;
 pub mod names;

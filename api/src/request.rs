@@ -2,10 +2,8 @@
 //! by. Out of that come the reading, which names everything that is wrong at once, the schema of the OpenAPI document and the
 //! JSON that a client sends.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use gatewarden_protocol::Secret;
 use serde_json::{Map, Value, json};
@@ -16,165 +14,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{RefOr, Required};
 
-/// What is wrong with a request, field by field.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems(Vec<(String, String)>);
-
-impl Problems {
-    /// `sentence` names the field.
-    pub fn add(&mut self, field: impl Into<String>, sentence: impl Into<String>) {
-        self.0.push((field.into(), sentence.into()));
-    }
-
-    /// Whether nothing is wrong so far.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All of them in one.
-    pub fn sentence(&self) -> String {
-        self.0.iter().map(|(_, sentence)| sentence.as_str()).collect::<Vec<_>>().join("; ")
-    }
-
-    /// The same for programs: `{"fields": [{"field", "problem"}]}`.
-    pub fn details(&self) -> Value {
-        let fields: Vec<Value> =
-            self.0.iter().map(|(field, sentence)| json!({"field": field, "problem": sentence})).collect();
-        json!({ "fields": fields })
-    }
-}
-
-/// Most fields of a body that are looked at for whether anybody asked for them.
-const MOST_NOTED: usize = 1_000;
-
-/// Which fields a body has, and which of them somebody asked for, by their paths: what nobody asked for has no effect, and its sender
-/// should know. Clones share it, so that a body can be read more than once.
-#[derive(Debug, Clone, Default)]
-pub struct Asked(Rc<RefCell<AskedFields>>);
-
-#[derive(Debug, Default)]
-struct AskedFields {
-    present: BTreeSet<String>,
-    asked: BTreeSet<String>,
-}
-
-impl Asked {
-    fn has(&self, prefix: &str, map: &Map<String, Value>) {
-        let present = &mut self.0.borrow_mut().present;
-        for name in map.keys().take(MOST_NOTED.saturating_sub(present.len())) {
-            present.insert(format!("{prefix}{name}"));
-        }
-    }
-
-    fn ask(&self, prefix: &str, name: &str) {
-        let AskedFields { present, asked } = &mut *self.0.borrow_mut();
-        let path = format!("{prefix}{name}");
-        if present.contains(&path) {
-            asked.insert(path);
-        }
-    }
-
-    /// The fields that nobody asked for, in the order of their names; of an object that nobody asked for only itself.
-    pub fn ignored(&self) -> Vec<String> {
-        let AskedFields { present, asked } = &*self.0.borrow();
-        present.difference(asked).cloned().collect()
-    }
-}
-
-/// The fields of a JSON object, or the parameters of a query, being read. `null` counts as left out unless a rule says
-/// otherwise, in a query an empty value does.
-#[derive(Debug)]
-pub struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    pub(crate) is_query: bool,
-    pub(crate) prefix: String,
-    problems: Problems,
-    asked: Option<Asked>,
-}
-
-impl<'a> Fields<'a> {
-    /// Those of a body.
-    pub fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map, is_query: false, prefix: String::new(), problems: Problems::default(), asked: None }
-    }
-
-    /// The same, with a note of what is asked for.
-    pub fn noted(map: &'a Map<String, Value>, asked: &Asked) -> Self {
-        asked.has("", map);
-        Self { asked: Some(asked.clone()), ..Self::new(map) }
-    }
-
-    /// Those of an object inside; sentences name them `path.field`.
-    pub(crate) fn inside(&self, map: &'a Map<String, Value>, path: &str) -> Self {
-        let prefix = format!("{}{path}.", self.prefix);
-        if let Some(asked) = &self.asked {
-            asked.has(&prefix, map);
-        }
-        Self { prefix, asked: self.asked.clone(), ..Self::new(map) }
-    }
-
-    fn ask(&self, name: &str) {
-        if let Some(asked) = &self.asked {
-            asked.ask(&self.prefix, name);
-        }
-    }
-
-    /// Notes that a field is wrong; the sentence is the field's name and `what`.
-    pub fn wrong(&mut self, name: &str, what: impl std::fmt::Display) {
-        let path = format!("{}{name}", self.prefix);
-        let sentence = format!("{path} {what}");
-        self.problems.add(path, sentence);
-    }
-
-    /// Notes a sentence that says by itself what is wrong.
-    pub fn add(&mut self, name: &str, sentence: impl Into<String>) {
-        self.problems.add(format!("{}{name}", self.prefix), sentence);
-    }
-
-    /// Whether the field is there, `null` or not.
-    pub fn has(&self, name: &str) -> bool {
-        self.ask(name);
-        self.map.contains_key(name)
-    }
-
-    /// The value, unless left out.
-    pub fn value(&self, name: &str) -> Option<&'a Value> {
-        self.ask(name);
-        let is_empty = |value: &Value| self.is_query && value.as_str() == Some("");
-        self.map.get(name).filter(|value| !value.is_null() && !is_empty(value))
-    }
-
-    /// How many of them were wrong so far.
-    pub(crate) fn problems(&self) -> usize {
-        self.problems.0.len()
-    }
-
-    /// Whether nothing was wrong so far.
-    pub fn is_fine(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    /// The end of reading.
-    ///
-    /// # Errors
-    /// Everything that was wrong.
-    pub fn finish(self) -> Result<(), Problems> {
-        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
-    }
-
-    /// Reads a field by its rule; what is wrong or missing is noted, and something stands in for it.
-    pub fn take<R: Rule, S: Slot<R::Out>>(&mut self, name: &str, rule: &R) -> S {
-        if S::REQUIRED && self.value(name).is_none() {
-            rule.note_missing(self, name);
-            return S::fill(None);
-        }
-        S::fill(rule.read(self, name))
-    }
-
-    pub(crate) fn absorb(&mut self, other: Fields<'_>) {
-        self.problems.0.extend(other.problems.0);
-    }
-}
+pub use crate::fields::{Asked, Fields, Problems, Query};
 
 /// Reads a whole body.
 ///
@@ -193,39 +33,24 @@ pub fn read_from<T: Request>(mut fields: Fields<'_>) -> Result<T, Problems> {
     fields.finish().map(|()| request)
 }
 
-/// The parameters of a query.
-#[derive(Debug)]
-pub struct Query {
-    parameters: Map<String, Value>,
-    problems: Problems,
+impl Fields<'_> {
+    /// Reads a field by its rule; what is wrong or missing is noted, and something stands in for it.
+    pub fn take<R: Rule, S: Slot<R::Out>>(&mut self, name: &str, rule: &R) -> S {
+        if S::REQUIRED && self.value(name).is_none() {
+            rule.note_missing(self, name);
+            return S::fill(None);
+        }
+        S::fill(rule.read(self, name))
+    }
 }
 
 impl Query {
-    /// Reads `a=1&b=2`. A parameter that is given twice is a problem.
-    pub fn parse(text: &str) -> Self {
-        let mut query = Self { parameters: Map::new(), problems: Problems::default() };
-        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-            if query.parameters.contains_key(&*name) {
-                let shown: String = name.chars().filter(|character| !character.is_control()).take(60).collect();
-                query.problems.add(shown.clone(), format!("The query names {shown} twice"));
-                continue;
-            }
-            query.parameters.insert(name.into_owned(), Value::from(value));
-        }
-        query
-    }
-
-    /// For reading.
-    pub fn fields(&self) -> Fields<'_> {
-        Fields { is_query: true, problems: self.problems.clone(), ..Fields::new(&self.parameters) }
-    }
-
     /// Reads all of it.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read<T: Request>(text: &str) -> Result<T, Problems> {
-        read_from(Self::parse(text).fields())
+        read_from(Self::parse(text, &Asked::default()).fields())
     }
 }
 
@@ -618,6 +443,7 @@ mod tests {
     use utoipa::PartialSchema as _;
 
     use super::*;
+    use crate::fields::MOST_NOTED;
     use crate::rules::{flag, id, nested, nested_list, small, text};
 
     request! {
@@ -681,6 +507,12 @@ mod tests {
         assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z", "nmae"]);
         // Another reading of the same body knows more of it.
         assert!(Fields::noted(map, &asked).has("nmae"));
+        assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z"]);
+        // What says whom a body is about is read ahead, and a body of which nothing else is read has no field that is left aside.
+        let asked = Asked::default();
+        Fields::ahead(map, &asked).value("nmae");
+        assert_eq!(asked.ignored(), [""; 0]);
+        read_from::<Body>(Fields::noted(map, &asked)).unwrap();
         assert_eq!(asked.ignored(), ["innerBody.x", "list[1].z"]);
         let many: Map<String, Value> = (0..5_000).map(|n| (format!("f{n}"), n.into())).collect();
         let asked = Asked::default();

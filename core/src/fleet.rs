@@ -8,17 +8,13 @@
 //! | file | decides |
 //! | --- | --- |
 //! | `fleet` | what there is, and what is to be done; when an election is due, and what follows from it |
-//! | `fleet/records` | what follows from a record, and from a trial |
-//! | `fleet/reports` | what follows from what actors and processes say, permits, deaths |
+//! | `fleet/records` | what follows from a record, and from a trial; what records of one address share |
 //! | `fleet/dispatch` | spawns: where they go, when they are sent, written, asked about and answered |
-//! | `fleet/member` | what is known of one gateway |
-//! | `fleet/addresses` | what records of one address share |
+//! | `fleet/member` | what is known of one gateway, and what follows from what its actor and its process say: reports, permits, deaths |
 
-mod addresses;
 mod dispatch;
 mod member;
 mod records;
-mod reports;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,13 +22,13 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::Secret;
 
-use self::addresses::Addresses;
-use self::dispatch::OnceWritten;
-pub use self::dispatch::{SpawnAnswer, SpawnBatch};
+pub use self::dispatch::SpawnAnswer;
+use self::dispatch::{OnceWritten, WriteCoalescer};
 pub use self::member::{HaltedProcess, Member};
+use self::records::Addresses;
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
-use crate::gateway_report::{GatewayReport, HealthPoint, Phase, Status};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, SharedSessions, Status};
 use crate::ids::GatewayId;
 use crate::machines::connection::{AgentNews, GatewayOrder};
 use crate::machines::election::{Candidate, Election, PrimaryChange};
@@ -40,10 +36,8 @@ use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::routing::NoRoute;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
-use crate::machines::write_coalescer::WriteCoalescer;
-use crate::run::{LookUpRun, SharedSessions};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, SpawnDoubt, SpawnRecord, SpawnRequest};
+use crate::spawn::{Idempotency, LookUpRun, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnStep};
 
 /// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
 /// fleet may come and go at once.
@@ -131,7 +125,7 @@ pub enum Effect {
     /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
     PublishChecks(HashMap<String, SpawnDoubt>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
-    WriteSpawns(SpawnBatch),
+    WriteSpawns(Vec<SpawnStep>),
     /// Answer the request to spawn that came with this id.
     AnswerSpawn(String, Box<Result<SpawnAnswer, Failure>>),
     /// Tell people: log, subscribers, audit, metrics.
@@ -314,13 +308,6 @@ impl Fleet {
     pub fn waiting(&self) -> usize {
         let work = self.recording.len() + self.attempts.len() + self.awaiting_write.len() + self.checks.len();
         work + self.spawns.waiting() + self.addresses.permits()
-    }
-
-    /// Names of other members with the same address: allowed, but worth a warning.
-    pub fn of_same_address(&self, id: GatewayId) -> Vec<String> {
-        let Some(member) = self.members.get(&id) else { return Vec::new() };
-        let others = self.addresses.others(&member.address, id);
-        others.into_iter().filter_map(|other| Some(self.members.get(&other)?.record.name.clone())).collect()
     }
 
     /// A gateway's name; its id where it is gone.

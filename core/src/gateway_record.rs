@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewarden_protocol::{Dialect, ParsedHost, Secret, named};
+use gatewarden_protocol::{Dialect, GatewayAddress, ParsedHost, Secret, named};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::GatewayId;
@@ -208,6 +208,17 @@ impl GatewaySpec {
     /// Whether both are at the same host and port.
     pub fn has_address_of(&self, other: &Self) -> bool {
         self.host == other.host && self.port == other.port
+    }
+
+    /// The address that it is dialled at; none where the stored host is no address that may be dialled.
+    pub fn address(&self) -> Option<GatewayAddress> {
+        GatewayAddress::parse(&self.host, Some(self.port)).ok().map(|parsed| parsed.address)
+    }
+
+    /// The address in its canonical form: what permits and device tokens belong to. A host that doesn't parse was refused before it was
+    /// stored; should one be stored all the same, its own text serves.
+    pub fn address_key(&self) -> String {
+        self.address().map_or_else(|| format!("ws://{}:{}", self.host, self.port), |address| address.key())
     }
 
     /// The gateway's shared token: its own field, else the one that came in its URL.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gatewarden_protocol::Dialect;
 use gatewarden_protocol::refusal::RefusalCode;
+use gatewarden_protocol::sessions::SessionRow;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
@@ -14,7 +15,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(2);
 const MAX_TRY_AGAIN: Duration = Duration::from_secs(30);
 
 gatewarden_protocol::named! {
-    /// The status that the outside sees, derived by one pure function (`machines::status`).
+    /// The status that the outside sees, derived by one pure function (`machines/connection/status.rs`).
     pub enum Status {
         /// Authenticated and answering in time.
         Online = "online",
@@ -272,6 +273,20 @@ impl GatewayReport {
         }
     }
 }
+
+/// The sessions of one gateway as last known. Replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SessionSnapshot {
+    /// Newest first.
+    pub rows: Vec<Arc<SessionRow>>,
+    /// Wall ms of the last news.
+    pub as_of_ms: i64,
+    /// Whether the list was ever read in full since the connection was made.
+    pub complete: bool,
+}
+
+/// Shared with readers.
+pub type SharedSessions = Arc<SessionSnapshot>;
 
 /// One entry of the health log: a status change, or a fold of the heartbeats of one probe interval.
 #[derive(Debug, Clone, PartialEq)]

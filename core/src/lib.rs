@@ -9,7 +9,6 @@ pub mod gateway_record;
 pub mod gateway_report;
 pub mod ids;
 pub mod machines;
-pub mod run;
 pub mod settings;
 pub mod spawn;
 

@@ -2,7 +2,6 @@
 
 pub mod auth_budget;
 pub mod backoff;
-pub mod breaker;
 pub mod connection;
 pub mod election;
 pub mod event_places;
@@ -23,6 +22,4 @@ pub mod self_doubt;
 pub mod sequence;
 pub mod silence;
 pub(crate) mod spawn_tracker;
-pub mod status;
 pub mod sync_schedule;
-pub(crate) mod write_coalescer;

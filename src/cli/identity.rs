@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use gatewarden_actors::gateway_record::GatewayRecord;
-use gatewarden_protocol::{DeviceIdentity, GatewayAddress};
+use gatewarden_protocol::DeviceIdentity;
 use zeroize::Zeroizing;
 
 use super::confirmation::{YesArgs, can_ask};
@@ -117,10 +117,7 @@ async fn paired_gateways(config: &Config) -> Result<Vec<String>, CliError> {
     let tokens = store.load_device_tokens().await.map_err(CliError::new)?;
     let gateways = store.load_gateways().await.map_err(CliError::new)?;
     let named = tokens.into_iter().map(|(address, _)| {
-        let is_there = |gateway: &&GatewayRecord| {
-            let parsed = GatewayAddress::parse(&gateway.host, Some(gateway.port));
-            parsed.is_ok_and(|parsed| parsed.address.key() == address)
-        };
+        let is_there = |gateway: &&GatewayRecord| gateway.address().is_some_and(|at| at.key() == address);
         let names: Vec<&str> = gateways.iter().filter(is_there).map(|gateway| gateway.name.as_str()).collect();
         if names.is_empty() { address } else { plain(&names.join(", ")) }
     });

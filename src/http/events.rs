@@ -21,12 +21,13 @@ use gatewarden_actors::log_relay::{LogLease, MAX_GATEWAYS, RelayLogs};
 use gatewarden_actors::machines::event_places::{Holder, NoPlace};
 use gatewarden_actors::store::records::Role;
 use gatewarden_api::access::EventsQuery;
-use gatewarden_api::request::{Fields, Query, Request as _};
+use gatewarden_api::request::{Fields, Request as _};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::auth::{Authorized, Caller, StreamViewer};
 use super::context::{App, AppContext};
 use super::error::{Answer, ApiError};
+use super::input::query;
 
 /// Proxies that gather answers before they pass them on are told not to.
 const UNBUFFERED: (HeaderName, HeaderValue) =
@@ -80,7 +81,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Reads `types`, `gateway_id`, `last_event_id` and the header `Last-Event-ID`.
     pub(crate) fn read(request: &HttpRequest) -> Result<Self, ApiError> {
-        let query = Query::parse(request.query_string());
+        let query = query(request);
         let mut fields = query.fields();
         let asked = EventsQuery::read(&mut fields);
         let kinds = kinds(&mut fields, asked.types.as_deref());

@@ -16,10 +16,9 @@ use gatewarden_actors::error::Failure;
 use gatewarden_actors::gateway_record::GatewayRecord;
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::processes::messages::{OrderProcess, ProcessAction};
-use gatewarden_actors::registry::messages::{
-    CreateGateway, DeleteGateway, GatewayCommitted, ReconnectGateway, UpdateGateway,
-};
-use gatewarden_actors::registry::roster::GatewayView;
+use gatewarden_actors::registry::messages::ReconnectGateway;
+use gatewarden_actors::registry::records::{CreateGateway, DeleteGateway, UpdateGateway};
+use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
 use gatewarden_actors::store::records::Role;
 use gatewarden_api::ErrorBody;
 use gatewarden_api::gateway_record::{ChangeGatewayBody, GatewayAnswer, GatewayFields, GatewayList, NewGatewayBody};
@@ -85,16 +84,12 @@ pub(crate) async fn list_gateways(_by: Authorized<GatewayViewer>, app: App, requ
 #[post("/api/gateways")]
 pub(crate) async fn create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
     let new = record::new_gateway(body.fields(), &app.process_settings)?;
-    let committed = app.ask(&app.registry.create, CreateGateway(new)).await?;
-    by.acts_on(committed.view.record.id);
-    log(&by.caller, "created", &committed.view);
+    let (view, agents_registered) = app.ask(&app.registry.create, CreateGateway(new)).await?;
+    by.acts_on(view.record.id);
+    log(&by.caller, "created", &view);
     let mut response = HttpResponse::Created();
-    response.insert_header(("Location", format!("/api/gateways/{}", committed.view.record.id)));
-    Ok(response.content_type(ContentType::json()).body(answer_body(
-        &committed,
-        Some(committed.agents_registered),
-        None,
-    )))
+    response.insert_header(("Location", format!("/api/gateways/{}", view.record.id)));
+    Ok(response.content_type(ContentType::json()).body(answer_body(&app, &view, Some(agents_registered), None)))
 }
 
 /// Change a gateway
@@ -119,7 +114,7 @@ pub(crate) async fn update_gateway(
     request: HttpRequest,
     body: JsonBody,
 ) -> Answer {
-    let GatewayIdBody { id } = body.read()?;
+    let GatewayIdBody { id } = body.read_ahead()?;
     update(&by.caller, &app, GatewayId(id), &request, &body).await
 }
 
@@ -187,7 +182,7 @@ pub(crate) async fn update_gateway_by_path(
     body: JsonBody,
 ) -> Answer {
     let id = gateway_id(&request)?;
-    one_of(body.read::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
+    one_of(body.read_ahead::<GatewayChoiceBody>()?.id, Some(id.0), "id")?;
     update(&by.caller, &app, id, &request, &body).await
 }
 
@@ -342,11 +337,11 @@ async fn update(caller: &Caller, app: &AppContext, id: GatewayId, request: &Http
     }
     let from = known_state(app, &present.record, request)?;
     let observations = record::observations_warning(&change);
-    let committed = app.ask(&app.registry.update, UpdateGateway { id, change, from }).await?;
-    log(caller, "changed", &committed.view);
+    let view = app.ask(&app.registry.update, UpdateGateway { id, change, from }).await?;
+    log(caller, "changed", &view);
     let mut answer = HttpResponse::Ok();
-    let mut answer = answer.content_type(ContentType::json()).body(answer_body(&committed, None, observations));
-    set_tag(app, &committed.view, &mut answer);
+    let mut answer = answer.content_type(ContentType::json()).body(answer_body(app, &view, None, observations));
+    set_tag(app, &view, &mut answer);
     Ok(answer)
 }
 
@@ -383,9 +378,9 @@ fn set_tag(app: &AppContext, view: &GatewayView, answer: &mut HttpResponse) {
 
 async fn set_drained(caller: &Caller, app: &AppContext, id: GatewayId, drains: bool) -> Answer {
     let (change, done) = record::draining(drains);
-    let committed = app.ask(&app.registry.update, UpdateGateway { id, change, from: None }).await?;
-    log(caller, done, &committed.view);
-    Ok(one_gateway(&committed.view))
+    let view = app.ask(&app.registry.update, UpdateGateway { id, change, from: None }).await?;
+    log(caller, done, &view);
+    Ok(one_gateway(&view))
 }
 
 async fn delete(caller: &Caller, app: &AppContext, id: GatewayId) -> Answer {
@@ -407,12 +402,17 @@ fn log(caller: &Caller, what: &'static str, view: &GatewayView) {
     );
 }
 
-fn answer_body(committed: &GatewayCommitted, agents_registered: Option<usize>, warning: Option<String>) -> Vec<u8> {
-    let mut body = gateway_field(&committed.view);
+fn answer_body(
+    app: &AppContext,
+    view: &GatewayView,
+    agents_registered: Option<usize>,
+    warning: Option<String>,
+) -> Vec<u8> {
+    let mut body = gateway_field(view);
     if let Some(count) = agents_registered {
         body.extend_from_slice(format!(",\"agents_registered\":{count}").as_bytes());
     }
-    let warnings: Vec<String> = same_address_warning(committed).into_iter().chain(warning).collect();
+    let warnings: Vec<String> = same_address_warning(&app.roster, view).into_iter().chain(warning).collect();
     if !warnings.is_empty() {
         body.extend_from_slice(b",\"warning\":");
         body.extend_from_slice(&serde_json::to_vec(&warnings.join(". ")).unwrap_or_default());
@@ -422,11 +422,16 @@ fn answer_body(committed: &GatewayCommitted, agents_registered: Option<usize>, w
 }
 
 /// Where other gateways have the same address.
-pub(crate) fn same_address_warning(committed: &GatewayCommitted) -> Option<String> {
-    (!committed.same_address.is_empty()).then(|| {
+pub(crate) fn same_address_warning(roster: &RosterReader, view: &GatewayView) -> Option<String> {
+    let address = view.record.address_key();
+    let mut others = roster.list();
+    others.retain(|other| other.record.id != view.record.id && other.record.address_key() == address);
+    others.sort_by_key(|other| other.record.id);
+    let names: Vec<&str> = others.iter().map(|other| other.record.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
         format!(
             "This address (scheme, host, port and path) is already registered as {}: they share one limit on failed logins and one device token",
-            committed.same_address.join(", ")
+            names.join(", ")
         )
     })
 }

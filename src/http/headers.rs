@@ -114,7 +114,7 @@ pub(crate) fn write_security(is_page: bool, headers: &mut HeaderMap) {
     }
 }
 
-/// Names what of a body had no effect, since the route knows no such field.
+/// Names what of a body and a query had no effect, since the route knows no such field.
 pub(crate) const IGNORED_FIELDS: HeaderName = HeaderName::from_static("x-ignored-fields");
 
 /// The header, in both directions.

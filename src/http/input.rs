@@ -29,7 +29,7 @@ use super::limits::BodyPermit;
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// So many fields of a body are named that had no effect, and so much of the name of each, characters.
+/// So many fields of a body and a query are named that had no effect, and so much of the name of each, characters.
 const MOST_IGNORED: usize = 10;
 const MOST_OF_NAME: usize = 60;
 
@@ -56,6 +56,11 @@ impl JsonBody {
     /// Reads it; one 400 names everything that is wrong.
     pub(crate) fn read<T: Request>(&self) -> Result<T, ApiError> {
         Ok(request::read_from(self.fields())?)
+    }
+
+    /// Reads what says whom it is about, ahead of the rest: fields of a body that nobody comes to read aren't told to have no effect.
+    pub(crate) fn read_ahead<T: Request>(&self) -> Result<T, ApiError> {
+        Ok(request::read_from(Fields::ahead(&self.map, &self.asked))?)
     }
 
     /// For reading with more to say about it.
@@ -106,7 +111,18 @@ impl OptionalJsonBody {
 
 /// Reads a query; one 400 names everything that is wrong.
 pub(crate) fn read_query<T: Request>(request: &HttpRequest) -> Result<T, ApiError> {
-    Ok(Query::read(request.query_string())?)
+    Ok(request::read_from(query(request).fields())?)
+}
+
+/// What was asked for of a query.
+#[derive(Clone, Default)]
+struct AskedInQuery(Asked);
+
+/// For reading a query with more to say about it.
+pub(crate) fn query(request: &HttpRequest) -> Query {
+    let AskedInQuery(asked) = request.extensions().get().cloned().unwrap_or_default();
+    request.extensions_mut().insert(AskedInQuery(asked.clone()));
+    Query::parse(request.query_string(), &asked)
 }
 
 /// What a request may name in its body and elsewhere: at least once, and the same everywhere.
@@ -285,9 +301,17 @@ fn check_encoding(encoding: Option<String>) -> Result<(), ApiError> {
     ))
 }
 
-/// What of a body had no effect since nobody knows it, for the header that says so.
-pub(crate) fn ignored_fields(request: &HttpRequest) -> Option<HeaderValue> {
-    let ignored = request.extensions().get::<Asked>()?.ignored();
+/// What of a body and of a query had no effect since nobody knows it, for the header that says so. A route that was carried out and
+/// read no query knows none of its parameters.
+pub(crate) fn ignored_fields(request: &HttpRequest, is_done: bool) -> Option<HeaderValue> {
+    let is_unread = request.extensions().get::<AskedInQuery>().is_none();
+    if is_unread && is_done && request.path().starts_with("/api/") && !request.query_string().is_empty() {
+        query(request).fields();
+    }
+    let extensions = request.extensions();
+    let mut ignored = extensions.get::<Asked>().map(Asked::ignored).unwrap_or_default();
+    let of_query = extensions.get::<AskedInQuery>().map(|AskedInQuery(asked)| asked.ignored()).unwrap_or_default();
+    ignored.extend(of_query.into_iter().map(|name| format!("?{name}")));
     let more = ignored.len().saturating_sub(MOST_IGNORED);
     let plain = |name: &String| {
         let name = name.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' });

@@ -49,8 +49,8 @@ use super::error::ApiError;
     info(
         title = "gatewarden",
         description = "Supervisor daemon for OpenClaw gateways.\n\nEvery error is `{\"error\", \"code\", \"details\"?, \"help\"?}`; \
-            `code` is stable. Times are Unix seconds unless a field says otherwise. Unknown fields of a body \
-            have no effect, and the header `X-Ignored-Fields` of the answer names them.",
+            `code` is stable. Times are Unix seconds unless a field says otherwise. Unknown fields of a body and \
+            parameters of a query have no effect, and the header `X-Ignored-Fields` of the answer names them.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     tags(
@@ -119,7 +119,7 @@ impl Modify for Headers {
         declare(
             IGNORED_FIELDS,
             Type::String,
-            "Fields of the body that had no effect, since the route knows none of these names",
+            "Fields of the body, and parameters of the query (`?name`), that had no effect, since the route knows none of these names",
         );
         let [limit, remaining, reset] = RATE_LIMITS;
         declare(
@@ -242,13 +242,10 @@ fn complete(operation: &mut Operation) {
     for (status, response) in common {
         operation.responses.responses.entry(status).or_insert(response);
     }
-    let has_body = operation.request_body.is_some();
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             add_headers(status, is_for_anyone, response);
-            if has_body {
-                add_header(IGNORED_FIELDS, response);
-            }
+            add_header(IGNORED_FIELDS, response);
         }
     }
 }

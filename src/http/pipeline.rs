@@ -7,8 +7,8 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderValue};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use gatewarden_actors::clock::Clock;
@@ -86,12 +86,7 @@ pub(crate) async fn run<B: MessageBody + 'static>(
         response = response.map_body(|_, _| EitherBody::right(BoxBody::new(())));
     }
     let limit = response.request().extensions().get::<LimitState>().copied();
-    // What ended before it read its body says nothing of it.
-    let was_read = !matches!(
-        response.status(),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::TOO_MANY_REQUESTS
-    );
-    if let Some(ignored) = ignored_fields(response.request()).filter(|_| was_read) {
+    if let Some(ignored) = ignored_fields(response.request(), response.status().is_success()) {
         response.headers_mut().insert(IGNORED_FIELDS, ignored);
     }
     dress(limit, response.headers_mut());

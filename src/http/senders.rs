@@ -16,9 +16,12 @@ use gatewarden_actors::direct::messages::{CloseConnection, DeleteAgent, Heartbea
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::machines::silence;
 use gatewarden_actors::overdue;
+use gatewarden_actors::registry::SpawnWork;
 use gatewarden_actors::registry::messages::{
-    AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, ProbeGateways,
-    ReconnectGateway, ReserveGateway, SpawnWork, TryGateway, UpdateGateway, WatchGatewayLogs,
+    CallGateway, ControlSessionAt, ProbeGateways, ReconnectGateway, WatchGatewayLogs,
+};
+use gatewarden_actors::registry::records::{
+    AbandonGateway, ConfirmGateway, CreateGateway, DeleteGateway, ReserveGateway, TryGateway, UpdateGateway,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;

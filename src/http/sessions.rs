@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::messages::ControlSessionAt;
-use gatewarden_actors::run::{SessionAction, spawn_of_session};
+use gatewarden_actors::spawn::{SessionAction, spawn_of_session};
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::{GatewayErrors, NoGateway, SessionErrors};

@@ -7,13 +7,12 @@ use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::provisioning::{MinimumVersion, Named, Provisioning, Step};
-use gatewarden_actors::registry::messages::Trial;
-use gatewarden_actors::registry::messages::{
-    AbandonGateway, ConfirmGateway, GatewayCommitted, ReserveGateway, TryGateway, UpdateGateway,
+use gatewarden_actors::registry::records::{
+    AbandonGateway, ConfirmGateway, ReserveGateway, Trial, TryGateway, UpdateGateway,
 };
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::store::records::MainAgent;
-use gatewarden_protocol::{AgentRow, GatewayAddress};
+use gatewarden_protocol::AgentRow;
 use serde_json::{Value, json};
 
 use super::main_agent::{config_of, provision};
@@ -22,7 +21,7 @@ use super::{GatewayFacts, Writing};
 use crate::http::context::{App, AppContext};
 
 /// Creates a gateway: all of it, or nothing.
-pub(crate) async fn create(app: App, new: GatewaySpec) -> Result<GatewayCommitted, Failure> {
+pub(crate) async fn create(app: App, new: GatewaySpec) -> Result<Arc<GatewayView>, Failure> {
     let trial = app.ask(&app.registry.reserve, ReserveGateway(new)).await?;
     let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
     let walked = walk.all_or_nothing(machine(&app, &trial.record, true)).await?;
@@ -35,7 +34,7 @@ pub(crate) async fn change(
     app: App,
     view: Arc<GatewayView>,
     change: GatewayChange,
-) -> Result<(GatewayCommitted, Option<String>), Failure> {
+) -> Result<(Arc<GatewayView>, Option<String>), Failure> {
     let record = &view.record;
     let changed = GatewayRecord::clone(record).with(|spec| change.clone().apply(spec));
     if record.dials_like(&changed) {
@@ -92,10 +91,9 @@ pub(crate) async fn dial(app: App, new: GatewaySpec) -> Result<Dialled, Failure>
 }
 
 fn machine(app: &AppContext, record: &GatewayRecord, with_main_agent: bool) -> Provisioning {
-    let address = GatewayAddress::parse(&record.host, Some(record.port)).ok().map(|parsed| parsed.address);
     let named = Named {
         name: record.name.clone(),
-        host: address.map_or_else(|| record.host.clone(), |address| address.host()),
+        host: record.address().map_or_else(|| record.host.clone(), |address| address.host()),
         port: record.port,
         is_control_ui: record.is_control_ui(),
     };
@@ -107,7 +105,7 @@ struct Walk<'a> {
     app: &'a AppContext,
     trial: &'a Trial,
     main: Option<MainAgent>,
-    committed: Option<GatewayCommitted>,
+    committed: Option<Arc<GatewayView>>,
 }
 
 impl Walk<'_> {
@@ -182,11 +180,11 @@ async fn call(app: &AppContext, trial: &Trial, method: &str, params: Value) -> R
     app.call_gateway(Some(trial.record.id), method, params).await.map(|(_, reply)| reply.into_inner())
 }
 
-async fn update(app: &AppContext, message: UpdateGateway) -> Result<GatewayCommitted, Failure> {
+async fn update(app: &AppContext, message: UpdateGateway) -> Result<Arc<GatewayView>, Failure> {
     app.ask(&app.registry.update, message).await
 }
 
-async fn confirm(app: &AppContext, id: GatewayId, main: MainAgent) -> Result<GatewayCommitted, Failure> {
+async fn confirm(app: &AppContext, id: GatewayId, main: MainAgent) -> Result<Arc<GatewayView>, Failure> {
     app.ask(&app.registry.confirm, ConfirmGateway { id, main }).await
 }
 
@@ -195,8 +193,8 @@ async fn abandon(app: &AppContext, trial: &Trial) -> Result<(), Failure> {
 }
 
 /// After a change that leaves the connection alone: the main agent is refreshed where the gateway can be asked.
-async fn refresh_main_agent(app: &AppContext, committed: GatewayCommitted) -> (GatewayCommitted, Option<String>) {
-    let record = &committed.view.record;
+async fn refresh_main_agent(app: &AppContext, committed: Arc<GatewayView>) -> (Arc<GatewayView>, Option<String>) {
+    let record = &committed.record;
     if !GatewayFacts::has_main_agent(record) {
         return (committed, None);
     }

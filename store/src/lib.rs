@@ -49,7 +49,7 @@ pub mod records {
     pub use crate::tables::direct_connections::{
         AgentHeard, AgentHeartbeat, Closed, ConnectionRecord, ConnectionStatus, EndReason, NewConnection, Opened,
     };
-    pub use crate::tables::gateways::{Committed, DeleteOutcome, MainRecorded};
+    pub use crate::tables::gateways::{Created, DeleteOutcome, MainRecorded};
     pub use crate::tables::health_log::{HealthEntry, Thinned};
     pub use crate::tables::local_processes::LocalProcess;
     pub use crate::tables::notifications::{

@@ -90,6 +90,12 @@ fn fields_that_have_no_effect_are_named_in_the_answer() {
     assert_eq!(ignored(&nobody), None, "nobody came to read its fields");
     let spawned = post("/api/spawn", &json!({"task": "x", "timeout": 5, "gateway_id": id}));
     assert_eq!((spawned.status, ignored(&spawned).as_deref()), (503, Some("timeout")), "{}", spawned.text);
+    let bad_key = [("Idempotency-Key", "no spaces")];
+    let unread = send(&daemon, "POST", "/api/spawn", &bad_key, br#"{"task": "x", "timeout": 5}"#);
+    assert_eq!((unread.status, ignored(&unread)), (400, None), "nor here: {}", unread.text);
+    let path = format!("/api/gateways/{id}");
+    let elsewhere = send(&daemon, "PUT", &path, &[], br#"{"id": 999, "is_primry": true}"#).expect(400);
+    assert_eq!(ignored(&elsewhere), None, "{}", elsewhere.text);
     // What documents 000 to 004 send is known, and so is all that the API shows of itself.
     let told =
         json!({"id": id, "status": "online", "last_seen": 1, "latency": 2, "sessions_count": 0, "agents_count": 0});
@@ -104,6 +110,19 @@ fn fields_that_have_no_effect_are_named_in_the_answer() {
     many["priority"] = json!(2);
     let named = ignored(&daemon.update(&many).expect(200)).expect("a header");
     assert!(named.starts_with("f000, f001") && named.ends_with("f009, and 490 more"), "{named}");
+}
+
+#[test]
+fn parameters_of_a_query_that_have_no_effect_are_named_in_the_answer() {
+    let daemon = Daemon::start();
+    let id = daemon.register("typo", 1, "");
+    let ignored = |path: &str| daemon.get(path).header("x-ignored-fields").map(str::to_owned);
+    assert_eq!(ignored("/api/gateways?limit=1&offset=0"), None);
+    assert_eq!(ignored("/api/gateways?limt=1&limit=1").as_deref(), Some("?limt"));
+    assert_eq!(ignored("/api/events?types=x&b").as_deref(), Some("?b"), "also where the query is refused");
+    assert_eq!(ignored(&format!("/api/gateways/{id}?verbose=1")).as_deref(), Some("?verbose"), "it reads no query");
+    assert_eq!(ignored("/api/gateways/999?verbose=1"), None, "nobody came to read it");
+    assert_eq!(ignored("/health?probe=1"), None);
 }
 
 #[test]

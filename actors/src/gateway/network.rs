@@ -6,18 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_close};
 
-use super::GatewayActor;
+use super::{GatewayActor, hear};
 use crate::dialing::http_probe::HttpGateway;
-use crate::dialing::memory_budget::MemoryPermit;
 use crate::dialing::unconnected_probe::{Findings, NoGreeting, probe_unconnected};
-use crate::dialing::{
-    DialFailure, DialRequest, DialStep, Dialed, FrameCap, HealthFailure, Incoming, Outgoing, SocketError,
-};
-use crate::machines::connection::{CallToken, Connection, Epoch, HttpAnswer, HttpOperation, ProbeFinding};
+use crate::dialing::{DialFailure, DialRequest, DialStep, Dialed, FrameCap, HealthFailure, Outgoing};
+use crate::machines::connection::{Connection, Epoch, HttpAnswer, HttpOperation, ProbeFinding};
 
 /// What is open, or being opened.
 #[derive(Default)]
@@ -28,23 +23,17 @@ pub(super) struct Network {
     http_requests: HashMap<(Epoch, String), SpawnHandle>,
 }
 
-struct OpenSocket {
+pub(super) struct OpenSocket {
     epoch: Epoch,
-    outgoing: Outgoing,
+    pub(super) outgoing: Outgoing,
     frame_cap: FrameCap,
     reader: SpawnHandle,
 }
 
 impl Network {
-    fn socket(&self, epoch: Epoch) -> Option<&OpenSocket> {
+    pub(super) fn socket(&self, epoch: Epoch) -> Option<&OpenSocket> {
         self.socket.as_ref().filter(|socket| socket.epoch == epoch)
     }
-}
-
-/// What a socket says, with its epoch; `None` is its end.
-struct Heard {
-    epoch: Epoch,
-    item: Option<Result<Incoming, SocketError>>,
 }
 
 impl GatewayActor {
@@ -64,47 +53,9 @@ impl GatewayActor {
 
     fn open(&mut self, epoch: Epoch, dialed: Dialed, ctx: &mut Context<Self>) {
         let Dialed { incoming, outgoing, frame_cap, .. } = dialed;
-        let heard = incoming
-            .map(move |item| Heard { epoch, item: Some(item) })
-            .chain(stream::once(async move { Heard { epoch, item: None } }));
-        let reader = ctx.add_stream(heard);
+        let reader = ctx.add_stream(hear(epoch, incoming));
         self.network.socket = Some(OpenSocket { epoch, outgoing, frame_cap, reader });
         self.feed(ctx, |connection, moment| connection.on_dialed(moment, epoch));
-    }
-
-    /// Queues something; a queue that takes nothing more means that the socket is of no use. A frame that isn't queued has
-    /// certainly not left, which the connection must know of one that starts a run.
-    pub(super) fn send(
-        &mut self,
-        epoch: Epoch,
-        starts: Option<CallToken>,
-        push: impl FnOnce(&Outgoing) -> Result<(), SocketError>,
-    ) {
-        let queued = match self.network.socket(epoch) {
-            Some(socket) => push(&socket.outgoing),
-            None if starts.is_some() => Err(SocketError::Closed),
-            None => Ok(()),
-        };
-        if let Err(error) = queued {
-            if let Some(call) = starts {
-                self.tell_connection(|connection, moment| connection.on_run_unsent(moment, call));
-            }
-            self.tell_connection(|connection, moment| connection.on_socket_failed(moment, epoch, &error));
-        }
-    }
-
-    fn message(
-        &mut self,
-        epoch: Epoch,
-        content: impl AsRef<[u8]>,
-        permit: Option<MemoryPermit>,
-        ctx: &mut Context<Self>,
-    ) {
-        self.feed_decoding(ctx, permit, |connection, moment, meter| {
-            connection.on_message(moment, epoch, content.as_ref(), meter);
-            drop(content);
-            meter.keep_values();
-        });
     }
 
     pub(super) fn raise_cap(&mut self, epoch: Epoch, bytes: usize) {
@@ -184,32 +135,6 @@ impl GatewayActor {
             actor.feed(ctx, |connection, moment| connection.on_probe_finding(moment, round, finding));
         }));
     }
-}
-
-impl StreamHandler<Heard> for GatewayActor {
-    fn handle(&mut self, Heard { epoch, item }: Heard, ctx: &mut Self::Context) {
-        match item {
-            Some(Ok(Incoming::Text(text, permit))) => self.message(epoch, text, permit, ctx),
-            Some(Ok(Incoming::Binary(bytes, permit))) => self.message(epoch, bytes, permit, ctx),
-            Some(Ok(Incoming::Ping(payload))) => {
-                self.feed(ctx, |connection, moment| connection.on_ping(moment, epoch, payload));
-            }
-            Some(Ok(Incoming::Pong(payload))) => {
-                self.feed(ctx, |connection, moment| connection.on_pong(moment, epoch, &payload));
-            }
-            Some(Ok(Incoming::Close { code, reason })) => {
-                let code = code.or(Some(1005));
-                self.feed(ctx, |connection, moment| connection.on_closed(moment, epoch, code, &reason));
-            }
-            Some(Err(error)) => {
-                self.feed(ctx, |connection, moment| connection.on_socket_failed(moment, epoch, &error));
-            }
-            None => self.feed(ctx, |connection, moment| connection.on_closed(moment, epoch, None, "")),
-        }
-    }
-
-    /// The end of one socket is not the end of the actor.
-    fn finished(&mut self, _ctx: &mut Self::Context) {}
 }
 
 async fn ask(gateway: Option<HttpGateway>, operation: HttpOperation, timeout: Duration) -> HttpAnswer {

@@ -1,5 +1,5 @@
-//! What others ask of the registry, and what it passes on to gateways for them: calls, control, logs, probes, spawns; reconnects, and
-//! the end of all. Changes of records are handled in `records`. Reads don't come here: they use [`super::roster::RosterReader`].
+//! What others ask of the registry, and what it passes on to gateways for them: calls, control, logs, probes; reconnects, and
+//! the end of all. Changes of records are handled in `records`, spawns in `registry`. Reads don't come here: they use [`super::roster::RosterReader`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures_util::future::join_all;
 use gatewarden_core::fleet::Member;
-pub use gatewarden_core::fleet::SpawnAnswer;
-use gatewarden_protocol::Secret;
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::roster::GatewayView;
@@ -18,85 +15,13 @@ use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
 use crate::gateway::{GatewayCommand, Reply};
-use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
-use crate::run::{ControlSession, NoAnswer, SessionAction};
-use crate::spawn::{Idempotency, SpawnRequest, SpawnState};
-use crate::store::records::MainAgent;
+use crate::spawn::{ControlSession, NoAnswer, SessionAction, SpawnState, SpawnStep};
 
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
-
-/// A gateway was created or changed, and how.
-#[derive(Debug, Clone)]
-pub struct GatewayCommitted {
-    /// The gateway as readers now see it.
-    pub view: Arc<GatewayView>,
-    /// Names of other records with the same address: allowed, but worth a warning.
-    pub same_address: Vec<String>,
-    /// How many agents were registered with it.
-    pub agents_registered: usize,
-}
-
-/// From HTTP: store a new gateway, start its actor, reply. `name_taken`, `store_unavailable`.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<GatewayCommitted, Failure>")]
-pub struct CreateGateway(pub NewGateway);
-
-/// From HTTP: store a change, tell the actor, reply. `gateway_not_found`, `name_taken`, `precondition_failed`, `store_unavailable`.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<GatewayCommitted, Failure>")]
-pub struct UpdateGateway {
-    /// Which.
-    pub id: GatewayId,
-    /// What; not empty.
-    pub change: GatewayChange,
-    /// Only while the gateway is set as this record says.
-    pub from: Option<SharedRecord>,
-}
-
-/// From HTTP: delete the record, stop the actor. False where there was none; `primary_undeletable`.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "Result<bool, Failure>")]
-pub struct DeleteGateway(pub GatewayId);
-
-/// From the organization API: reserve name and address of a new gateway and dial it. It doesn't become primary by this, and
-/// nobody else sees it until it is confirmed; what is neither confirmed nor abandoned when the [`Trial`] is dropped is removed. `name_taken`, `address_taken`.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Trial, Failure>")]
-pub struct ReserveGateway(pub GatewaySpec);
-
-/// A gateway under trial. Dropping it ends the trial.
-#[derive(Debug, Clone)]
-pub struct Trial {
-    /// As dialled; its id is what requests to it name.
-    pub record: SharedRecord,
-    /// What its actor says, from the first word on.
-    pub reports: watch::Receiver<GatewayReport>,
-}
-
-/// From the organization API: dial what is not stored, to see whether it could be.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<Trial, Failure>")]
-pub struct TryGateway(pub GatewaySpec);
-
-/// From the organization API: the gateway has this main agent. A reserved gateway becomes one that everybody sees, in the same
-/// write. `gateway_not_found`, `store_unavailable`.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<GatewayCommitted, Failure>")]
-pub struct ConfirmGateway {
-    /// Reserved, or a gateway already.
-    pub id: GatewayId,
-    /// As found or made there.
-    pub main: MainAgent,
-}
-
-/// From the organization API: end a trial and remove what was reserved for it. A gateway that everybody sees is left alone.
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "Result<(), Failure>")]
-pub struct AbandonGateway(pub GatewayId);
 
 /// From HTTP: drop the connection and dial now; also starts a parked gateway again.
 #[derive(Message, Debug, Clone, Copy)]
@@ -108,7 +33,7 @@ impl Handler<ReconnectGateway> for RegistryActor {
 
     fn handle(&mut self, ReconnectGateway(id): ReconnectGateway, ctx: &mut Self::Context) -> Self::Result {
         self.feed(ctx, |fleet, time| fleet.reconnect(time, id))?;
-        let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
+        let view = self.seen(id)?;
         info!(gateway.id = id.0, gateway.name = %view.record.name, "dialled anew on request");
         Ok(view)
     }
@@ -270,46 +195,14 @@ impl Handler<Drain> for RegistryActor {
 impl RegistryActor {
     /// Once, for the daemon's stop.
     fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
-        let batch = self.fleet.last_batch();
-        let store = self.store.clone();
+        let steps = self.fleet.last_steps();
+        let (store, spawn_ids) = (self.store.clone(), SpawnStep::spawns(&steps));
         let write = async move {
-            if batch.steps.is_empty() {
-                return (batch.spawn_ids, Ok(Vec::new()));
-            }
-            (batch.spawn_ids, store.move_spawns(&SpawnState::OPEN, batch.steps).await)
+            if steps.is_empty() { Ok(Vec::new()) } else { store.move_spawns(&SpawnState::OPEN, steps).await }
         };
-        Box::pin(write.into_actor(self).map(|(spawn_ids, written), registry, ctx| {
+        Box::pin(write.into_actor(self).map(move |written, registry, ctx| {
             registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
         }))
-    }
-}
-
-/// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance.
-///
-/// Fails with `gateway_not_found`, `gateway_unavailable`, `gateway_busy`, `no_usable_gateway` (nothing was recorded),
-/// `store_unavailable` (nothing was sent), `idempotency_mismatch`, or with what the gateway said: `gateway_refused`,
-/// `not_supported_by_gateway`, and `gateway_timeout` where it may be under way all the same. The latter carry the spawn's
-/// id in their details.
-#[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<SpawnAnswer, Failure>")]
-pub struct SpawnWork {
-    /// What to run, where, and until when the acceptance is awaited.
-    pub request: SpawnRequest,
-    /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
-    pub text: Secret,
-    /// The client's idempotency key.
-    pub idempotency: Option<Idempotency>,
-}
-
-impl Handler<SpawnWork> for RegistryActor {
-    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
-
-    fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
-        let SpawnWork { request, text, idempotency } = message;
-        let (answer, answered) = oneshot::channel();
-        self.spawners.insert(request.record.spawn_id.clone(), answer);
-        self.feed(ctx, |fleet, time| fleet.spawn(time, request, text, idempotency));
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }
 

@@ -1,17 +1,77 @@
 //! Create, update, delete, reserve, confirm: the store commits first, then the fleet acts, then the client is answered.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::{debug, error, info};
 
 use super::RegistryActor;
-use super::messages::{
-    AbandonGateway, ConfirmGateway, CreateGateway, DeleteGateway, GatewayCommitted, ReserveGateway, Trial, TryGateway,
-    UpdateGateway,
-};
+use super::roster::GatewayView;
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_record::{GatewayChange, GatewaySpec, NewGateway, SharedRecord};
+use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
-use crate::store::records::{Committed, DeleteOutcome, MainRecorded};
+use crate::store::records::{Created, DeleteOutcome, MainAgent, MainRecorded};
+
+/// From HTTP: store a new gateway, start its actor, reply with the gateway as readers now see it, and how many agents were registered
+/// with it. `name_taken`, `store_unavailable`.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<(Arc<GatewayView>, usize), Failure>")]
+pub struct CreateGateway(pub NewGateway);
+
+/// From HTTP: store a change, tell the actor, reply. `gateway_not_found`, `name_taken`, `precondition_failed`, `store_unavailable`.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Arc<GatewayView>, Failure>")]
+pub struct UpdateGateway {
+    /// Which.
+    pub id: GatewayId,
+    /// What; not empty.
+    pub change: GatewayChange,
+    /// Only while the gateway is set as this record says.
+    pub from: Option<SharedRecord>,
+}
+
+/// From HTTP: delete the record, stop the actor. False where there was none; `primary_undeletable`.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<bool, Failure>")]
+pub struct DeleteGateway(pub GatewayId);
+
+/// From the organization API: reserve name and address of a new gateway and dial it. It doesn't become primary by this, and
+/// nobody else sees it until it is confirmed; what is neither confirmed nor abandoned when the [`Trial`] is dropped is removed. `name_taken`, `address_taken`.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Trial, Failure>")]
+pub struct ReserveGateway(pub GatewaySpec);
+
+/// A gateway under trial. Dropping it ends the trial.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// As dialled; its id is what requests to it name.
+    pub record: SharedRecord,
+    /// What its actor says, from the first word on.
+    pub reports: watch::Receiver<GatewayReport>,
+}
+
+/// From the organization API: dial what is not stored, to see whether it could be.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Trial, Failure>")]
+pub struct TryGateway(pub GatewaySpec);
+
+/// From the organization API: the gateway has this main agent. A reserved gateway becomes one that everybody sees, in the same
+/// write. `gateway_not_found`, `store_unavailable`.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "Result<Arc<GatewayView>, Failure>")]
+pub struct ConfirmGateway {
+    /// Reserved, or a gateway already.
+    pub id: GatewayId,
+    /// As found or made there.
+    pub main: MainAgent,
+}
+
+/// From the organization API: end a trial and remove what was reserved for it. A gateway that everybody sees is left alone.
+#[derive(Message, Debug, Clone, Copy)]
+#[rtype(result = "Result<(), Failure>")]
+pub struct AbandonGateway(pub GatewayId);
 
 type Answer<T> = ResponseActFuture<RegistryActor, Result<T, Failure>>;
 
@@ -29,9 +89,9 @@ impl RegistryActor {
         Box::pin(async { answer }.into_actor(self))
     }
 
-    fn committed(&self, id: GatewayId, agents_registered: usize) -> Result<GatewayCommitted, Failure> {
-        let view = self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))?;
-        Ok(GatewayCommitted { view, same_address: self.fleet.of_same_address(id), agents_registered })
+    /// The gateway as readers now see it.
+    pub(super) fn seen(&self, id: GatewayId) -> Result<Arc<GatewayView>, Failure> {
+        self.roster.reader().get(id).ok_or_else(|| Failure::gateway_not_found(id))
     }
 
     /// Whoever began the trial follows its reports, and ends it by going away.
@@ -62,7 +122,7 @@ impl RegistryActor {
 }
 
 impl Handler<CreateGateway> for RegistryActor {
-    type Result = Answer<GatewayCommitted>;
+    type Result = Answer<(Arc<GatewayView>, usize)>;
 
     fn handle(&mut self, CreateGateway(new): CreateGateway, _: &mut Self::Context) -> Self::Result {
         if let Err(failure) = self.fleet.may_change() {
@@ -70,17 +130,17 @@ impl Handler<CreateGateway> for RegistryActor {
         }
         let store = self.store.clone();
         self.commit(async move { store.create_gateway(new).await }, |registry, created, ctx| {
-            let Committed { record, demoted, agents_registered } = created;
+            let Created { record, demoted, agents_registered } = created;
             let id = record.id;
             debug!(gateway.id = id.0, gateway.name = %record.name, "gateway registered");
             registry.feed(ctx, |fleet, time| fleet.on_created(time, record, demoted));
-            registry.committed(id, agents_registered)
+            Ok((registry.seen(id)?, agents_registered))
         })
     }
 }
 
 impl Handler<UpdateGateway> for RegistryActor {
-    type Result = Answer<GatewayCommitted>;
+    type Result = Answer<Arc<GatewayView>>;
 
     fn handle(&mut self, UpdateGateway { id, change, from }: UpdateGateway, _: &mut Self::Context) -> Self::Result {
         let refused = self
@@ -94,9 +154,11 @@ impl Handler<UpdateGateway> for RegistryActor {
         let store = self.store.clone();
         let write = async move { store.update_gateway_from(id, change, from).await };
         self.commit(write, move |registry, updated, ctx| {
-            let Committed { record, demoted, .. } = updated.ok_or_else(|| Failure::gateway_not_found(id))?;
-            registry.feed(ctx, |fleet, time| fleet.on_all_updated(time, demoted.into_iter().chain([record])));
-            registry.committed(id, 0)
+            if updated.is_empty() {
+                return Err(Failure::gateway_not_found(id));
+            }
+            registry.feed(ctx, |fleet, time| fleet.on_all_updated(time, updated));
+            registry.seen(id)
         })
     }
 }
@@ -167,7 +229,7 @@ impl Handler<TryGateway> for RegistryActor {
 }
 
 impl Handler<ConfirmGateway> for RegistryActor {
-    type Result = Answer<GatewayCommitted>;
+    type Result = Answer<Arc<GatewayView>>;
 
     fn handle(&mut self, ConfirmGateway { id, main }: ConfirmGateway, _: &mut Self::Context) -> Self::Result {
         let refused = self
@@ -192,7 +254,7 @@ impl Handler<ConfirmGateway> for RegistryActor {
             } else {
                 registry.feed(ctx, |fleet, time| fleet.on_updated(time, record));
             }
-            registry.committed(id, 0)
+            registry.seen(id)
         })
     }
 }

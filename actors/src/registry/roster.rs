@@ -9,10 +9,9 @@ use bytes::Bytes;
 use gatewarden_core::fleet::Failover;
 
 use crate::gateway_record::SharedRecord;
-use crate::gateway_report::GatewayReport;
+use crate::gateway_report::{GatewayReport, SessionSnapshot, SharedSessions};
 use crate::ids::GatewayId;
 use crate::processes::view::ProcessView;
-use crate::run::{SessionSnapshot, SharedSessions};
 use crate::spawn::SpawnDoubt;
 
 /// One gateway as readers see it: the stored record and the last report, together with its rendering.

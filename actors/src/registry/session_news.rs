@@ -7,8 +7,8 @@ use gatewarden_api::events::{SessionChanged, SessionUpdateData, SessionsLeftOut}
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 
 use super::RegistryActor;
+use crate::gateway_report::{SessionSnapshot, SharedSessions};
 use crate::ids::GatewayId;
-use crate::run::{SessionSnapshot, SharedSessions};
 
 /// Sessions that are told of singly in one go, newest first; of more only the number is told.
 const MAX_TOLD: usize = 100;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use self::scripted_gateway::{Heard, Script};
 use super::messages::*;
+use super::records::*;
 use super::*;
 use crate::error::{ErrorCode, Failure};
 use crate::event::{EventFilter, EventKind};
@@ -93,8 +94,8 @@ impl House {
         Self { registry, roster, script, store, hub, audit, _dir: dir }
     }
 
-    async fn create(&self, name: &str, port: u16) -> GatewayCommitted {
-        self.registry.send(CreateGateway(gateway(name, port).into())).await.unwrap().unwrap()
+    async fn create(&self, name: &str, port: u16) -> Arc<GatewayView> {
+        self.registry.send(CreateGateway(gateway(name, port).into())).await.unwrap().unwrap().0
     }
 
     async fn say(&mut self, id: GatewayId, notice: GatewayNotice) {
@@ -152,7 +153,7 @@ fn at_once() -> ElectionSettings {
 async fn a_created_gateway_is_stored_started_and_published_before_the_answer() {
     let mut house = House::open(at_once()).await;
     let committed = house.create("prod", 18_789).await;
-    let id = committed.view.record.id;
+    let id = committed.record.id;
     assert_eq!(house.roster.get(id).unwrap().record.name, "prod");
     assert_eq!(house.store.load_gateways().await.unwrap().len(), 1);
     assert!(matches!(house.script.heard().await, (heard, Heard::Started { incarnation: 1 }) if heard == id));
@@ -174,8 +175,8 @@ async fn at_most_one_gateway_is_the_configured_primary() {
     first.is_primary = true;
     let mut second = gateway("b", 2);
     second.is_primary = true;
-    let first = house.registry.send(CreateGateway(first.into())).await.unwrap().unwrap().view.record.id;
-    let second = house.registry.send(CreateGateway(second.into())).await.unwrap().unwrap().view.record.id;
+    let first = house.registry.send(CreateGateway(first.into())).await.unwrap().unwrap().0.record.id;
+    let second = house.registry.send(CreateGateway(second.into())).await.unwrap().unwrap().0.record.id;
     assert!(!house.roster.get(first).unwrap().record.is_primary);
     assert!(house.roster.get(second).unwrap().record.is_primary);
     assert_eq!(house.roster.list()[0].record.id, second, "the primary comes first");
@@ -191,7 +192,7 @@ async fn at_most_one_gateway_is_the_configured_primary() {
 #[actix::test]
 async fn an_update_reaches_the_actor_and_a_missing_gateway_is_said_so() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.script.heard().await;
     let change = GatewayChange { port: Some(18_809), ..GatewayChange::default() };
     house.registry.send(UpdateGateway { id, change: change.clone(), from: None }).await.unwrap().unwrap();
@@ -204,7 +205,7 @@ async fn an_update_reaches_the_actor_and_a_missing_gateway_is_said_so() {
 #[actix::test]
 async fn a_gateway_actor_that_panics_is_started_again_from_its_record() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.script.heard().await;
     house.ready(id).await;
     house.script.panic(id).await;
@@ -217,8 +218,8 @@ async fn a_gateway_actor_that_panics_is_started_again_from_its_record() {
 #[actix::test]
 async fn a_panic_of_one_gateway_costs_no_other() {
     let mut house = House::open(at_once()).await;
-    let first = house.create("a", 1).await.view.record.id;
-    let second = house.create("b", 2).await.view.record.id;
+    let first = house.create("a", 1).await.record.id;
+    let second = house.create("b", 2).await.record.id;
     house.script.heard().await;
     house.script.heard().await;
     house.ready(second).await;
@@ -231,7 +232,7 @@ async fn a_panic_of_one_gateway_costs_no_other() {
 async fn an_actor_that_dies_too_often_is_parked_until_an_operator_reconnects() {
     let restarts = RestartSettings { max_restarts: 1, window: Duration::from_secs(60) };
     let mut house = House::open_with(at_once(), restarts, None).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.script.heard().await;
     house.script.panic(id).await;
     house.script.heard().await;
@@ -252,7 +253,7 @@ async fn an_actor_that_dies_too_often_is_parked_until_an_operator_reconnects() {
 #[actix::test]
 async fn a_late_word_of_a_dead_incarnation_is_ignored() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     let stale = FromGateway { id, incarnation: 77, notice: GatewayNotice::Report(Box::new(online())) };
     house.registry.send(stale).await.unwrap();
     assert_eq!(house.roster.get(id).unwrap().report.status, Status::Unknown);
@@ -265,8 +266,8 @@ async fn failover_is_immediate_and_failback_follows() {
     let mut house = House::open(at_once()).await;
     let mut primary = gateway("prod", 1);
     primary.is_primary = true;
-    let primary = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().view.record.id;
-    let backup = house.create("backup", 2).await.view.record.id;
+    let primary = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().0.record.id;
+    let backup = house.create("backup", 2).await.record.id;
     house.ready(primary).await;
     house.ready(backup).await;
     assert_eq!(house.acting(), Some(primary));
@@ -284,10 +285,8 @@ async fn failover_is_immediate_and_failback_follows() {
 #[actix::test]
 async fn six_failed_authentications_of_two_records_of_one_address_are_never_permitted_in_a_minute() {
     let mut house = House::open(at_once()).await;
-    let first = house.create("a", 18_789).await.view.record.id;
-    let second = house.registry.send(CreateGateway(gateway("b", 18_789).into())).await.unwrap().unwrap();
-    assert_eq!(second.same_address, ["a"]);
-    let second = second.view.record.id;
+    let first = house.create("a", 18_789).await.record.id;
+    let second = house.create("b", 18_789).await.record.id;
     house.script.heard().await;
     house.script.heard().await;
     let address = "127.0.0.1:18789".to_owned();
@@ -306,7 +305,7 @@ async fn six_failed_authentications_of_two_records_of_one_address_are_never_perm
 #[actix::test]
 async fn an_issued_device_token_comes_back_with_the_next_permit_and_survives_a_restart() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.script.heard().await;
     let address = "127.0.0.1:18789".to_owned();
     let token = DeviceToken {
@@ -332,7 +331,7 @@ async fn an_issued_device_token_comes_back_with_the_next_permit_and_survives_a_r
 #[actix::test]
 async fn a_call_to_an_unusable_gateway_names_it_and_is_never_sent() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.fail(id).await;
     let call = CallGateway {
         target: Some(id),
@@ -352,8 +351,8 @@ async fn a_call_to_an_unusable_gateway_names_it_and_is_never_sent() {
 #[actix::test]
 async fn a_sweep_answers_for_a_gateway_whose_actor_keeps_silent() {
     let mut house = House::open(at_once()).await;
-    let silent = house.create("silent", 1).await.view.record.id;
-    let good = house.create("good", 2).await.view.record.id;
+    let silent = house.create("silent", 1).await.record.id;
+    let good = house.create("good", 2).await.record.id;
     house.script.silence_probes(silent);
     house.ready(good).await;
     let sweep = ProbeGateways { only: None, timeout: Duration::from_secs(2) };
@@ -381,7 +380,7 @@ async fn an_empty_roster_is_seeded_at_the_start_and_when_the_last_gateway_goes()
 #[actix::test]
 async fn an_external_observation_is_stored_and_stands_for_nothing_that_is_known_here() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     let change = GatewayChange {
         status: Some("degraded".into()),
         latency: Some(120),
@@ -389,9 +388,9 @@ async fn an_external_observation_is_stored_and_stands_for_nothing_that_is_known_
         ..GatewayChange::default()
     };
     let committed = house.registry.send(UpdateGateway { id, change, from: None }).await.unwrap().unwrap();
-    assert_eq!(committed.view.report.status, Status::Unknown);
-    assert_eq!(committed.view.record.observed.latency, Some(120));
-    assert_eq!((committed.view.report.last_seen_ms, committed.view.report.latency_ms), (None, None));
+    assert_eq!(committed.report.status, Status::Unknown);
+    assert_eq!(committed.record.observed.latency, Some(120));
+    assert_eq!((committed.report.last_seen_ms, committed.report.latency_ms), (None, None));
     house.ready(id).await;
     assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
 }
@@ -399,7 +398,7 @@ async fn an_external_observation_is_stored_and_stands_for_nothing_that_is_known_
 #[actix::test]
 async fn draining_stops_every_gateway_stores_what_was_seen_and_refuses_changes() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.script.heard().await;
     house.ready(id).await;
     house.registry.send(Drain).await.unwrap();
@@ -417,7 +416,7 @@ async fn subscribers_hear_of_status_refusal_and_acting_primary_once_each() {
     let subscribe =
         Subscribe { holder: Holder::ADMIN, filter: EventFilter::new(&[], false), last_seen: None, queue: 100 };
     let subscription = house.hub.send(subscribe).await.unwrap().unwrap();
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.ready(id).await;
     house.ready(id).await;
     let mut blocked = offline();
@@ -452,7 +451,7 @@ async fn subscribers_hear_of_status_refusal_and_acting_primary_once_each() {
 #[actix::test]
 async fn changes_of_the_acting_primary_are_in_the_audit_log() {
     let mut house = House::open(at_once()).await;
-    let id = house.create("prod", 18_789).await.view.record.id;
+    let id = house.create("prod", 18_789).await.record.id;
     house.ready(id).await;
     house.audit.flush().await;
     let entries = house.store.list_audit(10, None, None).await.unwrap();

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use gatewarden_protocol::GatewayAddress;
 use tracing::{info, warn};
 
 use crate::error::Failure;
@@ -15,7 +14,7 @@ use crate::store::handle::StoreHandle;
 /// The canonical addresses in use at a host and port, and the names of the records that use them.
 fn in_use<'a>(host_and_port: &str, records: &'a [GatewayRecord]) -> (BTreeSet<String>, Vec<&'a str>) {
     let there = |record: &'a GatewayRecord| {
-        let address = GatewayAddress::parse(&record.host, Some(record.port)).ok()?.address;
+        let address = record.address()?;
         (address.to_string() == host_and_port).then(|| (address.key(), record.name.as_str()))
     };
     records.iter().filter_map(there).unzip()

@@ -15,12 +15,15 @@ use serde_json::{Value, json};
 
 use super::{Effect, Fleet, Member, Notice, Time};
 use crate::error::{ErrorCode, Failure};
+use crate::gateway_report::Status;
 use crate::ids::GatewayId;
 use crate::machines::connection::GatewayOrder;
-use crate::machines::routing::{self, NoRoute, RouteReason, RouteRequest, TAKES_NO_WORK};
+use crate::machines::routing::{self, NoRoute, RouteCandidate, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
-use crate::run::{Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice};
-use crate::spawn::{Idempotency, Recorded, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
+use crate::spawn::{
+    Accepted, Certainty, Idempotency, LookUpRun, LookedUp, NoAnswer, NotAccepted, Recorded, RunFinding, RunNotice,
+    SpawnDoubt, SpawnRecord, SpawnRequest, SpawnState, SpawnStep,
+};
 
 /// Gateways that are tried for one spawn.
 const MAX_ATTEMPTS: usize = 3;
@@ -30,6 +33,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Questions sent in one look, so that a fleet that comes back isn't flooded.
 const MAX_QUESTIONS: usize = 64;
+/// How long a step that nobody waits for may be gathered. Short enough for a person, long against a commit (about 1 ms).
+const GATHER: Duration = Duration::from_millis(20);
+/// How long after a failure the store is tried again, unless somebody asks for something new.
+const RETRY: Duration = Duration::from_secs(1);
+/// Steps in one transaction.
+const MAX_STEPS: usize = 500;
+
 /// Gateways that a failure names.
 const MAX_NAMED: usize = 8;
 
@@ -240,7 +250,13 @@ impl Fleet {
         let candidates: Vec<_> = self
             .members
             .iter()
-            .map(|(id, member)| member.route_candidate(self.spawns.in_flight(*id), routing.max_in_flight))
+            .map(|(id, member)| {
+                let (record, report, in_flight) = (&member.record, &member.report, self.spawns.in_flight(*id));
+                // One that leaves a heartbeat unanswered is given no new work until it answers: what it was sent would be in doubt.
+                let usable = member.is_usable() && report.status != Status::Timeout;
+                let full = in_flight >= routing.max_in_flight;
+                RouteCandidate { usable, full, ..RouteCandidate::of(record, report, in_flight) }
+            })
             .collect();
         routing::choose(request, routing.policy, self.acting(), &candidates)
     }
@@ -298,8 +314,8 @@ impl Fleet {
     /// After each input: what is to be written is written, now or soon, and doubtful spawns are looked at.
     pub(super) fn settle_spawns(&mut self, time: Time) {
         if let Some(max) = self.coalescer.begin(time.now, self.spawns.has_line()) {
-            let batch = SpawnBatch::of(self.spawns.take_batch(max));
-            self.effects.push(Effect::WriteSpawns(batch));
+            let steps = self.spawns.take_batch(max);
+            self.effects.push(Effect::WriteSpawns(steps));
         }
         self.spawns.forget_early();
         for (gateway, run_id) in self.spawns.take_given_up() {
@@ -314,11 +330,11 @@ impl Fleet {
     }
 
     /// What is in line, for the daemon's stop. What can't be written now is found open at the next start.
-    pub fn last_batch(&mut self) -> SpawnBatch {
-        SpawnBatch::of(self.spawns.take_batch(usize::MAX))
+    pub fn last_steps(&mut self) -> Vec<SpawnStep> {
+        self.spawns.take_batch(usize::MAX)
     }
 
-    /// What came of [`Effect::WriteSpawns`]: the records as they are stored now.
+    /// What came of [`Effect::WriteSpawns`] for these spawns: the records as they are stored now.
     pub fn on_spawns_written(&mut self, time: Time, spawn_ids: &[String], written: Result<Vec<SpawnRecord>, Failure>) {
         let done = written.is_ok();
         let mut waited = Vec::new();
@@ -412,26 +428,6 @@ impl Fleet {
     }
 }
 
-/// Steps of several spawns that are written in one transaction.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SpawnBatch {
-    /// Whose they are; given back to [`Fleet::on_spawns_written`].
-    pub spawn_ids: Vec<String>,
-    /// In order.
-    pub steps: Vec<SpawnStep>,
-}
-
-impl SpawnBatch {
-    fn of(spawns: Vec<(String, Vec<SpawnStep>)>) -> Self {
-        let mut batch = Self::default();
-        for (spawn_id, steps) in spawns {
-            batch.spawn_ids.push(spawn_id);
-            batch.steps.extend(steps);
-        }
-        batch
-    }
-}
-
 fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {
     let mut details = failure.details.clone().filter(Value::is_object).unwrap_or_else(|| json!({}));
     if let Some(details) = details.as_object_mut() {
@@ -439,3 +435,61 @@ fn with_spawn_id(failure: Failure, spawn_id: &str) -> Failure {
     }
     failure.with_details(details)
 }
+
+/// When steps of spawns are written, and how many at once: one write at a time. Each commit waits for the disk, and the next spawn's
+/// record waits behind it. So steps that nobody waits for are gathered for a moment and written in one transaction; what somebody
+/// waits for is written at once, with all that is there. After a batch has failed its spawns are tried one by one: one that can
+/// never be written must not hold up the others.
+#[derive(Debug, Default)]
+pub(super) struct WriteCoalescer {
+    writing: bool,
+    write_at: Option<Instant>,
+    one_by_one: usize,
+}
+
+impl WriteCoalescer {
+    /// Somebody waits for what is in line or in the write under way.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.write_at = Some(now);
+    }
+
+    /// To be asked after each input: how many steps may be written now, if a batch is due. `waiting`: whether steps are in line.
+    pub(super) fn begin(&mut self, now: Instant, waiting: bool) -> Option<usize> {
+        if self.writing {
+            return None;
+        }
+        if !waiting {
+            (self.write_at, self.one_by_one) = (None, 0);
+            return None;
+        }
+        if *self.write_at.get_or_insert(now + GATHER) > now {
+            return None;
+        }
+        (self.writing, self.write_at) = (true, None);
+        if self.one_by_one == 0 {
+            return Some(MAX_STEPS);
+        }
+        self.one_by_one -= 1;
+        Some(1)
+    }
+
+    /// The batch, of so many spawns, was written or not.
+    pub(super) fn ended(&mut self, now: Instant, spawns: usize, done: bool) {
+        self.writing = false;
+        if !done {
+            self.one_by_one = if spawns > 1 { spawns } else { self.one_by_one };
+            // However urgent it is: the store can't write now.
+            self.write_at = Some(now + RETRY);
+        } else if self.one_by_one > 0 {
+            self.write_at = Some(now);
+        }
+    }
+
+    /// When a batch is due, if none is under way.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.write_at.filter(|_| !self.writing)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,7 @@ use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteRequest};
-use crate::run::{LookedUp, NoAnswer, RunFinding, RunStage, Work};
-use crate::spawn::{Recorded, SpawnState};
+use crate::spawn::{LookedUp, NoAnswer, Recorded, RunFinding, RunStage, SpawnState, SpawnStep, Work};
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -406,10 +405,10 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
                     let found = LookedUp { finding: RunFinding::Ended(stage), session_key: None, ended_at_ms: None };
                     after.on_run_found(time, "s", gateway, "s", Some(found));
                 }
-                Effect::WriteSpawns(batch) => {
-                    let written: Vec<SpawnState> = batch.steps.iter().map(|step| step.to).collect();
+                Effect::WriteSpawns(steps) => {
+                    let written: Vec<SpawnState> = steps.iter().map(|step| step.to).collect();
                     assert!(!written.contains(&SpawnState::Recorded));
-                    after.on_spawns_written(time, &batch.spawn_ids, Ok(Vec::new()));
+                    after.on_spawns_written(time, &SpawnStep::spawns(&steps), Ok(Vec::new()));
                 }
                 _ => {}
             }
@@ -432,7 +431,9 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     let effects = fleet.take_effects(time);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(batch) if batch.spawn_ids == ids)));
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(steps) if SpawnStep::spawns(steps) == ids))
+    );
     fleet.on_spawns_written(time, &ids, Ok(Vec::new()));
     let effects = fleet.take_effects(time);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::AnswerSpawn(_, answer) if answer.is_err())));
@@ -526,7 +527,7 @@ fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
                     let found = LookedUp { finding: RunFinding::NotKnown, session_key: None, ended_at_ms: None };
                     fleet.on_run_found(time, &spawn_id, gateway, &question.run_id, Some(found));
                 }
-                Effect::WriteSpawns(batch) => fleet.on_spawns_written(time, &batch.spawn_ids, Ok(Vec::new())),
+                Effect::WriteSpawns(steps) => fleet.on_spawns_written(time, &SpawnStep::spawns(&steps), Ok(Vec::new())),
                 other => told.push(other),
             }
         }

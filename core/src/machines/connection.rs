@@ -27,18 +27,19 @@ mod look_ups;
 mod peer;
 mod probes;
 mod run_ends;
+mod run_starts;
 mod run_tracker;
 mod run_words;
 mod runs;
 mod session_publisher;
-mod status_tracker;
+mod status;
 mod turn;
-mod work_request;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gatewarden_protocol::DeviceIdentity;
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::address::GatewayAddress;
@@ -47,33 +48,176 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer};
 use serde_json::Value;
 
 use self::active::ActiveConnection;
+pub use self::attempt::{AuthPermit, AuthResult};
 use self::attempt::{Handshaking, Login, Permission};
 pub(crate) use self::ending::REDIAL_PATIENCE;
 use self::ending::Verdict;
+pub use self::http_dialect::{HttpAnswer, HttpOperation};
 use self::log_following::LogFollowing;
+pub use self::log_following::LogNews;
 use self::peer::Peer;
 use self::probes::Probes;
 pub use self::probes::{MAX_PROBES, ProbeFinding};
 use self::runs::Runs;
+pub use self::session_publisher::AgentNews;
 use self::session_publisher::SessionPublisher;
-use self::status_tracker::StatusTracker;
-pub use self::turn::{
-    AgentNews, AuthPermit, AuthResult, CallToken, Count, Effect, Epoch, GatewayNotice, GatewayOrder, HttpAnswer,
-    HttpOperation, LogNews, Moment, ProbeToken,
-};
+use self::status::{Breaker, StatusTracker};
+pub use self::turn::{CallToken, Epoch, Moment, ProbeToken};
 use self::turn::{Turn, Until};
-use crate::dialing::DialFailure;
-use crate::gateway_record::SharedRecord;
-use crate::gateway_report::{GatewayReport, Phase, Status};
+use crate::dialing::{DialFailure, DialRequest};
+use crate::error::Failure;
+use crate::gateway_record::{DeviceToken, SharedRecord};
+use crate::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, SharedSessions, Status};
 use crate::machines::backoff::Backoff;
-use crate::machines::breaker::Breaker;
 use crate::machines::log_tail::{Begin, WatchToken};
-use crate::run::{ControlSession, LookUpRun};
 use crate::settings::GatewaySettings;
-use crate::spawn::SpawnRequest;
+use crate::spawn::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, RunNotice, SpawnRequest};
 
 /// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
 const MAX_ROUNDS: u32 = 8;
+
+/// What the shell is asked to do, in order.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Tell the registry.
+    Notify(GatewayNotice),
+    /// Open a socket.
+    Dial(Epoch, Box<DialRequest>),
+    /// Send a text frame.
+    Send {
+        /// The socket.
+        epoch: Epoch,
+        /// The frame.
+        text: String,
+        /// The run that it starts: if the socket's queue refuses the frame, say so with
+        /// [`Connection::on_run_unsent`].
+        starts: Option<CallToken>,
+    },
+    /// Send a ping; its payload comes back in the pong.
+    Ping(Epoch, Bytes),
+    /// Answer a ping with its payload.
+    Pong(Epoch, Bytes),
+    /// Send an HTTP request.
+    Http {
+        /// The attempt.
+        epoch: Epoch,
+        /// Names it in its answer.
+        id: String,
+        /// What is asked.
+        operation: HttpOperation,
+        /// Budget.
+        timeout: Duration,
+    },
+    /// Let the gateway send frames up to so many bytes.
+    RaiseCap(Epoch, usize),
+    /// Close the socket, or give up the dial that would open it.
+    Close {
+        /// The socket.
+        epoch: Epoch,
+        /// The close code.
+        code: u16,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// Answer a caller with the gateway's answer, or why there is none.
+    Answer(CallToken, Result<Value, Failure>),
+    /// Tell whoever wanted a run started whether the gateway took it.
+    AnswerRun(CallToken, Result<Accepted, NotAccepted>),
+    /// Tell whoever wanted to know what became of a run.
+    AnswerFinding(CallToken, Result<LookedUp, Failure>),
+    /// Answer a probe.
+    AnswerProbe(ProbeToken, Box<ProbeOutcome>),
+    /// Probe the gateway beside the connection: without credentials, all steps within the timeout.
+    ProbeUnconnected {
+        /// Names the round in its answer.
+        round: u64,
+        /// Budget.
+        timeout: Duration,
+    },
+    /// Something for those who follow the gateway's log.
+    Logs(LogNews),
+    /// Count something.
+    Count(Count),
+    /// The phase changed: one log line.
+    PhaseChanged {
+        /// Before.
+        from: Phase,
+        /// Now.
+        to: Phase,
+        /// Why, as a stable code.
+        reason: &'static str,
+    },
+    /// Something worth a line in the debug log; holds no secret and no unbounded text.
+    Remark(String),
+}
+
+/// What a `Gateway` actor says.
+#[derive(Debug, Clone)]
+pub enum GatewayNotice {
+    /// The report changed (any field).
+    Report(Box<GatewayReport>),
+    /// One authentication is wanted for `address`; answered with [`AuthPermit`].
+    PermitWanted {
+        /// The address in its canonical form.
+        address: String,
+    },
+    /// The permitted authentication has ended.
+    AuthSettled {
+        /// The address in its canonical form.
+        address: String,
+        /// How.
+        result: AuthResult,
+    },
+    /// The gateway issued a device token: keep it for this address.
+    DeviceTokenIssued {
+        /// The address in its canonical form.
+        address: String,
+        /// The token.
+        token: DeviceToken,
+    },
+    /// The gateway rejected the device token: forget it.
+    DeviceTokenRejected {
+        /// The address in its canonical form.
+        address: String,
+    },
+    /// One point for the health log.
+    Health(HealthPoint),
+    /// A run that this gateway took moved on.
+    Run(RunNotice),
+    /// The sessions changed; at most a few times a second.
+    Sessions(SharedSessions),
+    /// What it says its agents are doing; at most a few times a second, each agent once.
+    Agents(Vec<AgentNews>),
+}
+
+/// What the registry tells a gateway's actor, and that its connection.
+#[derive(Debug, Clone)]
+pub enum GatewayOrder {
+    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
+    /// other is only taken over.
+    Record(SharedRecord),
+    /// For an operator: drop the connection and dial now, whatever is waited for.
+    Reconnect,
+    /// In answer to [`GatewayNotice::PermitWanted`]. One is under way per gateway, so this never piles up.
+    Permit(AuthPermit),
+    /// The spawn of this run was given up: nothing more is wanted of it.
+    ForgetRun(String),
+}
+
+/// Something to count.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Count {
+    /// A heartbeat's or probe's round trip.
+    Latency(Duration),
+    /// An attempt to connect after the first.
+    Reconnect,
+    /// A refusal, by its stable code.
+    Refusal(&'static str),
+    /// A request: method and outcome.
+    Rpc(String, &'static str),
+    /// A frame that was dropped, and why.
+    DroppedFrame(&'static str),
+}
 
 /// What a connection is made of.
 #[derive(Debug, Clone)]

@@ -62,6 +62,8 @@ pub struct Heartbeat {
     misses: u32,
     slow: u32,
     late: bool,
+    /// The last WebSocket ping's number, which is its payload: only its own pong measures it.
+    pings: u64,
     /// A request waits for its answer: when nothing has been heard for long enough to ask for a sign of life.
     suspect_at: Option<Instant>,
     /// Whether silence after a request is being looked into.
@@ -83,6 +85,7 @@ impl Heartbeat {
             misses: 0,
             slow: 0,
             late: false,
+            pings: 0,
             suspect_at: None,
             suspicious: false,
         }
@@ -183,6 +186,18 @@ impl Heartbeat {
         self.slow = if round_trip > self.slow_after { self.slow.saturating_add(1) } else { 0 };
         self.phase = Phase::Waiting { send_at: self.next_after(sent, now) };
         Some(round_trip)
+    }
+
+    /// The payload of a heartbeat that is sent as a WebSocket ping.
+    pub fn ping(&mut self) -> [u8; 8] {
+        self.pings += 1;
+        self.pings.to_be_bytes()
+    }
+
+    /// A pong came: the round trip, as of a reply, where it answers the last ping.
+    pub fn on_pong(&mut self, now: Instant, payload: &[u8]) -> Option<Duration> {
+        let is_last = self.pings > 0 && payload == self.pings.to_be_bytes();
+        if is_last { self.on_reply(now) } else { None }
     }
 
     /// When the next heartbeat follows one that was sent at `sent` and is over at `over`.

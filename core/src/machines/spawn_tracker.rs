@@ -13,8 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::ids::GatewayId;
-use crate::run::{Accepted, RunNotice, RunStage};
-use crate::spawn::{SpawnChange, SpawnRecord, SpawnState, SpawnStep};
+use crate::spawn::{Accepted, RunNotice, RunStage, SpawnRecord, SpawnState, SpawnStep};
 
 /// A quiet spawn is asked about this soon after the last that was heard of it, since an event may have been missed or never sent; then
 /// after twice as long each time.
@@ -137,7 +136,7 @@ impl SpawnTracker {
     /// A recorded spawn is given to a gateway.
     pub(crate) fn open(&mut self, spawn_id: &str, gateway: GatewayId) {
         self.insert(spawn_id, gateway, spawn_id, None, SpawnState::Sent).awaiting = true;
-        self.note(spawn_id, SpawnState::Sent, SpawnChange::default());
+        self.note(spawn_id, SpawnState::Sent, SpawnStep::default());
     }
 
     /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked. One that is `recorded` may have
@@ -205,7 +204,7 @@ impl SpawnTracker {
         *self.in_flight.entry(gateway).or_default() += 1;
         self.by_run.insert((gateway, run_id), spawn_id.to_owned());
         let gateway = Some((gateway, name.to_owned()));
-        self.note(spawn_id, SpawnState::Sent, SpawnChange { gateway, ..because(reason) });
+        self.note(spawn_id, SpawnState::Sent, SpawnStep { gateway, ..because(reason) });
     }
 
     /// The gateway took it. What it had said of the run before is taken into account now.
@@ -228,7 +227,7 @@ impl SpawnTracker {
         }
         let to = if *running { SpawnState::Running } else { SpawnState::Accepted };
         let (run, session_key) = (Some(run_id.clone()), session_key.clone());
-        self.note(spawn_id, to, SpawnChange { run_id: run, session_key, pid: *pid, ..SpawnChange::default() });
+        self.note(spawn_id, to, SpawnStep { run_id: run, session_key, pid: *pid, ..SpawnStep::default() });
         self.catch_up(spawn_id, gateway, |run| run == run_id || *run == own_id);
     }
 
@@ -240,7 +239,7 @@ impl SpawnTracker {
             self.take_early(gateway, |run| *run == run_id);
         }
         let (error, error_code) = (Some(error.to_owned()), Some(code.to_owned()));
-        self.note(spawn_id, SpawnState::Failed, SpawnChange { error, error_code, ..because(NOT_ACCEPTED) });
+        self.note(spawn_id, SpawnState::Failed, SpawnStep { error, error_code, ..because(NOT_ACCEPTED) });
     }
 
     /// It was on the wire and the answer is lost.
@@ -266,7 +265,7 @@ impl SpawnTracker {
         };
         spawn.doubt_since = None;
         spawn.hear(now);
-        self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
+        self.move_on(spawn_id, notice.session_key, notice.stage, SpawnStep::default());
     }
 
     /// The gateway was asked, and told how a run ended, maybe when.
@@ -282,9 +281,9 @@ impl SpawnTracker {
             return self.on_stage(now, gateway, notice);
         };
         let known = match ended_at_ms {
-            Some(_) => SpawnChange { completed_at_ms: ended_at_ms, ..SpawnChange::default() },
+            Some(_) => SpawnStep { completed_at_ms: ended_at_ms, ..SpawnStep::default() },
             None if spawn.doubt_since.is_some() || !spawn.heard_within(now, FIRST_CHECK * 2) => because(FOUND_OUT),
-            None => SpawnChange::default(),
+            None => SpawnStep::default(),
         };
         spawn.doubt_since = None;
         self.move_on(&spawn_id, notice.session_key, notice.stage, known);
@@ -299,26 +298,26 @@ impl SpawnTracker {
         for (_, notice) in self.take_early(gateway, is_its_run) {
             // Whatever became of the acceptance: the gateway spoke of it, so it took it.
             self.open.get_mut(spawn_id).into_iter().for_each(|spawn| spawn.never_taken = false);
-            self.move_on(spawn_id, notice.session_key, notice.stage, SpawnChange::default());
+            self.move_on(spawn_id, notice.session_key, notice.stage, SpawnStep::default());
         }
     }
 
-    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage, known: SpawnChange) {
+    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage, known: SpawnStep) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         if session_key.is_some() {
             spawn.session_key.clone_from(&session_key);
         }
         // An acceptance that was lost would have told the run's id.
-        let known = SpawnChange { run_id: Some(spawn.run_id.clone()), session_key, ..known };
+        let known = SpawnStep { run_id: Some(spawn.run_id.clone()), session_key, ..known };
         let shown = |result: serde_json::Value| Some(result).filter(|result| !result.is_null());
         let (to, change) = match stage {
-            RunStage::Running { pid } => (SpawnState::Running, SpawnChange { pid, ..known }),
-            RunStage::Completed { result } => (SpawnState::Completed, SpawnChange { result: shown(result), ..known }),
+            RunStage::Running { pid } => (SpawnState::Running, SpawnStep { pid, ..known }),
+            RunStage::Completed { result } => (SpawnState::Completed, SpawnStep { result: shown(result), ..known }),
             RunStage::Failed { error, result } => {
                 let (error, error_code) = (Some(error), Some("run_failed".to_owned()));
-                (SpawnState::Failed, SpawnChange { error, error_code, result: shown(result), ..known })
+                (SpawnState::Failed, SpawnStep { error, error_code, result: shown(result), ..known })
             }
-            RunStage::Killed { reason } => (SpawnState::Killed, SpawnChange { reason: Some(reason), ..known }),
+            RunStage::Killed { reason } => (SpawnState::Killed, SpawnStep { reason: Some(reason), ..known }),
         };
         self.note(spawn_id, to, change);
     }
@@ -380,7 +379,7 @@ impl SpawnTracker {
         // run that its client was told of, which is the one that the gateway was asked about.
         let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
         self.given_up.push((spawn.gateway, spawn.run_id.clone()));
-        self.note(spawn_id, SpawnState::Lost, SpawnChange { run_id, session_key, ..because(reason) });
+        self.note(spawn_id, SpawnState::Lost, SpawnStep { run_id, session_key, ..because(reason) });
     }
 
     /// After each input: words on runs that no acceptance can be about any more are forgotten.
@@ -447,7 +446,7 @@ impl SpawnTracker {
             spawn.wait_longer(now);
         }
         let run_id = Some(spawn.run_id.clone());
-        self.note(spawn_id, SpawnState::Running, SpawnChange { run_id, session_key, ..SpawnChange::default() });
+        self.note(spawn_id, SpawnState::Running, SpawnStep { run_id, session_key, ..SpawnStep::default() });
     }
 
     /// The gateway knows nothing of it, or couldn't be asked. `usable_since` is the gateway's return.
@@ -478,14 +477,14 @@ impl SpawnTracker {
     }
 
     /// Decides a step: it holds at once, and is on the list of what must be written.
-    fn note(&mut self, spawn_id: &str, to: SpawnState, change: SpawnChange) {
+    fn note(&mut self, spawn_id: &str, to: SpawnState, known: SpawnStep) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         let starts = spawn.state == SpawnState::Sent && to == SpawnState::Sent;
         if !to.may_follow(spawn.state) || (to == spawn.state && !starts) {
             return;
         }
         spawn.state = to;
-        spawn.unwritten.push_back(SpawnStep { spawn_id: spawn_id.to_owned(), to, change });
+        spawn.unwritten.push_back(SpawnStep { spawn_id: spawn_id.to_owned(), to, ..known });
         if spawn.writing == 0 && !std::mem::replace(&mut spawn.in_line, true) {
             self.line.push_back(spawn_id.to_owned());
         }
@@ -507,18 +506,17 @@ impl SpawnTracker {
 
     /// What is to be written now: whole spawns, each with its steps in order, until there are `max` steps (a spawn is never
     /// torn: its last one may exceed that). Each is left out of later batches until [`SpawnTracker::written`] tells how it ended.
-    pub(crate) fn take_batch(&mut self, max: usize) -> Vec<(String, Vec<SpawnStep>)> {
-        let (mut batch, mut steps) = (Vec::new(), 0);
-        while steps < max
+    pub(crate) fn take_batch(&mut self, max: usize) -> Vec<SpawnStep> {
+        let mut steps = Vec::new();
+        while steps.len() < max
             && let Some(spawn_id) = self.line.pop_front()
         {
             let Some(spawn) = self.open.get_mut(&spawn_id) else { continue };
             spawn.in_line = false;
             spawn.writing = spawn.unwritten.len();
-            steps += spawn.writing;
-            batch.push((spawn_id, spawn.unwritten.iter().cloned().collect()));
+            steps.extend(spawn.unwritten.iter().cloned());
         }
-        batch
+        steps
     }
 
     /// The write of a spawn's steps ended. Steps that could not be written stay first, and go back in line. True where the
@@ -579,8 +577,8 @@ impl OpenSpawn {
     }
 }
 
-fn because(reason: impl Into<String>) -> SpawnChange {
-    SpawnChange { reason: Some(reason.into()), ..SpawnChange::default() }
+fn because(reason: impl Into<String>) -> SpawnStep {
+    SpawnStep { reason: Some(reason.into()), ..SpawnStep::default() }
 }
 
 #[cfg(test)]

@@ -26,9 +26,8 @@ use gatewarden_core::machines::connection::{
 };
 use gatewarden_core::machines::log_tail::{Begin, WatchToken};
 use gatewarden_core::machines::routing::RouteRequest;
-use gatewarden_core::run::{ControlSession, LookUpRun, SessionAction, Work};
 use gatewarden_core::settings::GatewaySettings;
-use gatewarden_core::spawn::{SpawnRecord, SpawnRequest};
+use gatewarden_core::spawn::{ControlSession, LookUpRun, SessionAction, SpawnRecord, SpawnRequest, Work};
 use gatewarden_protocol::decoding::Allowance;
 use gatewarden_protocol::limits::{MAX_AGENTS_BYTES, MAX_SESSIONS_BYTES};
 use gatewarden_protocol::{DeviceIdentity, Secret};

@@ -9,9 +9,10 @@ use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, SpawnAnswer, 
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
-use gatewarden_core::run::{Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use gatewarden_core::spawn::{Idempotency, SpawnRequest};
+use gatewarden_core::spawn::{
+    Accepted, ControlSession, Idempotency, LookedUp, NoAnswer, NotAccepted, SpawnRequest, SpawnStep,
+};
 use gatewarden_protocol::Secret;
 
 use crate::actor::Actor;
@@ -157,8 +158,8 @@ impl World {
         let owner = Owner::Daemon(self.daemon_starts);
         self.after(Duration::from_millis(1_500), owner, |world| {
             let Some(daemon) = world.daemon.as_mut() else { return };
-            let batch = daemon.fleet.last_batch();
-            world.write(|store| store.move_spawns(batch.steps), |world, _| world.kill_daemon());
+            let steps = daemon.fleet.last_steps();
+            world.write(|store| store.move_spawns(steps), |world, _| world.kill_daemon());
         });
     }
 
@@ -244,8 +245,8 @@ impl World {
                     },
                 );
             }
-            Effect::WriteSpawns(batch) => {
-                let (ids, steps) = (batch.spawn_ids, batch.steps);
+            Effect::WriteSpawns(steps) => {
+                let ids = SpawnStep::spawns(&steps);
                 self.write(
                     |store| store.move_spawns(steps),
                     move |world, written| {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use gatewarden_core::gateway_record::{GatewayRecord, GatewaySpec, Transport};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::routing::RouteRequest;
-use gatewarden_core::run::{ControlSession, SessionAction, Work};
-use gatewarden_core::spawn::{Idempotency, SpawnRecord, SpawnRequest};
+use gatewarden_core::spawn::{ControlSession, Idempotency, SessionAction, SpawnRecord, SpawnRequest, Work};
 use gatewarden_protocol::Secret;
 
 use crate::gateway::{Gateway, Manners, Memory};

@@ -63,19 +63,20 @@ impl Store {
 
     pub(crate) fn move_spawns(&mut self, steps: Vec<SpawnStep>) -> Vec<SpawnRecord> {
         let mut moved = Vec::new();
-        for SpawnStep { spawn_id, to, change } in steps {
-            let record = self.spawns.get_mut(&spawn_id).unwrap();
+        for step in steps {
+            let to = step.to;
+            let record = self.spawns.get_mut(&step.spawn_id).unwrap();
             if !to.may_follow(record.state) {
                 continue;
             }
             record.state = to;
-            if let Some((gateway, name)) = change.gateway {
+            if let Some((gateway, name)) = step.gateway {
                 (record.gateway_id, record.gateway_name) = (Some(gateway), Some(name));
             }
-            record.run_id = change.run_id.or(record.run_id.take());
-            record.session_key = change.session_key.or(record.session_key.take());
-            if change.reason.is_some() || to.is_final() || to == SpawnState::Running {
-                record.reason = change.reason;
+            record.run_id = step.run_id.or(record.run_id.take());
+            record.session_key = step.session_key.or(record.session_key.take());
+            if step.reason.is_some() || to.is_final() || to == SpawnState::Running {
+                record.reason = step.reason;
             }
             moved.push(record.clone());
         }

@@ -52,9 +52,8 @@ async fn stored(config: &Config, address: &GatewayAddress) -> Option<Known> {
     let store = open_store(may_look(config)?).ok()?;
     let known = Known::of_daemon(&store, address).await.ok()?;
     let key = address.key();
-    let record = store.load_gateways().await.ok()?.into_iter().find(|record| {
-        GatewayAddress::parse(&record.host, Some(record.port)).is_ok_and(|parsed| parsed.address.key() == key)
-    });
+    let mut records = store.load_gateways().await.ok()?.into_iter();
+    let record = records.find(|record| record.address().is_some_and(|address| address.key() == key));
     Some(match record {
         Some(record) => known.of_gateway(record),
         None => known,

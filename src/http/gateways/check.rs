@@ -87,7 +87,7 @@ pub(crate) async fn check_way(by: Authorized<GatewayAdmin>, app: App, body: Json
 
 /// The gateway as it would be stored, by the rules for what is stored; and which one it is, where there is one already.
 fn spec(app: &AppContext, body: &JsonBody) -> Result<(GatewaySpec, Option<GatewayId>), ApiError> {
-    let Some(id) = body.read::<GatewayChoiceBody>()?.id.map(GatewayId) else {
+    let Some(id) = body.read_ahead::<GatewayChoiceBody>()?.id.map(GatewayId) else {
         return Ok((record::new_gateway(body.fields(), &app.process_settings)?.spec, None));
     };
     let present = app.gateway(id)?;

@@ -13,7 +13,7 @@ use gatewarden_actors::store::records::HealthEntry;
 use gatewarden_api::gateways::{
     BUCKETS, GatewayLatency, LatencyAnswer, LatencyBucket, LatencyIdsQuery, LatencyQuery, Outage,
 };
-use gatewarden_api::request::{Query, Request as _};
+use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::NoGateway;
 use gatewarden_protocol::steady_time::Gap;
 
@@ -22,7 +22,7 @@ use super::health::not_observed;
 use crate::http::auth::{Authorized, GatewayViewer};
 use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError};
-use crate::http::input::{GatewayPath, read_query};
+use crate::http::input::{GatewayPath, query, read_query};
 use crate::http::process_view::seconds;
 
 /// Gateways in one answer.
@@ -42,7 +42,7 @@ const HOUR_MS: i64 = 3_600_000;
 )]
 #[get("/api/gateways/latency")]
 pub(crate) async fn read_latencies(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
-    let query = Query::parse(request.query_string());
+    let query = query(&request);
     let mut fields = query.fields();
     let LatencyIdsQuery { ids, bucket, hours } = LatencyIdsQuery::read(&mut fields);
     let read: Option<Vec<GatewayId>> =

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::registry::messages::{DeleteGateway, GatewayCommitted};
+use gatewarden_actors::gateway_record::GatewayRecord;
+use gatewarden_actors::registry::records::DeleteGateway;
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_api::ErrorBody;
 use gatewarden_api::gateway_record::{GatewayCreate, GatewayRead, GatewayUpdate};
@@ -60,8 +61,8 @@ pub(crate) async fn organization_list_gateways(
 pub(crate) async fn organization_create_gateway(by: Authorized<GatewayAdmin>, app: App, body: JsonBody) -> Answer {
     let new = record::organization_gateway(body.fields())?;
     let committed = creation::create(app.clone(), new).await?;
-    by.acts_on(&committed.view.record.uuid);
-    log(&by.caller, "created", &committed);
+    by.acts_on(&committed.record.uuid);
+    log(&by.caller, "created", &committed.record);
     answer(&app, &committed, None).await
 }
 
@@ -114,7 +115,7 @@ pub(crate) async fn organization_update_gateway(
         return Err(body.nothing_to_change("a gateway"));
     }
     let (committed, warning) = creation::change(app.clone(), view, change).await?;
-    log(&by.caller, "changed", &committed);
+    log(&by.caller, "changed", &committed.record);
     answer(&app, &committed, warning).await
 }
 
@@ -142,8 +143,7 @@ pub(crate) async fn organization_delete_gateway(
 }
 
 /// One line for each change: who, what, which gateway.
-fn log(caller: &Caller, what: &'static str, committed: &GatewayCommitted) {
-    let record = &committed.view.record;
+fn log(caller: &Caller, what: &'static str, record: &GatewayRecord) {
     tracing::info!(
         caller.key = caller.key.name,
         caller.role = caller.key.role.as_str(),
@@ -153,12 +153,12 @@ fn log(caller: &Caller, what: &'static str, committed: &GatewayCommitted) {
     );
 }
 
-async fn answer(app: &AppContext, committed: &GatewayCommitted, warning: Option<String>) -> Answer {
+async fn answer(app: &AppContext, committed: &GatewayView, warning: Option<String>) -> Answer {
     // What is committed is answered as such, whatever can be read afterwards.
     let main_agents = app.store.main_agents().await.unwrap_or_default();
-    let main_agent = main_agents.get(&committed.view.record.id);
-    let mut gateway = organization_view(&committed.view, app.store.organization_id(), main_agent);
-    gateway.warning = warning.or_else(|| same_address_warning(committed));
+    let main_agent = main_agents.get(&committed.record.id);
+    let mut gateway = organization_view(committed, app.store.organization_id(), main_agent);
+    gateway.warning = warning.or_else(|| same_address_warning(&app.roster, committed));
     Ok(HttpResponse::Ok().json(gateway))
 }
 

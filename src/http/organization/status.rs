@@ -8,7 +8,7 @@ use gatewarden_actors::store::records::Role;
 use gatewarden_api::gateway_record::MAX_TOKEN;
 use gatewarden_api::organization::{DialQuery, GatewayCommands, GatewayQuery, GatewayStatus};
 use gatewarden_api::pages::Page;
-use gatewarden_api::request::{Query, Request as _};
+use gatewarden_api::request::Request as _;
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError, invalid};
 use crate::http::gateway_calls::{NamedGateway, hide_tokens};
 use crate::http::gateways::record;
-use crate::http::input::read_query;
+use crate::http::input::{query, read_query};
 use crate::provisioning::creation;
 
 /// Carries the token of a dial: a query would end up in logs.
@@ -46,7 +46,7 @@ pub(crate) async fn organization_gateway_status(
     app: App,
     request: HttpRequest,
 ) -> Answer {
-    let query = Query::parse(request.query_string());
+    let query = query(&request);
     let mut fields = query.fields();
     if fields.value("gateway_token").is_some() || fields.value("token").is_some() {
         return Err(invalid("A token never goes into a query, which ends up in logs: use the header X-Gateway-Token"));

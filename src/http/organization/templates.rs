@@ -3,12 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_record::GatewayRecord;
-use gatewarden_actors::registry::messages::{ConfirmGateway, ReconnectGateway};
+use gatewarden_actors::registry::messages::ReconnectGateway;
+use gatewarden_actors::registry::records::ConfirmGateway;
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::store::records::AgentFilter;
 use gatewarden_api::organization::{TemplatesSyncAnswer, TemplatesSyncBody, TemplatesSyncError, TemplatesSyncFiles};
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
-use gatewarden_protocol::GatewayAddress;
 use serde_json::json;
 
 use super::gateways::by_path;
@@ -161,9 +161,9 @@ async fn impossible(app: &AppContext, record: &GatewayRecord) -> Result<Option<&
             "neither token nor password of the gateway is stored here, and without one there would be no way back in",
         ));
     }
-    let address = GatewayAddress::parse(&record.host, Some(record.port)).map(|parsed| parsed.address.key());
+    let address = record.address().map(|address| address.key());
     let kept = app.store.load_device_tokens().await?;
-    if !kept.iter().any(|(known, _)| address.as_ref() == Ok(known)) {
+    if !kept.iter().any(|(known, _)| address.as_ref() == Some(known)) {
         return Ok(Some("it has not given this installation one, but lets it in with the gateway's own token"));
     }
     Ok(None)

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_report::Phase;
+use gatewarden_actors::gateway_report::{Phase, SessionSnapshot, SharedSessions};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::registry::roster::{GatewayView, RosterReader};
-use gatewarden_actors::run::{SessionSnapshot, SharedSessions};
 use gatewarden_api::pages::Page;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};
@@ -202,7 +201,7 @@ mod merge_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gatewarden_actors::run::SessionSnapshot;
+    use gatewarden_actors::gateway_report::SessionSnapshot;
     use gatewarden_protocol::sessions::SessionRow;
 
     fn snapshot(keys: &[&str], complete: bool) -> SessionSnapshot {

@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_actors::gateway_report::SessionSnapshot;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::run::SessionSnapshot;
-use gatewarden_actors::spawn::{Recorded, SpawnChange, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_actors::spawn::{Recorded, SpawnRecord, SpawnState, SpawnStep};
 use gatewarden_actors::store::records::Role;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};
@@ -200,9 +200,9 @@ async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_i
     let key = format!("agent:main:gatewarden-{id}");
     let before = control(&harness, &key, json!({"action": "kill"})).await;
     assert_eq!(before.error_code(), "session_not_found", "the gateway has not taken it");
-    let change = SpawnChange { session_key: Some(key.clone()), ..SpawnChange::default() };
-    let sent = SpawnStep { spawn_id: id.clone(), to: SpawnState::Sent, change: SpawnChange::default() };
-    let taken = SpawnStep { spawn_id: id.clone(), to: SpawnState::Accepted, change };
+    let change = SpawnStep { session_key: Some(key.clone()), ..SpawnStep::default() };
+    let sent = SpawnStep { spawn_id: id.clone(), to: SpawnState::Sent, ..SpawnStep::default() };
+    let taken = SpawnStep { spawn_id: id.clone(), to: SpawnState::Accepted, ..change };
     harness.store.move_spawns(&[SpawnState::Recorded, SpawnState::Sent], vec![sent, taken]).await.unwrap();
     let elsewhere = control(&harness, &key, json!({"action": "kill", "gateway_id": 1})).await;
     assert_eq!(elsewhere.error_code(), "session_not_found");
@@ -210,7 +210,7 @@ async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_i
     assert_eq!(harness.script.controls(), vec![(2, key.clone(), "kill")]);
     let other = key.replace("agent:main", "agent:other");
     assert_eq!(control(&harness, &other, json!({"action": "kill"})).await.error_code(), "session_not_found");
-    let ended = SpawnStep { spawn_id: id, to: SpawnState::Failed, change: SpawnChange::default() };
+    let ended = SpawnStep { spawn_id: id, to: SpawnState::Failed, ..SpawnStep::default() };
     harness.store.move_spawns(&[SpawnState::Accepted], vec![ended]).await.unwrap();
     let after = control(&harness, &key, json!({"action": "kill"})).await;
     assert_eq!(after.error_code(), "session_not_found", "of an ended one, the gateway's list is the truth");

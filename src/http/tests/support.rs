@@ -24,24 +24,23 @@ use gatewarden_actors::direct::{DirectConnectionsActor, DirectParts};
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::event_hub::{EventHubActor, EventPublisher};
 use gatewarden_actors::gateway_record::{GatewayRecord, GatewaySpec};
-use gatewarden_actors::gateway_report::ProbeOutcome;
-use gatewarden_actors::gateway_report::{GatewayReport, Phase, Problem, Status};
+use gatewarden_actors::gateway_report::{GatewayReport, Phase, ProbeOutcome, Problem, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteRequest;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
-use gatewarden_actors::registry::messages::Trial;
 use gatewarden_actors::registry::messages::{
-    AbandonGateway, CallGateway, ConfirmGateway, ControlSessionAt, CreateGateway, DeleteGateway, GatewayCommitted,
-    ProbeGateways, ReconnectGateway, ReserveGateway, SpawnAnswer, SpawnWork, TryGateway, UpdateGateway,
-    WatchGatewayLogs,
+    CallGateway, ControlSessionAt, ProbeGateways, ReconnectGateway, WatchGatewayLogs,
+};
+use gatewarden_actors::registry::records::{
+    AbandonGateway, ConfirmGateway, CreateGateway, DeleteGateway, ReserveGateway, Trial, TryGateway, UpdateGateway,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
-use gatewarden_actors::run::Work;
+use gatewarden_actors::registry::{SpawnAnswer, SpawnWork};
 use gatewarden_actors::settings::RestartSettings;
-use gatewarden_actors::spawn::Recorded;
+use gatewarden_actors::spawn::{Recorded, Work};
 use gatewarden_actors::store::StoreOptions;
 use gatewarden_actors::store::batching::{AuditLogWriter, HealthLogWriter};
 use gatewarden_actors::store::handle::StoreHandle;
@@ -137,7 +136,7 @@ impl ScriptedRegistry {
 }
 
 impl Handler<CreateGateway> for ScriptedRegistry {
-    type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
+    type Result = ResponseActFuture<Self, Result<(Arc<GatewayView>, usize), Failure>>;
 
     fn handle(&mut self, message: CreateGateway, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
@@ -147,47 +146,33 @@ impl Handler<CreateGateway> for ScriptedRegistry {
             if let Some(demoted) = created.demoted {
                 registry.publish(demoted);
             }
-            let same_address = registry
-                .roster
-                .reader()
-                .list()
-                .iter()
-                .filter(|view| view.record.host == created.record.host && view.record.port == created.record.port)
-                .map(|view| view.record.name.clone())
-                .collect();
-            let view = registry.publish(created.record);
-            Ok(GatewayCommitted { view, same_address, agents_registered: created.agents_registered })
+            Ok((registry.publish(created.record), created.agents_registered))
         }))
     }
 }
 
 impl Handler<UpdateGateway> for ScriptedRegistry {
-    type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
+    type Result = ResponseActFuture<Self, Result<Arc<GatewayView>, Failure>>;
 
     fn handle(&mut self, message: UpdateGateway, _: &mut Self::Context) -> Self::Result {
         let (store, id) = (self.store.clone(), message.id);
         let write = async move { store.update_gateway_from(id, message.change, message.from).await };
         Box::pin(write.into_actor(self).map(move |updated, registry, _| {
-            let updated = updated?.ok_or_else(|| Failure::gateway_not_found(id))?;
-            if let Some(demoted) = updated.demoted {
-                registry.publish(demoted);
-            }
-            let view = registry.publish(updated.record);
-            Ok(GatewayCommitted { view, same_address: Vec::new(), agents_registered: 0 })
+            let view = updated?.into_iter().fold(None, |_, record| Some(registry.publish(record)));
+            view.ok_or_else(|| Failure::gateway_not_found(id))
         }))
     }
 }
 
 impl Handler<ConfirmGateway> for ScriptedRegistry {
-    type Result = ResponseActFuture<Self, Result<GatewayCommitted, Failure>>;
+    type Result = ResponseActFuture<Self, Result<Arc<GatewayView>, Failure>>;
 
     fn handle(&mut self, message: ConfirmGateway, _: &mut Self::Context) -> Self::Result {
         let (store, id) = (self.store.clone(), message.id);
         let write = async move { store.record_main_agent(id, message.main).await };
         Box::pin(write.into_actor(self).map(move |recorded, registry, _| {
             let recorded = recorded?.ok_or_else(|| Failure::gateway_not_found(id))?;
-            let view = registry.publish(recorded.record);
-            Ok(GatewayCommitted { view, same_address: Vec::new(), agents_registered: 0 })
+            Ok(registry.publish(recorded.record))
         }))
     }
 }

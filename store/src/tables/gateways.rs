@@ -24,13 +24,13 @@ use crate::handle::{Db, StoreHandle, span_ms};
 use crate::schema::gateways;
 use crate::sealing::{Place, Sealer};
 
-/// A committed new gateway, or a committed change of one.
+/// A committed new gateway.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Committed {
+pub struct Created {
     pub record: GatewayRecord,
     /// The gateway that was the configured primary until now, where this one took that place.
     pub demoted: Option<GatewayRecord>,
-    /// How many agents were registered with a new one.
+    /// How many agents were registered with it.
     pub agents_registered: usize,
 }
 
@@ -242,15 +242,15 @@ impl StoreHandle {
 
     /// Stores a new gateway and registers its agents. As primary it takes the place of the present one in the same
     /// transaction. `name_taken`.
-    pub async fn create_gateway(&self, new: impl Into<NewGateway>) -> Result<Committed, Failure> {
+    pub async fn create_gateway(&self, new: impl Into<NewGateway>) -> Result<Created, Failure> {
         let new = new.into();
         self.write("store the gateway", move |db| create(db, new.clone())).await
     }
 
-    /// Changes a gateway; `None` where there is none. `is_primary: true` unsets the other one in the same transaction. The
-    /// revision grows by one, on the demoted gateway too. `updated_at` follows only where something that an operator sets
+    /// Changes a gateway. Answers the records that are changed by it, the gateway's own last; none where there is no such gateway.
+    /// `is_primary: true` unsets the other one in the same transaction. The revision grows by one, on the demoted gateway too. `updated_at` follows only where something that an operator sets
     /// has changed: observations and the dialect leave it. A change of nothing answers the record as it is. `name_taken`.
-    pub async fn update_gateway(&self, id: GatewayId, change: GatewayChange) -> Result<Option<Committed>, Failure> {
+    pub async fn update_gateway(&self, id: GatewayId, change: GatewayChange) -> Result<Vec<GatewayRecord>, Failure> {
         self.update_gateway_from(id, change, None).await
     }
 
@@ -260,14 +260,14 @@ impl StoreHandle {
         id: GatewayId,
         change: GatewayChange,
         from: Option<Arc<GatewayRecord>>,
-    ) -> Result<Option<Committed>, Failure> {
+    ) -> Result<Vec<GatewayRecord>, Failure> {
         self.write("change the gateway", move |db| {
-            let Some(present) = find(db, id)?.map(|row| row.into_record(db.sealer)) else { return Ok(None) };
+            let Some(present) = find(db, id)?.map(|row| row.into_record(db.sealer)) else { return Ok(Vec::new()) };
             if from.as_ref().is_some_and(|from| from.spec != present.spec) {
                 return Err(Failure::changed_since(&present.name).into());
             }
             if change.is_empty() {
-                return Ok(Some(Committed { record: present, demoted: None, agents_registered: 0 }));
+                return Ok(vec![present]);
             }
             let demoted = if change.is_primary == Some(true) { demote(db, Some(id))? } else { None };
             let name = change.name.clone().unwrap_or_default();
@@ -276,7 +276,7 @@ impl StoreHandle {
                 .set((columns, gateways::revision.eq(gateways::revision + 1)));
             let row: Row = on_either!(db.connection, |inner| changed.returning(Row::as_returning()).get_result(inner))
                 .map_err(|error| or_taken(error, &name))?;
-            Ok(Some(Committed { record: row.into_record(db.sealer), demoted, agents_registered: 0 }))
+            Ok(demoted.into_iter().chain([row.into_record(db.sealer)]).collect())
         })
         .await
     }
@@ -389,11 +389,11 @@ fn find(db: &mut Db<'_>, id: GatewayId) -> Result<Option<Row>, StoreError> {
     Ok(gateways::table.find(id.0).select(Row::as_select()).first(db.connection).optional()?)
 }
 
-fn create(db: &mut Db<'_>, new: NewGateway) -> Result<Committed, StoreError> {
+fn create(db: &mut Db<'_>, new: NewGateway) -> Result<Created, StoreError> {
     let demoted = if new.spec.is_primary { demote(db, None)? } else { None };
     let record = insert(db, new.spec, false)?;
     let agents_registered = agents::register(db, record.id, &new.agents)?;
-    Ok(Committed { record, demoted, agents_registered })
+    Ok(Created { record, demoted, agents_registered })
 }
 
 fn insert(db: &mut Db<'_>, spec: GatewaySpec, provisioning: bool) -> Result<GatewayRecord, StoreError> {

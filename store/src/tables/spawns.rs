@@ -258,29 +258,27 @@ fn find(db: &mut Db<'_>, spawn_id: &str) -> Result<Option<SpawnRecord>, StoreErr
 }
 
 /// Moves a spawn that is in one of these states, if the state may follow; answers it as it is then.
-fn carry_out(
-    db: &mut Db<'_>,
-    from: &[SpawnState],
-    SpawnStep { spawn_id, to, change }: &SpawnStep,
-) -> Result<Option<SpawnRecord>, StoreError> {
-    let ended_at_ms = change.completed_at_ms.map_or(db.now_ms, |at_ms| at_ms.min(db.now_ms));
+fn carry_out(db: &mut Db<'_>, from: &[SpawnState], step: &SpawnStep) -> Result<Option<SpawnRecord>, StoreError> {
+    let to = step.to;
+    let ended_at_ms = step.completed_at_ms.map_or(db.now_ms, |at_ms| at_ms.min(db.now_ms));
     let legal = from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str());
-    let moved = diesel::update(spawns::table.filter(spawns::spawn_id.eq(spawn_id)).filter(spawns::state.eq_any(legal)))
-        .set((
-            spawns::state.eq(to.as_str()),
-            spawns::updated_at_ms.eq(db.now_ms),
-            change.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
-            change.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
-            change.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
-            change.pid.map(|pid| spawns::pid.eq(pid)),
-            change.result.as_ref().map(|result| spawns::result.eq(json_text(result, MAX_RESULT))),
-            change.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
-            change.error.as_ref().map(|text| spawns::error.eq(cut_text(text, MAX_ERROR))),
-            // The reason of an earlier state isn't one of an end, nor of a run that goes on after all.
-            (change.reason.is_some() || to.is_final() || *to == SpawnState::Running)
-                .then(|| spawns::reason.eq(change.reason.as_ref().map(|text| cut_text(text, MAX_REASON)))),
-            to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
-        ));
+    let moved =
+        diesel::update(spawns::table.filter(spawns::spawn_id.eq(&step.spawn_id)).filter(spawns::state.eq_any(legal)))
+            .set((
+                spawns::state.eq(to.as_str()),
+                spawns::updated_at_ms.eq(db.now_ms),
+                step.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
+                step.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
+                step.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
+                step.pid.map(|pid| spawns::pid.eq(pid)),
+                step.result.as_ref().map(|result| spawns::result.eq(json_text(result, MAX_RESULT))),
+                step.error_code.as_ref().map(|code| spawns::error_code.eq(code)),
+                step.error.as_ref().map(|text| spawns::error.eq(cut_text(text, MAX_ERROR))),
+                // The reason of an earlier state isn't one of an end, nor of a run that goes on after all.
+                (step.reason.is_some() || to.is_final() || to == SpawnState::Running)
+                    .then(|| spawns::reason.eq(step.reason.as_ref().map(|text| cut_text(text, MAX_REASON)))),
+                to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
+            ));
     let moved: Option<Row> =
         on_either!(db.connection, |inner| moved.returning(Row::as_returning()).get_result(inner)).optional()?;
     Ok(moved.map(SpawnRecord::from))

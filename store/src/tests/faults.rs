@@ -83,7 +83,7 @@ async fn a_database_that_became_read_only_fails_writes_while_reads_go_on() {
     assert_eq!(failure.code, ErrorCode::StoreUnavailable);
     assert!(failure.message.contains("read-only"), "{}", failure.message);
     assert_eq!(scratch.store.load_gateways().await.unwrap(), vec![record.clone()]);
-    assert_eq!(scratch.store.update_gateway(record.id, change).await.unwrap().unwrap().record.priority, 7);
+    assert_eq!(scratch.store.update_gateway(record.id, change).await.unwrap().pop().unwrap().priority, 7);
 }
 
 #[actix::test]

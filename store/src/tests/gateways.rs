@@ -74,13 +74,13 @@ async fn a_new_primary_unsets_the_old_one_in_the_same_write() {
     let demoted = created.demoted.unwrap();
     assert_eq!((demoted.id, demoted.is_primary, demoted.revision), (old.id, false, old.revision + 1));
     let back = GatewayChange { is_primary: Some(true), ..GatewayChange::default() };
-    let updated = scratch.store.update_gateway(old.id, back.clone()).await.unwrap().unwrap();
-    assert_eq!((updated.record.is_primary, updated.record.revision), (true, 3));
-    assert_eq!(updated.demoted.unwrap().id, created.record.id);
-    let again = scratch.store.update_gateway(old.id, back).await.unwrap().unwrap();
-    assert!(again.record.is_primary && again.demoted.is_none());
+    let updated = scratch.store.update_gateway(old.id, back.clone()).await.unwrap();
+    let seen: Vec<_> = updated.iter().map(|record| (record.id, record.is_primary)).collect();
+    assert_eq!((seen, updated[1].revision), (vec![(created.record.id, false), (old.id, true)], 3));
+    let again = scratch.store.update_gateway(old.id, back).await.unwrap();
+    assert!(again.len() == 1 && again[0].is_primary);
     let unset = GatewayChange { is_primary: Some(false), ..GatewayChange::default() };
-    assert!(!scratch.store.update_gateway(old.id, unset).await.unwrap().unwrap().record.is_primary);
+    assert!(!scratch.store.update_gateway(old.id, unset).await.unwrap().pop().unwrap().is_primary);
 }
 
 #[actix::test]
@@ -126,19 +126,19 @@ async fn a_change_touches_only_what_it_names() {
         dialect: Some(Dialect::Openclaw),
         ..GatewayChange::default()
     };
-    let after = scratch.store.update_gateway(before.id, change).await.unwrap().unwrap().record;
+    let after = scratch.store.update_gateway(before.id, change).await.unwrap().pop().unwrap();
     assert_eq!((after.host.as_str(), after.port, after.revision), ("gw.example", 443, 2));
     assert_eq!((after.url_token.as_ref(), after.token.as_ref()), (None, before.token.as_ref()));
     assert!(after.labels.is_empty() && after.drained && after.is_primary);
     assert_eq!(after.dialect, Some(Dialect::Openclaw));
     assert_eq!((&after.uuid, &after.name, &after.tls), (&before.uuid, &before.name, &before.tls));
     let retoken = GatewayChange { token: Some(Some(Secret::new("next"))), ..GatewayChange::default() };
-    let after = scratch.store.update_gateway(before.id, retoken).await.unwrap().unwrap().record;
+    let after = scratch.store.update_gateway(before.id, retoken).await.unwrap().pop().unwrap();
     assert_eq!(after.spec.token.unwrap().expose(), "next");
     let cleared = GatewayChange { token: Some(Some(Secret::new(""))), ..GatewayChange::default() };
-    assert_eq!(scratch.store.update_gateway(before.id, cleared).await.unwrap().unwrap().record.token, None);
+    assert_eq!(scratch.store.update_gateway(before.id, cleared).await.unwrap().pop().unwrap().token, None);
     let unknown = scratch.store.update_gateway(GatewayId(999), GatewayChange::default()).await.unwrap();
-    assert_eq!(unknown, None);
+    assert_eq!(unknown, []);
 }
 
 #[actix::test]
@@ -154,7 +154,7 @@ async fn observations_grow_the_revision_but_leave_updated_at() {
         agents_count: Some(3),
         ..GatewayChange::default()
     };
-    let record = scratch.store.update_gateway(id, external).await.unwrap().unwrap().record;
+    let record = scratch.store.update_gateway(id, external).await.unwrap().pop().unwrap();
     assert_eq!((record.updated_at, record.revision), (1000, 2));
     let expected = Observed {
         status: Some("online".to_owned()),
@@ -171,7 +171,7 @@ async fn observations_grow_the_revision_but_leave_updated_at() {
     let record = scratch.store.load_gateways().await.unwrap().remove(0);
     assert_eq!((record.observed, record.updated_at, record.revision), (own, 1000, 2));
     let renamed = GatewayChange { name: Some("b".to_owned()), ..GatewayChange::default() };
-    assert!(scratch.store.update_gateway(id, renamed).await.unwrap().unwrap().record.updated_at > 1000);
+    assert!(scratch.store.update_gateway(id, renamed).await.unwrap().pop().unwrap().updated_at > 1000);
 }
 
 #[actix::test]
@@ -210,10 +210,10 @@ async fn seeding_happens_only_while_there_is_no_gateway() {
     let seeded = scratch.store.seed_gateway_if_empty(seed.clone()).await.unwrap().unwrap();
     assert!(seeded.is_primary && seeded.seeded);
     let seen = GatewayChange { dialect: Some(Dialect::Rpc), ..GatewayChange::default() };
-    assert!(scratch.store.update_gateway(seeded.id, seen).await.unwrap().unwrap().record.seeded, "nobody touched it");
+    assert!(scratch.store.update_gateway(seeded.id, seen).await.unwrap().pop().unwrap().seeded, "nobody touched it");
     assert_eq!(scratch.store.seed_gateway_if_empty(seed.clone()).await.unwrap(), None);
     let unset = GatewayChange { is_primary: Some(false), ..GatewayChange::default() };
-    assert!(!scratch.store.update_gateway(seeded.id, unset).await.unwrap().unwrap().record.seeded);
+    assert!(!scratch.store.update_gateway(seeded.id, unset).await.unwrap().pop().unwrap().seeded);
     scratch.store.delete_gateway(seeded.id).await.unwrap();
     assert!(scratch.store.seed_gateway_if_empty(seed).await.unwrap().is_some());
 }

@@ -29,7 +29,7 @@ async fn what_runs_a_gateway_is_stored_changed_and_cleared() {
     let command = ProcessSource::Command("openclaw".to_owned());
     for process in [Some(command), None] {
         let change = GatewayChange { process: Some(process.clone()), ..GatewayChange::default() };
-        let updated = scratch.store.update_gateway(record.id, change).await.unwrap().unwrap();
-        assert_eq!(updated.record.process, process);
+        let updated = scratch.store.update_gateway(record.id, change).await.unwrap().pop().unwrap();
+        assert_eq!(updated.process, process);
     }
 }

@@ -4,7 +4,7 @@ use crate::tables::spawns::request_place;
 use diesel::prelude::*;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::spawn::SpawnState::{self, *};
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnChange, SpawnKind, SpawnRecord, SpawnStep};
+use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnStep};
 use serde_json::json;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -41,7 +41,7 @@ async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
 }
 
 async fn step(scratch: &Scratch, id: &str, from: &[SpawnState], to: SpawnState) -> Option<SpawnRecord> {
-    moved(scratch, id, from, to, SpawnChange::default()).await
+    moved(scratch, id, from, to, SpawnStep::default()).await
 }
 
 async fn moved(
@@ -49,9 +49,9 @@ async fn moved(
     id: &str,
     from: &[SpawnState],
     to: SpawnState,
-    change: SpawnChange,
+    change: SpawnStep,
 ) -> Option<SpawnRecord> {
-    let step = SpawnStep { spawn_id: id.to_owned(), to, change };
+    let step = SpawnStep { spawn_id: id.to_owned(), to, ..change };
     scratch.store.move_spawns(from, vec![step]).await.unwrap().pop()
 }
 
@@ -79,22 +79,22 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
     let id = made.spawn_id.as_str();
     assert_eq!(request(&scratch, id).await, Some(text()));
     assert_eq!(find(&scratch, id).await, made);
-    let to_b = SpawnChange { gateway: Some((GatewayId(4), "b".to_owned())), ..SpawnChange::default() };
+    let to_b = SpawnStep { gateway: Some((GatewayId(4), "b".to_owned())), ..SpawnStep::default() };
     let sent = moved(&scratch, id, &[Recorded], Sent, to_b).await.unwrap();
     assert_eq!((sent.state, sent.gateway_id, sent.gateway_name.as_deref()), (Sent, Some(GatewayId(4)), Some("b")));
     assert_eq!((sent.route.as_deref(), sent.agent.as_deref()), (Some("primary"), Some("researcher")));
-    let runs = SpawnChange {
+    let runs = SpawnStep {
         session_key: Some("agent:main".to_owned()),
         run_id: Some("run-1".to_owned()),
         pid: Some(12_345),
-        ..SpawnChange::default()
+        ..SpawnStep::default()
     };
     let running = moved(&scratch, id, &SpawnState::OPEN, Running, runs).await.unwrap();
     assert_eq!((running.pid, running.completed_at_ms), (Some(12_345), None), "an open spawn has no end");
-    let ends = SpawnChange {
+    let ends = SpawnStep {
         result: Some(json!({"exitCode": 0})),
         reason: Some("the gateway said so".to_owned()),
-        ..SpawnChange::default()
+        ..SpawnStep::default()
     };
     let ended = moved(&scratch, id, &[Running], Completed, ends).await.unwrap();
     assert_eq!((ended.state, ended.completed_at_ms), (Completed, Some(ended.updated_at_ms)));
@@ -201,8 +201,7 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
     step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
     step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
     assert_eq!(summaries(scratch.store.open_spawns().await.unwrap()), vec!["0", "2", "3", "4"]);
-    let steps =
-        ids.iter().map(|id| SpawnStep { spawn_id: id.clone(), to: Unknown, change: SpawnChange::default() }).collect();
+    let steps = ids.iter().map(|id| SpawnStep { spawn_id: id.clone(), to: Unknown, ..SpawnStep::default() }).collect();
     let moved = scratch.store.move_spawns(&SpawnState::OPEN, steps).await.unwrap();
     assert_eq!(moved.len(), 1, "what was never sent is in no doubt, and keeps nothing else from being written");
     assert_eq!((moved[0].summary.as_str(), moved[0].state), ("0", Unknown));
@@ -228,11 +227,11 @@ async fn long_texts_are_cut_and_a_huge_result_is_left_out() {
     let scratch = Scratch::open();
     let made = recorded(&scratch, &"s".repeat(9_000)).await;
     assert_eq!(made.summary.len(), 500);
-    let ends = SpawnChange {
+    let ends = SpawnStep {
         error: Some("e".repeat(9_000)),
         result: Some(json!("x".repeat(70_000))),
         reason: Some("r".repeat(9_000)),
-        ..SpawnChange::default()
+        ..SpawnStep::default()
     };
     let ended = moved(&scratch, &made.spawn_id, &[Recorded], Failed, ends).await.unwrap();
     assert_eq!((ended.error.unwrap().len(), ended.reason.unwrap().len()), (4_000, 1_000));

@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::gateway::GatewayCommand;
 use crate::gateway::InducePanic;
 use crate::gateway_report::{Phase, Status};
-use crate::run::{ControlSession, SessionAction};
+use crate::spawn::{ControlSession, SessionAction};
 
 async fn call(world: &World, method: &str) -> Result<Value, Failure> {
     let call = |reply| GatewayCommand::Call {

@@ -14,14 +14,11 @@ use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::*;
 use crate::gateway_record::SharedRecord;
-use crate::gateway_report::GatewayReport;
-use crate::gateway_report::ProbeOutcome;
+use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::machines::connection::{AuthPermit, GatewayNotice, GatewayOrder};
 use crate::registry::SpawnGateway;
-use crate::run::{Accepted, LookedUp, NotAccepted, RunFinding};
-use crate::run::{ControlSession, LookUpRun};
-use crate::spawn::SpawnRequest;
+use crate::spawn::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, RunFinding, SpawnRequest};
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]

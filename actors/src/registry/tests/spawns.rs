@@ -8,9 +8,10 @@ use super::*;
 use crate::event_hub::subscriber::Subscription;
 use crate::machines::event_places::Holder;
 use crate::machines::routing::RouteRequest;
-use crate::run::RunNotice;
-use crate::run::{Accepted, Certainty, NotAccepted, RunFinding, RunStage, Work};
-use crate::spawn::{Idempotency, SpawnRecord, SpawnRequest, SpawnState};
+use crate::spawn::{
+    Accepted, Certainty, Idempotency, NotAccepted, RunFinding, RunNotice, RunStage, SpawnRecord, SpawnRequest,
+    SpawnState, Work,
+};
 
 fn task() -> SpawnWork {
     to(RouteRequest::default())
@@ -52,8 +53,8 @@ fn answer_lost() -> Result<Accepted, NotAccepted> {
 pub(super) async fn two_ready(house: &mut House) -> (GatewayId, GatewayId) {
     let mut primary = gateway("prod", 1);
     primary.is_primary = true;
-    let prod = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().view.record.id;
-    let backup = house.create("backup", 2).await.view.record.id;
+    let prod = house.registry.send(CreateGateway(primary.into())).await.unwrap().unwrap().0.record.id;
+    let backup = house.create("backup", 2).await.record.id;
     house.ready(prod).await;
     house.ready(backup).await;
     house.script.heard().await;
@@ -276,7 +277,7 @@ async fn control_goes_to_the_named_gateway_and_brings_its_words() {
     let control = |gateway| ControlSessionAt {
         gateway,
         session_key: "agent:main:x".into(),
-        action: crate::run::SessionAction::Kill,
+        action: crate::spawn::SessionAction::Kill,
         timeout: Duration::from_secs(1),
     };
     assert_eq!(house.registry.send(control(backup)).await.unwrap().unwrap()["ok"], true);

@@ -51,13 +51,13 @@ async fn both(house: &House) -> (Vec<GatewayRecord>, Vec<GatewayRecord>) {
 #[actix::test]
 async fn a_gateway_that_is_created_changed_or_deleted_late_is_so_in_memory_too() {
     let mut house = house().await;
-    let first = house.create("first", 1).await.view.record.id;
+    let first = house.create("first", 1).await.record.id;
     house.script.heard().await;
 
     let stall = Stall::of(&house).await;
     let (created, ()) =
         futures_util::future::join(house.registry.send(CreateGateway(gateway("late", 2).into())), stall.end()).await;
-    let late = created.unwrap().unwrap().view.record.id;
+    let late = created.unwrap().unwrap().0.record.id;
     assert!(matches!(house.script.heard().await, (id, Heard::Started { .. }) if id == late));
     let (seen, stored) = both(&house).await;
     assert_eq!((seen.len(), &seen), (2, &stored));
@@ -67,7 +67,7 @@ async fn a_gateway_that_is_created_changed_or_deleted_late_is_so_in_memory_too()
     let (changed, ()) =
         futures_util::future::join(house.registry.send(UpdateGateway { id: first, change, from: None }), stall.end())
             .await;
-    assert_eq!(changed.unwrap().unwrap().view.record.priority, 9);
+    assert_eq!(changed.unwrap().unwrap().record.priority, 9);
     assert!(matches!(house.script.heard().await.1, Heard::Record(record) if record.priority == 9));
     let (seen, stored) = both(&house).await;
     assert_eq!(seen, stored);

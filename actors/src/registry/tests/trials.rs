@@ -1,8 +1,9 @@
 //! Gateways that nobody sees yet.
 
 use super::*;
-use crate::registry::messages::{AbandonGateway, ConfirmGateway, ProbeGateways, ReserveGateway, Trial, TryGateway};
-use crate::run::SessionSnapshot;
+use crate::gateway_report::SessionSnapshot;
+use crate::registry::messages::ProbeGateways;
+use crate::registry::records::{AbandonGateway, ConfirmGateway, ReserveGateway, Trial, TryGateway};
 use crate::store::records::MainAgent;
 
 fn reserve(name: &str, port: u16) -> ReserveGateway {
@@ -38,7 +39,7 @@ async fn a_reserved_gateway_is_dialled_and_seen_by_nobody_until_it_is_confirmed(
     assert_eq!(house.registry.send(probe).await.unwrap().unwrap_err().code, ErrorCode::GatewayNotFound);
 
     let committed = house.registry.send(ConfirmGateway { id, main: main_agent() }).await.unwrap().unwrap();
-    assert_eq!(committed.view.record.gateway_agent_id.as_deref(), Some("main"));
+    assert_eq!(committed.record.gateway_agent_id.as_deref(), Some("main"));
     assert_eq!(house.roster.get(id).unwrap().report.status, Status::Online);
     assert_eq!(house.acting(), Some(id), "it can act now");
     assert_eq!(house.roster.slots()[0].sessions().as_of_ms, 7, "what it told before is not told again");

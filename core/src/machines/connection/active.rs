@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use gatewarden_protocol::capabilities::{Capabilities, SessionsFeed, SessionsList};
 use gatewarden_protocol::health_document::HealthDocument;
 use gatewarden_protocol::hello::HealthSnapshot;
@@ -19,9 +18,10 @@ use gatewarden_protocol::{
 };
 use serde_json::{Value, json};
 
+use super::Effect;
 use super::http_dialect::{self, SLACK};
 use super::run_ends::RunEnds;
-use super::turn::{CallToken, Effect, Epoch, MAX_CALL, Moment, NoAnswer, Outcome, PendingKind, Turn};
+use super::turn::{CallToken, Epoch, MAX_CALL, Moment, NoAnswer, Outcome, PendingKind, Turn};
 use crate::error::Failure;
 use crate::gateway_report::Phase;
 use crate::machines::heartbeat::Heartbeat;
@@ -54,8 +54,6 @@ pub(super) struct ActiveConnection {
     /// They wait here since the places in the table are for answers that come soon.
     second_replies: VecDeque<(String, Option<String>)>,
     pub(super) heartbeat: Heartbeat,
-    /// The last WebSocket ping's payload: only its own pong measures it.
-    pings: u64,
     pub(super) sequence: Sequence,
     pub(super) sessions: SessionTable,
     pub(super) active_sessions: Option<u32>,
@@ -142,7 +140,6 @@ impl ActiveConnection {
             pending: PendingRequests::new(format!("gw{}-", epoch.0), places),
             second_replies: VecDeque::new(),
             heartbeat,
-            pings: 0,
             sequence: Sequence::default(),
             sessions: SessionTable::default(),
             active_sessions: None,
@@ -233,15 +230,6 @@ impl ActiveConnection {
             self.unread(turn.moment.now, kind);
         }
         sent.is_ok()
-    }
-
-    pub(super) fn ping(&mut self, turn: &mut Turn<'_>) {
-        self.pings += 1;
-        turn.push(Effect::Ping(turn.epoch, Bytes::copy_from_slice(&self.pings.to_be_bytes())));
-    }
-
-    pub(super) fn is_last_ping(&self, payload: &[u8]) -> bool {
-        self.pings > 0 && payload == self.pings.to_be_bytes()
     }
 
     /// A second reply will come under this id.

@@ -15,13 +15,11 @@ use super::active::ActiveConnection;
 use super::ending::Verdict;
 use super::http_dialect::{SLACK, well_or_not};
 use super::{
-    AuthPermit, AuthResult, Connection, Count, Effect, Epoch, GatewayNotice, HttpAnswer, HttpOperation, Machines,
-    Moment, State, Until,
+    Connection, Count, Effect, Epoch, GatewayNotice, HttpAnswer, HttpOperation, Machines, Moment, State, Until,
 };
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply};
-use crate::gateway_record::{DeviceToken, SharedRecord, Transport};
-use crate::machines::breaker::Breaker;
+use crate::gateway_record::{DeviceToken, Transport};
 use crate::machines::login_attempt::{LoginAttempt, LoginPatience};
 
 /// A permit that isn't answered within this is asked for again.
@@ -35,6 +33,34 @@ const DIAL_SLACK: Duration = Duration::from_secs(2);
 /// The ids of the two HTTP requests of a login.
 const DETECT: &str = "detect";
 const LOGIN: &str = "login";
+
+/// From the registry, in answer to [`GatewayNotice::PermitWanted`]: whether one authentication may be tried now.
+#[derive(Debug, Clone)]
+pub enum AuthPermit {
+    /// Dial and authenticate; the outcome must be told with [`GatewayNotice::AuthSettled`].
+    Granted {
+        /// The device token kept for this address, if any.
+        device_token: Option<DeviceToken>,
+    },
+    /// The address has used up its failed authentications; ask again then.
+    Denied {
+        /// When a permit may be had.
+        retry_at: Instant,
+    },
+}
+
+/// How a permitted authentication ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthResult {
+    /// The gateway let us in.
+    Accepted,
+    /// Nothing was tried: the attempt ended before any credential was sent, or with a refusal that is not about them.
+    NotFailed,
+    /// The gateway refused the credentials.
+    Failed,
+    /// Credentials were sent and the answer never came: counts as failed, to be safe, until one is accepted.
+    Unknown,
+}
 
 /// Whether an authentication may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +79,7 @@ pub(super) struct Login {
     identity: Arc<DeviceIdentity>,
     version: String,
     instance_id: String,
-    device_token: Option<DeviceToken>,
+    pub(super) device_token: Option<DeviceToken>,
     /// The gateway rejected a device token: none is used until something changes.
     without_device_token: bool,
     /// The build that a control UI must claim, once the gateway named it.
@@ -91,34 +117,6 @@ impl Connection {
         }
     }
 
-    pub(super) fn update_record(&mut self, moment: Moment, record: SharedRecord) {
-        let old = std::mem::replace(&mut self.peer.record, record);
-        let new = &self.peer.record;
-        let elsewhere = !new.has_address_of(&old);
-        if self.is_stopped() {
-            return;
-        }
-        if new.dials_like(&old) {
-            let problems = [self.verdict.problem_mut(), self.tracker.problem.as_mut()];
-            problems.into_iter().flatten().for_each(|problem| problem.rename_gateway(&old.name, &new.name));
-            return;
-        }
-        // The permit belongs to the old address: it is settled before the address is another.
-        self.hang_up(moment, 1000, "the gateway's record changed", Some(&Refusal::new(RefusalCode::Closed, "")));
-        self.fail_probes(RefusalCode::Closed, "the gateway's record changed");
-        self.peer.forget(elsewhere);
-        self.login.device_token = None;
-        self.tracker.forget(moment);
-        if elsewhere {
-            self.publisher.forget();
-            let Machines { mut turn, logs, .. } = self.machines(moment);
-            logs.forget(&mut turn);
-        }
-        self.breaker = Breaker::new(self.peer.settings.breaker_failures);
-        self.clear_errors(moment);
-        self.start_over(moment, "record_changed");
-    }
-
     /// Stops for good: closes the socket, answers whoever waits.
     pub fn shut_down(&mut self, moment: Moment) {
         self.tracker.mark();
@@ -129,7 +127,7 @@ impl Connection {
         }
     }
 
-    fn clear_errors(&mut self, moment: Moment) {
+    pub(super) fn clear_errors(&mut self, moment: Moment) {
         self.kept = None;
         self.verdict = Verdict::None;
         self.login.clear_errors();
@@ -138,7 +136,7 @@ impl Connection {
         self.breaker.on_no_verdict(moment.wall_ms);
     }
 
-    fn start_over(&mut self, moment: Moment, reason: &'static str) {
+    pub(super) fn start_over(&mut self, moment: Moment, reason: &'static str) {
         // Asked for already: the answer is on its way, and asking twice would reserve twice.
         let asked = matches!(self.state, State::Idle(Permission::Asked { .. }));
         if asked && self.asked.back() == Some(&self.peer.key) {

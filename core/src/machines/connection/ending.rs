@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::refusal::{Pairing, Refusal, RefusalClass, RefusalCode};
 
+use super::status::LastAttempt;
 use super::{AuthResult, Connection, Count, Effect, GatewayNotice, Machines, Moment, Permission, State};
-use crate::gateway_report::{PairingView, Phase, Problem, StatusSource};
+use crate::gateway_report::{PairingView, Phase, Problem, SharedSessions, StatusSource};
 use crate::machines::backoff::MAX_JITTER;
-use crate::machines::status::LastAttempt;
-use crate::run::{Certainty, SharedSessions};
+use crate::spawn::Certainty;
 
 /// Between looks at a gateway that waits for approval: at first, for how long, and after that.
 const PAIRING_RECHECK: Duration = Duration::from_secs(15);

@@ -20,8 +20,8 @@ use super::{
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure, SocketError};
 use crate::gateway_report::StatusSource;
-use crate::machines::heartbeat::HeartbeatEffect;
-use crate::run::Certainty;
+use crate::machines::heartbeat::{Heartbeat, HeartbeatEffect};
+use crate::spawn::Certainty;
 
 impl Connection {
     /// A text or binary message. What becomes of it is decoded at the expense of the meter.
@@ -46,14 +46,9 @@ impl Connection {
 
     /// An answer to our ping, or a word of its own.
     pub fn on_pong(&mut self, moment: Moment, epoch: Epoch, payload: &[u8]) {
-        if let State::Live(active) = &self.state
-            && self.epoch == epoch
-        {
-            let answers_ours = active.is_last_ping(payload);
+        if self.epoch == epoch {
             self.sign_of_life(moment);
-            if answers_ours {
-                self.heartbeat_answered(moment);
-            }
+            self.heartbeat_answered(moment, |heartbeat| heartbeat.on_pong(moment.now, payload));
         }
     }
 
@@ -196,7 +191,7 @@ impl Connection {
                         active.take_uptime(hello.uptime_ms, moment.wall_ms);
                         self.peer.identify(hello.version, None);
                     }
-                    self.heartbeat_answered(moment);
+                    self.heartbeat_answered(moment, |heartbeat| heartbeat.on_reply(moment.now));
                 }
             },
             PendingKind::Caller(call) => {
@@ -363,7 +358,7 @@ impl Connection {
                     active.take_document(moment, &document);
                 }
                 self.peer.identify(document.version, None);
-                self.heartbeat_answered(moment);
+                self.heartbeat_answered(moment, |heartbeat| heartbeat.on_reply(moment.now));
             }
             // Silence is for the heartbeat to judge.
             Err(HealthFailure::Unreached(DialFailure::Timeout { .. })) => {}
@@ -387,7 +382,7 @@ impl Connection {
                 HeartbeatEffect::Send => self.send_heartbeat(moment),
                 HeartbeatEffect::Overslept => self.tracker.overslept(moment),
                 HeartbeatEffect::Late => {}
-                HeartbeatEffect::Missed(_) => drop(self.breaker.on_failure(moment.wall_ms)),
+                HeartbeatEffect::Missed(_) => self.breaker.on_failure(moment.wall_ms),
                 HeartbeatEffect::Lost => {
                     self.breaker.on_failure(moment.wall_ms);
                     self.end(moment, Refusal::new(RefusalCode::HeartbeatLost, ""));
@@ -400,7 +395,10 @@ impl Connection {
         self.breaker.on_attempt(moment.wall_ms);
         let Machines { mut turn, active: Some(active), .. } = self.machines(moment) else { return };
         let method = match active.capabilities.heartbeat() {
-            HeartbeatWay::WebSocketPing => return active.ping(&mut turn),
+            HeartbeatWay::WebSocketPing => {
+                let payload = Bytes::copy_from_slice(&active.heartbeat.ping());
+                return turn.push(Effect::Ping(turn.epoch, payload));
+            }
             HeartbeatWay::PingRequest => "ping",
             HeartbeatWay::GatewayInfo => "gateway.info",
             HeartbeatWay::HttpHealth => "health",
@@ -409,9 +407,9 @@ impl Connection {
     }
 
     /// A reply to a heartbeat, of whatever content.
-    fn heartbeat_answered(&mut self, moment: Moment) {
+    fn heartbeat_answered(&mut self, moment: Moment, reply: impl FnOnce(&mut Heartbeat) -> Option<Duration>) {
         let State::Live(active) = &mut self.state else { return };
-        let Some(round_trip) = active.heartbeat.on_reply(moment.now) else { return };
+        let Some(round_trip) = reply(&mut active.heartbeat) else { return };
         self.push(Effect::Count(Count::Latency(round_trip)));
         self.tracker.measured(moment, round_trip, StatusSource::Heartbeat);
         self.breaker.on_success(moment.wall_ms);

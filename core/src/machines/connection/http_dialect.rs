@@ -9,15 +9,41 @@ use gatewarden_protocol::{Method, WireError, words};
 use serde_json::{Value, json};
 
 use super::peer::Peer;
-use super::turn::{HttpOperation, NoAnswer, Outcome, PendingKind};
+use super::turn::{NoAnswer, Outcome, PendingKind};
 use crate::dialing::{DialFailure, DialStep, Health, HealthFailure, HttpReply};
 use crate::error::{ErrorCode, Failure};
-use crate::run::Certainty;
+use crate::spawn::Certainty;
 
 /// What the shell's own timeout of a request may be late by.
 pub(super) const SLACK: Duration = Duration::from_secs(1);
 /// Of a body that isn't JSON, more than this is never shown, bytes.
 const MAX_SHOWN: usize = 16 * 1024;
+
+/// What is asked over HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HttpOperation {
+    /// `GET /health` without the token, to find out whether this is a gateway; it opens the conversation.
+    Detect,
+    /// `GET /health` without the token.
+    Health,
+    /// `GET /sessions`.
+    Sessions,
+    /// `GET /config`.
+    Config,
+    /// `POST /spawn`.
+    Spawn(Value),
+    /// `POST /control`.
+    Control(Value),
+}
+
+/// The answer to an HTTP request.
+#[derive(Debug)]
+pub enum HttpAnswer {
+    /// To [`HttpOperation::Detect`] and [`HttpOperation::Health`].
+    Health(Result<Health, HealthFailure>),
+    /// To any other: any status is an answer.
+    Reply(Result<HttpReply, DialFailure>),
+}
 
 /// A request in the words of HTTP; none where there is no such operation.
 pub(super) fn operation(method: &str, params: &Value) -> Option<HttpOperation> {

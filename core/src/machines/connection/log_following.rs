@@ -7,14 +7,52 @@ use gatewarden_protocol::capabilities::LogSource;
 use gatewarden_protocol::{LogEntry, Method, read_log_event, read_log_line, read_log_tail};
 use serde_json::{Value, json};
 
+use super::Effect;
 use super::active::{ActiveConnection, ready};
-use super::turn::{Effect, LogNews, NoAnswer, Outcome, PendingKind, Turn};
+use super::turn::{NoAnswer, Outcome, PendingKind, Turn};
 use crate::error::Failure;
 use crate::gateway_report::Phase;
-use crate::machines::log_tail::{Begin, LogStep, LogTail, MAX_WATCHERS, POLL_BYTES, TailQuestion, WatchToken};
+use crate::machines::log_tail::{
+    Begin, LogCursor, LogGap, LogStep, LogTail, MAX_WATCHERS, POLL_BYTES, TailQuestion, WatchToken,
+};
 
 /// What the entries of one reply may take with the values beside their texts, bytes.
 const MAX_ENTRIES_BYTES: usize = 4 * 1024 * 1024;
+
+/// What followers of the gateway's log are told.
+#[derive(Debug, Clone)]
+pub enum LogNews {
+    /// A follower is in, with what it begins with.
+    Welcome {
+        /// Who.
+        watch: WatchToken,
+        /// Its first entries.
+        entries: Vec<Arc<LogEntry>>,
+        /// The place after them, where the log has places.
+        cursor: Option<LogCursor>,
+        /// Why entries may be missing before them.
+        gap: Option<LogGap>,
+    },
+    /// A follower could not be let in.
+    Refused(WatchToken, Failure),
+    /// New entries for all, except for those who have the first of them already.
+    Entries {
+        /// The entries.
+        entries: Vec<Arc<LogEntry>>,
+        /// The place after them, where the log has places.
+        cursor: Option<LogCursor>,
+        /// Who has how many of them.
+        known: Vec<(WatchToken, usize)>,
+    },
+    /// Entries may be missing here, for all.
+    Gap(LogGap),
+    /// Nothing comes for now, for all.
+    Interrupted,
+    /// It goes on, for all.
+    Resumed,
+    /// The gateway gives out no log: it is over for all.
+    Over(Failure),
+}
 
 #[derive(Debug, Default)]
 pub(super) struct LogFollowing {

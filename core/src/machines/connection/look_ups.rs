@@ -11,12 +11,13 @@ use gatewarden_protocol::{
 };
 use serde_json::{Value, json};
 
+use super::Effect;
 use super::active::ActiveConnection;
 use super::run_tracker::RunTracker;
 use super::run_words;
-use super::turn::{CallToken, Effect, MAX_CALL, Outcome, PendingKind, Turn};
+use super::turn::{CallToken, MAX_CALL, Outcome, PendingKind, Turn};
 use crate::error::Failure;
-use crate::run::{LookUpRun, LookedUp, RunFinding, RunStage, is_own_session};
+use crate::spawn::{LookUpRun, LookedUp, RunFinding, RunStage, is_own_session};
 
 /// The newest part of the gateway's log that is searched for a run's failure.
 const LOG_LINES: u32 = 500;

@@ -1,4 +1,5 @@
-//! The gateway at the other end: where it is, what is stored of it, what it said of itself, and the words for its failures.
+//! The gateway at the other end: where it is, what is stored of it and what follows from a change of that, what it said of itself, and
+//! the words for its failures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 use gatewarden_protocol::{Dialect, Method, WireError, words};
 use serde_json::json;
 
+use super::{Breaker, Connection, Machines, Moment};
 use crate::dialing::failure::strange;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_record::{GatewayRecord, SharedRecord};
+use crate::gateway_record::SharedRecord;
 use crate::gateway_report::Problem;
 use crate::machines::log_tail::MAX_WATCHERS;
 use crate::settings::GatewaySettings;
@@ -34,13 +36,13 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(record: SharedRecord, settings: Arc<GatewaySettings>) -> Self {
-        let (address, key) = resolve(&record);
+        let (address, key) = (record.address(), record.address_key());
         Self { dialect: record.dialect, record, settings, address, key, version: None, protocol: None }
     }
 
     /// Another address or other credentials are stored: what the gateway said of itself may not hold any more.
     pub(super) fn forget(&mut self, elsewhere: bool) {
-        (self.address, self.key) = resolve(&self.record);
+        (self.address, self.key) = (self.record.address(), self.record.address_key());
         self.version = None;
         self.protocol = None;
         if elsewhere {
@@ -176,13 +178,32 @@ impl Peer {
     }
 }
 
-/// A host that doesn't parse was refused before it was stored; should one be stored all the same, it is never dialled.
-fn resolve(record: &GatewayRecord) -> (Option<GatewayAddress>, String) {
-    match GatewayAddress::parse(&record.host, Some(record.port)) {
-        Ok(parsed) => {
-            let key = parsed.address.key();
-            (Some(parsed.address), key)
+impl Connection {
+    pub(super) fn update_record(&mut self, moment: Moment, record: SharedRecord) {
+        let old = std::mem::replace(&mut self.peer.record, record);
+        let new = &self.peer.record;
+        let elsewhere = !new.has_address_of(&old);
+        if self.is_stopped() {
+            return;
         }
-        Err(_) => (None, format!("ws://{}:{}", record.host, record.port)),
+        if new.dials_like(&old) {
+            let problems = [self.verdict.problem_mut(), self.tracker.problem.as_mut()];
+            problems.into_iter().flatten().for_each(|problem| problem.rename_gateway(&old.name, &new.name));
+            return;
+        }
+        // The permit belongs to the old address: it is settled before the address is another.
+        self.hang_up(moment, 1000, "the gateway's record changed", Some(&Refusal::new(RefusalCode::Closed, "")));
+        self.fail_probes(RefusalCode::Closed, "the gateway's record changed");
+        self.peer.forget(elsewhere);
+        self.login.device_token = None;
+        self.tracker.forget(moment);
+        if elsewhere {
+            self.publisher.forget();
+            let Machines { mut turn, logs, .. } = self.machines(moment);
+            logs.forget(&mut turn);
+        }
+        self.breaker = Breaker::new(self.peer.settings.breaker_failures);
+        self.clear_errors(moment);
+        self.start_over(moment, "record_changed");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::refusal::{Refusal, RefusalClass, RefusalCode};
 
 use super::ending::last_attempt;
-use super::status_tracker::milliseconds;
+use super::status::milliseconds;
 use super::{Connection, Count, Effect, Moment, ProbeToken, State};
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome, StatusSource};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::SessionsEvent;
 
 use super::run_words::{Confidence, RunProgress, RunUpdate};
-use crate::run::{RunNotice, RunStage, is_own_session};
+use crate::spawn::{RunNotice, RunStage, is_own_session};
 
 /// Runs that are followed at a time; beyond that the oldest is given up, an ended one first.
 pub(super) const MAX_RUNS: usize = 1024;

@@ -4,7 +4,7 @@
 use gatewarden_protocol::{Event, WireError, read_log_line, words};
 use serde_json::{Value, json};
 
-use crate::run::RunStage;
+use crate::spawn::RunStage;
 
 /// Longest result that is kept, bytes of JSON.
 const MAX_RESULT: usize = 64 * 1024;
@@ -216,6 +216,16 @@ pub(super) fn read_spawn_result(payload: &Value) -> RunProgress {
         None if has_result => certain(RunStage::Completed { result: cut(result) }),
         Some(Progress::Accepted | Progress::Running) | None => RunProgress::Running { pid: pid(payload) },
     }
+}
+
+/// The end that an answer already tells.
+pub(super) fn end_in(payload: &Value, method: &str) -> RunStage {
+    if method == "spawn"
+        && let RunProgress::Ended { stage, .. } = read_spawn_result(payload)
+    {
+        return stage;
+    }
+    read_outcome(Ok(payload.clone()))
 }
 
 /// The process id, where told.

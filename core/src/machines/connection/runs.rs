@@ -1,8 +1,4 @@
-//! Starting and ending runs: what was asked, whether the gateway took it, and how certain that is.
-//!
-//! Certainty is the point of all this. Work may move to another gateway only if it certainly was not taken: it never
-//! left, or the gateway refused it before acceptance. Once the frame was given to the socket, anything but a refusal
-//! leaves it open.
+//! What becomes of runs: who asks of them is answered, what gateways say of them is told, and sessions are paused and killed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,87 +8,31 @@ use gatewarden_protocol::hello::HelloForm;
 use gatewarden_protocol::{Dialect, Event, Quirk, SessionsEvent, Settled, WireError};
 use serde_json::{Value, json};
 
-use super::GatewayNotice;
 use super::active::{ActiveConnection, ready};
 use super::look_ups::{LookUps, find};
+use super::run_starts::WorkRequest;
 use super::run_tracker::RunTracker;
-use super::run_words::{self, Confidence, Progress, RunUpdate};
-use super::turn::{CallToken, Effect, MAX_CALL, NoAnswer, Outcome, PendingKind, Turn};
-use super::work_request::{self, WorkRequest};
+use super::run_words::{self, Confidence, RunUpdate};
+use super::turn::{CallToken, MAX_CALL, NoAnswer, Outcome, PendingKind, Turn};
+use super::{Effect, GatewayNotice};
 use crate::error::Failure;
-use crate::run::{
-    Accepted, Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, Work,
-};
-use crate::spawn::SpawnRequest;
+use crate::spawn::{Certainty, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction};
 
-/// After something of our own doing, until the list of sessions shows it.
-const SOON: Duration = Duration::from_secs(1);
 /// Between looks at the list of sessions while runs are open that only the list tells of.
 const LIST_EVERY: Duration = Duration::from_secs(15);
 
 /// All about runs that outlives a connection, and what is asked over the present one.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    tracker: RunTracker,
+    pub(super) tracker: RunTracker,
     /// Runs whose acceptance is awaited.
-    starting: HashMap<CallToken, WorkRequest>,
+    pub(super) starting: HashMap<CallToken, WorkRequest>,
     look_ups: LookUps,
     /// Kills under way and the sessions that they are for.
     kills: HashMap<CallToken, String>,
 }
 
 impl Runs {
-    /// Somebody wants a run started.
-    pub(super) fn start(
-        &mut self,
-        turn: &mut Turn<'_>,
-        active: Option<&mut ActiveConnection>,
-        call: CallToken,
-        spawn: &SpawnRequest,
-    ) {
-        let worded = ready(turn, active).and_then(|active| {
-            work_request::word(&active.capabilities, active.agents.as_deref(), spawn, turn.moment.now)
-                .map(|request| (active, request))
-                .map_err(|missing| match spawn.work {
-                    Work::Command { .. } => turn.peer.cannot_run_programs(missing),
-                    Work::Task { .. } => turn.peer.not_supported(missing),
-                })
-        });
-        match worded {
-            Err(failure) => self.not_taken(turn, call, failure),
-            Ok((active, request)) => {
-                self.starting.insert(call, request);
-                self.go_on_starting(turn, active, call);
-            }
-        }
-    }
-
-    /// The next preparation, or the request itself.
-    fn go_on_starting(&mut self, turn: &mut Turn<'_>, active: &mut ActiveConnection, call: CallToken) {
-        let active = match ready(turn, Some(active)) {
-            Ok(active) => active,
-            Err(failure) => return self.not_taken(turn, call, failure),
-        };
-        let Some(request) = self.starting.get_mut(&call) else { return };
-        let timeout = request.deadline.saturating_duration_since(turn.moment.now);
-        if let Some(preparation) = request.before.pop() {
-            let kind = PendingKind::Preparation(call, preparation.needed);
-            let asked = active.request(turn, "sessions.patch", &preparation.params, timeout, kind);
-            if let Err(failure) = asked {
-                self.not_taken(turn, call, failure);
-            }
-            return;
-        }
-        let chosen_id = request.under_spawn_id.then_some(request.spawn_id.as_str());
-        match active.request_as(turn, chosen_id, request.method, &request.params, timeout, PendingKind::Run(call)) {
-            Err(failure) => self.not_taken(turn, call, failure),
-            Ok(()) => {
-                request.sent = true;
-                self.tracker.follow(&request.spawn_id, request.session_key.as_deref());
-            }
-        }
-    }
-
     /// Somebody wants to know what became of a run.
     pub(super) fn look_up(
         &mut self,
@@ -156,103 +96,6 @@ impl Runs {
             }
             // Their own machines see the end of the connection.
             _ => {}
-        }
-    }
-
-    fn refused(&mut self, turn: &mut Turn<'_>, call: CallToken, no_answer: NoAnswer) {
-        let Some(starting) = self.starting.get(&call) else { return };
-        match no_answer {
-            // It was heard of already: then it was taken, and this is how it ended.
-            NoAnswer::Refused(error) | NoAnswer::NotOffered(error) if self.tracker.heard_of(&starting.spawn_id) => {
-                let run_id = starting.spawn_id.clone();
-                self.accept(turn, call, Value::Null, run_id.clone(), false);
-                self.ended(turn, run_id, run_words::read_outcome(Err(error)));
-            }
-            no_answer => {
-                let failure = no_answer.failure(turn.peer, starting.method);
-                self.not_taken(turn, call, failure);
-            }
-        }
-    }
-
-    fn taken(
-        &mut self,
-        turn: &mut Turn<'_>,
-        active: &mut ActiveConnection,
-        call: CallToken,
-        request_id: String,
-        payload: Value,
-    ) {
-        let Some(starting) = self.starting.get(&call) else { return };
-        let spawn_id = starting.spawn_id.clone();
-        let progress = run_words::progress(&payload);
-        let is_over = match progress {
-            Some(Progress::Accepted | Progress::Running) => false,
-            Some(_) => true,
-            // Dialect `rpc` answers once, with the agent's answer; elsewhere a plain yes is an acceptance.
-            None => active.dialect == Dialect::Rpc,
-        };
-        let ended = is_over.then(|| end_in(&payload, starting.method));
-        // What has ended is not looked up any more: its own id spares everybody a second one.
-        let named = run_words::run_id(&payload).filter(|_| !is_over && !starting.under_spawn_id);
-        let run_id = named.unwrap_or_else(|| spawn_id.clone());
-        if run_id != spawn_id {
-            self.tracker.forget(&spawn_id);
-        }
-        let running = progress == Some(Progress::Running);
-        let second_reply_due = starting.method == "agent" && !is_over;
-        if second_reply_due {
-            active.expect_second_reply(request_id, Some(run_id.clone()));
-        }
-        self.accept(turn, call, payload, run_id.clone(), running);
-        self.tracker.accepted(&run_id, running, second_reply_due);
-        if let Some(stage) = ended {
-            self.ended(turn, run_id, stage);
-        } else if active.dialect == Dialect::Http {
-            // So that its session can be steered at once.
-            active.want_sessions_by(turn.moment.now + SOON);
-        }
-    }
-
-    /// Answers the caller with the acceptance.
-    fn accept(&mut self, turn: &mut Turn<'_>, call: CallToken, payload: Value, run_id: String, running: bool) {
-        let Some(starting) = self.starting.remove(&call) else { return };
-        let is_news = !self.tracker.heard_of(&starting.spawn_id);
-        let told = run_words::session_key(&payload);
-        // A session that nobody named is the run's own.
-        let alone = starting.session_key.is_none() && told.is_some();
-        let session_key = told.or(starting.session_key);
-        self.tracker.follow(&run_id, session_key.as_deref());
-        if alone {
-            self.tracker.has_own_session(&run_id);
-        }
-        if is_news {
-            self.tracker.begun(&run_id);
-        }
-        let accepted = Accepted {
-            run_id,
-            session_key,
-            pid: run_words::pid(&payload),
-            running,
-            method: starting.method,
-            reply: run_words::cut(payload),
-        };
-        turn.push(Effect::AnswerRun(call, Ok(accepted)));
-    }
-
-    /// The gateway certainly hasn't taken it.
-    fn not_taken(&mut self, turn: &mut Turn<'_>, call: CallToken, failure: Failure) {
-        if let Some(starting) = self.starting.remove(&call) {
-            self.tracker.forget(&starting.spawn_id);
-        }
-        turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty: Certainty::NotTaken })));
-    }
-
-    /// The socket refused the frame that was to start a run: it never left.
-    pub(super) fn unsent(&mut self, turn: &mut Turn<'_>, call: CallToken) {
-        if self.starting.contains_key(&call) {
-            let failure = turn.unavailable();
-            self.not_taken(turn, call, failure);
         }
     }
 
@@ -343,7 +186,7 @@ impl Runs {
     }
 
     /// A run ended so, and nothing better will be heard of it.
-    fn ended(&mut self, turn: &mut Turn<'_>, run_id: String, stage: RunStage) {
+    pub(super) fn ended(&mut self, turn: &mut Turn<'_>, run_id: String, stage: RunStage) {
         let progress = run_words::RunProgress::Ended { stage, confidence: Confidence::Certain };
         let notice = self.tracker.on_update(RunUpdate { run_id, session_key: None, progress }, turn.moment.now);
         tell(turn, notice);
@@ -398,16 +241,6 @@ fn tell(turn: &mut Turn<'_>, notice: Option<RunNotice>) {
     if let Some(notice) = notice {
         turn.notify(GatewayNotice::Run(notice));
     }
-}
-
-/// The end that an answer already tells.
-fn end_in(payload: &Value, method: &str) -> RunStage {
-    if method == "spawn"
-        && let run_words::RunProgress::Ended { stage, .. } = run_words::read_spawn_result(payload)
-    {
-        return stage;
-    }
-    run_words::read_outcome(Ok(payload.clone()))
 }
 
 /// How an action is asked for, or the method that the gateway lacks for it.

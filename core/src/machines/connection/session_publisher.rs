@@ -4,15 +4,44 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::words;
+use serde_json::Value;
+
+use super::GatewayNotice;
 use super::active::ActiveConnection;
 use super::turn::Turn;
-use super::{AgentNews, GatewayNotice};
-use crate::run::{SessionSnapshot, SharedSessions};
+use crate::gateway_report::{SessionSnapshot, SharedSessions};
 
 /// At least this long between two snapshots: events come in bursts, and each snapshot holds all rows.
 const BETWEEN: Duration = Duration::from_millis(250);
 /// Agents of which there may be news at one time; what goes beyond is dropped.
 const MAX_AGENTS: usize = 256;
+
+/// What a gateway says of one of its agents (`agent.status` of document 002).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentNews {
+    /// The agent's name there.
+    pub name: String,
+    /// What it is doing, in the gateway's word.
+    pub status: String,
+    /// Unix seconds of its last sign of life, where told.
+    pub last_seen: Option<i64>,
+    /// What it did last, where told.
+    pub last_activity: Option<String>,
+}
+
+impl AgentNews {
+    /// Reads the event's payload; none where it names no agent or no status.
+    pub fn read(payload: &Value) -> Option<Self> {
+        let text = |name: &str| payload.get(name)?.as_str().map(words::shown).filter(|text| !text.is_empty());
+        Some(Self {
+            name: text("name")?,
+            status: text("status")?,
+            last_seen: payload.get("last_seen").and_then(Value::as_i64).filter(|at| *at > 0),
+            last_activity: text("last_activity"),
+        })
+    }
+}
 
 /// What was told last, and whether there is news.
 #[derive(Debug, Default)]

@@ -43,19 +43,16 @@ fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
 
 /// Writes everything that is to be written, and says which states were of this spawn.
 fn write_all(tracker: &mut SpawnTracker, spawn_id: &str) -> Vec<SpawnState> {
-    let mut written = Vec::new();
-    for (id, moves) in tracker.take_batch(usize::MAX) {
-        if id == spawn_id {
-            written.extend(moves.iter().map(|step| step.to));
-        }
+    let steps = tracker.take_batch(usize::MAX);
+    for id in SpawnStep::spawns(&steps) {
         tracker.written(&id, true);
     }
-    written
+    steps.iter().filter(|step| step.spawn_id == spawn_id).map(|step| step.to).collect()
 }
 
 /// The states of a batch that is begun.
 fn begun(tracker: &mut SpawnTracker) -> Vec<SpawnState> {
-    tracker.take_batch(usize::MAX).iter().flat_map(|(_, moves)| moves).map(|step| step.to).collect()
+    tracker.take_batch(usize::MAX).iter().map(|step| step.to).collect()
 }
 
 fn accepted(now: Instant) -> SpawnTracker {
@@ -105,7 +102,7 @@ fn a_batch_takes_whole_spawns_in_the_order_of_their_moves() {
         tracker.open(spawn_id, PROD);
         take(&mut tracker, now, spawn_id, spawn_id, None, None, true);
     }
-    let ids = |batch: Vec<(String, Vec<SpawnStep>)>| batch.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    let ids = |steps: Vec<SpawnStep>| SpawnStep::spawns(&steps);
     assert_eq!(ids(tracker.take_batch(3)), ["a", "b"], "the second one makes it three, and is not torn");
     assert_eq!(ids(tracker.take_batch(3)), ["c"]);
     assert!(!tracker.has_line());
@@ -182,9 +179,9 @@ fn what_an_acceptance_that_was_lost_had_told_is_stored_with_the_next_news() {
     write_all(&mut tracker, "s");
     tracker.due(now, 100, |_| Some(now));
     tracker.found_running(now, "s", Some("agent:main:s".into()));
-    let (_, moves) = tracker.take_batch(1).remove(0);
+    let moves = tracker.take_batch(1);
     let step = &moves[0];
-    assert_eq!((step.change.run_id.as_deref(), step.change.session_key.as_deref()), (Some("s"), Some("agent:main:s")));
+    assert_eq!((step.run_id.as_deref(), step.session_key.as_deref()), (Some("s"), Some("agent:main:s")));
 }
 
 #[test]
@@ -261,11 +258,9 @@ fn a_spawn_that_is_lost_without_a_lost_connection_is_not_said_to_have_a_gateway_
     let now = start();
     let mut tracker = accepted(now);
     asked_in_silence(&mut tracker, now, 1_000);
-    let steps = tracker.take_batch(usize::MAX).into_iter().flat_map(|(_, steps)| steps);
-    let reasons: Vec<(SpawnState, String)> = steps
-        .filter_map(|step| Some((step.to, step.change.reason?)))
-        .filter(|(to, _)| *to != SpawnState::Sent)
-        .collect();
+    let steps = tracker.take_batch(usize::MAX).into_iter();
+    let reasons: Vec<(SpawnState, String)> =
+        steps.filter_map(|step| Some((step.to, step.reason?))).filter(|(to, _)| *to != SpawnState::Sent).collect();
     let said = |state: SpawnState| reasons.iter().find(|(to, _)| *to == state).map(|(_, reason)| reason.as_str());
     assert_eq!(said(SpawnState::Unknown), Some("its gateway has said nothing of it for 310 s and cannot tell"));
     assert!(said(SpawnState::Lost).unwrap().starts_with("its gateway has said nothing of it for 9"), "{reasons:?}");
@@ -355,8 +350,8 @@ fn an_end_that_is_found_out_ended_when_the_gateway_says_or_says_that_this_is_not
         let stage = RunStage::Failed { error: "no key".to_owned(), result: Value::Null };
         let notice = RunNotice { run_id: "s".to_owned(), session_key: None, stage };
         tracker.on_stage_found(now + LOST_AFTER, PROD, notice, ended_at_ms);
-        let step = tracker.take_batch(9).remove(0).1.pop().unwrap();
-        (step.to, step.change.completed_at_ms, step.change.reason)
+        let step = tracker.take_batch(9).pop().unwrap();
+        (step.to, step.completed_at_ms, step.reason)
     };
     assert_eq!(found_out(Some(7)), (SpawnState::Failed, Some(7), None));
     assert_eq!(found_out(None), (SpawnState::Failed, None, Some(FOUND_OUT.to_owned())));
@@ -384,8 +379,8 @@ fn a_rerouted_spawn_belongs_to_the_other_gateway_only() {
     take(&mut tracker, now, "s", "s", None, None, true);
     hear(&mut tracker, now, PROD, "s", None, RunStage::Killed { reason: "not ours".into() });
     assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
-    let (_, moves) = tracker.take_batch(1).remove(0);
-    assert_eq!(moves[1].change.gateway, Some((BACKUP, "backup".to_owned())));
+    let moves = tracker.take_batch(1);
+    assert_eq!(moves[1].gateway, Some((BACKUP, "backup".to_owned())));
 }
 
 #[test]
@@ -495,16 +490,16 @@ fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
     tracker.resume(now, &stored(Some(PROD), SpawnState::Sent));
     write_all(&mut tracker, "s");
     tracker.on_gateway_deleted(PROD);
-    let (_, moves) = tracker.take_batch(1).remove(0);
-    assert_eq!((moves[0].to, moves[0].change.run_id.as_deref()), (SpawnState::Lost, Some("s")));
+    let moves = tracker.take_batch(1);
+    assert_eq!((moves[0].to, moves[0].run_id.as_deref()), (SpawnState::Lost, Some("s")));
 }
 
 #[test]
 fn what_was_recorded_without_a_gateway_and_left_by_a_crash_ends_as_not_taken() {
     let mut tracker = SpawnTracker::new(LOST_AFTER);
     tracker.resume(start(), &stored(None, SpawnState::Recorded));
-    let (_, moves) = tracker.take_batch(1).remove(0);
+    let moves = tracker.take_batch(1);
     let states: Vec<_> = moves.iter().map(|step| step.to).collect();
-    assert_eq!((states, moves[0].change.reason.as_deref()), (vec![SpawnState::Failed], Some(NOT_ACCEPTED)));
+    assert_eq!((states, moves[0].reason.as_deref()), (vec![SpawnState::Failed], Some(NOT_ACCEPTED)));
     assert!(tracker.written("s", true) && tracker.is_empty());
 }

@@ -1,5 +1,5 @@
+use gatewarden_actors::gateway_report::SessionSnapshot;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::run::SessionSnapshot;
 use proptest::prelude::*;
 
 use super::*;

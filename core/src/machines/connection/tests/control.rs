@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::run_sim::{SPAWN, task};
 use super::sim::Sim;
-use crate::run::{RunStage, SessionAction};
+use crate::spawn::{RunStage, SessionAction};
 
 #[test]
 fn a_kill_is_an_abort_on_real_releases_and_reports_what_the_gateway_said() {

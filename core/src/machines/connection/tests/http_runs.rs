@@ -8,7 +8,7 @@ use super::run_sim::{SPAWN, command, task};
 use super::sim::{Sim, record};
 use crate::dialing::{DialFailure, DialStep};
 use crate::gateway_record::Transport;
-use crate::run::{Certainty, RunFinding, RunStage, SessionAction};
+use crate::spawn::{Certainty, RunFinding, RunStage, SessionAction};
 
 fn online() -> Sim {
     http_online(record().with(|spec| spec.transport = Transport::Http))

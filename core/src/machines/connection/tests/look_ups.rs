@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::run_sim::{SPAWN, hello_of, task};
 use super::sim::Sim;
-use crate::run::{RunFinding, RunStage};
+use crate::spawn::{RunFinding, RunStage};
 
 const KEY: &str = "agent:main:gatewarden-spawn-1";
 

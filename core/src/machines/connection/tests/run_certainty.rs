@@ -6,8 +6,8 @@ use super::super::*;
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
 use crate::dialing::SocketError;
-use crate::run::{Certainty, RunStage};
 use crate::settings::GatewaySettings;
+use crate::spawn::{Certainty, RunStage};
 
 #[test]
 fn what_never_left_was_not_taken() {
@@ -107,8 +107,8 @@ fn an_answer_that_never_comes_leaves_it_open() {
 #[test]
 fn a_preparation_that_is_lost_leaves_nothing_open() {
     let mut sim = Sim::release(3);
-    let crate::run::Work::Task { task, .. } = task() else { unreachable!() };
-    let with_model = crate::run::Work::Task {
+    let crate::spawn::Work::Task { task, .. } = task() else { unreachable!() };
+    let with_model = crate::spawn::Work::Task {
         task,
         agent: None,
         session_key: None,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::run_sim::{command, is_final, task};
 use super::sim::Sim;
-use crate::run::{Certainty, SessionAction};
+use crate::spawn::{Certainty, SessionAction};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -158,7 +158,7 @@ proptest! {
         sim.pass(Duration::from_secs(700));
         prop_assert_eq!(sim.started().len(), usize::try_from(started).unwrap(), "every caller is answered once");
 
-        let mut stages: BTreeMap<String, Vec<crate::run::RunStage>> = BTreeMap::new();
+        let mut stages: BTreeMap<String, Vec<crate::spawn::RunStage>> = BTreeMap::new();
         for notice in sim.notices() {
             stages.entry(notice.run_id).or_default().push(notice.stage);
         }

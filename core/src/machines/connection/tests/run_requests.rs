@@ -6,7 +6,7 @@ use super::super::*;
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
 use crate::machines::connection::GatewayNotice;
-use crate::run::{Certainty, Work};
+use crate::spawn::{Certainty, Work};
 
 fn full_task() -> Work {
     Work::Task {
@@ -125,7 +125,7 @@ fn document_004_answers_once_and_that_answer_is_the_outcome() {
     let id = frame["id"].clone();
     sim.says(json!({"id":id,"result":{"text":"hello"}}));
     assert_eq!(sim.accepted().run_id, SPAWN);
-    let Some(crate::run::RunStage::Completed { result }) = sim.stages().pop() else { panic!("{:?}", sim.stages()) };
+    let Some(crate::spawn::RunStage::Completed { result }) = sim.stages().pop() else { panic!("{:?}", sim.stages()) };
     assert_eq!(result, json!({"text":"hello"}));
     let told: Vec<&Effect> = sim
         .log

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::sim::{Sim, hello_4};
 use crate::error::Failure;
+use crate::gateway_report::SharedSessions;
 use crate::machines::connection::{AgentNews, GatewayNotice};
 use crate::machines::routing::RouteRequest;
-use crate::run::{Accepted, NotAccepted, RunFinding, RunStage, SessionAction, SharedSessions, Work};
-use crate::run::{ControlSession, LookUpRun, RunNotice};
-use crate::spawn::{SpawnRecord, SpawnRequest};
+use crate::spawn::{
+    Accepted, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, SpawnRecord,
+    SpawnRequest, Work,
+};
 
 /// The spawn that most tests start.
 pub(super) const SPAWN: &str = "spawn-1";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
 use crate::machines::connection::GatewayOrder;
-use crate::run::{RunStage, SessionAction};
+use crate::spawn::{RunStage, SessionAction};
 
 const P3: &str = include_str!("../../../../../protocol/tests/golden/frames-p3.jsonl");
 const P4: &str = include_str!("../../../../../protocol/tests/golden/frames-p4.jsonl");

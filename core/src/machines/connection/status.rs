@@ -1,4 +1,5 @@
-//! What is known of the gateway, and when to say so: status, health points and reports.
+//! What is known of the gateway, and when to say so: breaker, status, health points and reports. The status that the outside sees is one
+//! function of [`Facts`]: the first row of the table in `docs/architecture.md` that matches wins.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,211 @@ use gatewarden_protocol::Dialect;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 
 use super::{Connection, Effect, GatewayNotice, Moment, Permission, State, Verdict};
-use crate::gateway_report::{GatewayReport, Phase, Problem, Status, StatusSource};
+use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::machines::latency_fold::LatencyFold;
-use crate::machines::status::{BlockedAs, Facts, LastAttempt};
 
 /// Changes of mere numbers are told at most this often; a change of state is told at once.
 const MIN_BETWEEN_MINOR_REPORTS: Duration = Duration::from_millis(200);
+
+/// Heartbeat intervals after which knowledge that can go stale is not believed any more.
+const DECAY_INTERVALS: u32 = 3;
+
+/// Why a gateway is blocked, as far as the status cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum BlockedAs {
+    /// Not a gateway, TLS not trusted, protocol mismatch, forbidden address: nothing there to work with.
+    Unreachable,
+    /// Reached, but it refuses: credentials, pairing, scopes, origin, version.
+    Refused,
+}
+
+/// How the last attempt to connect or probe ended, or the last connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum LastAttempt {
+    /// There was none yet.
+    None,
+    /// It reached the gateway.
+    Answered,
+    /// Refused, reset, unresolvable, or a connection that was cut.
+    Refused,
+    /// No answer in time.
+    NoAnswer,
+}
+
+/// Everything that the status depends on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Facts {
+    /// The actor died too often.
+    pub(super) parked: bool,
+    /// Blocked, and as what.
+    pub(super) blocked: Option<BlockedAs>,
+    /// Starting or restarting, within the grace.
+    pub(super) in_grace: bool,
+    /// State of the breaker.
+    pub(super) breaker: BreakerState,
+    /// How the last attempt ended.
+    pub(super) last_attempt: LastAttempt,
+    /// Authenticated.
+    pub(super) ready: bool,
+    /// The last heartbeat due got no answer and no other frame came.
+    pub(super) heartbeat_missed: bool,
+    /// The last heartbeat due got no answer, but other frames came.
+    pub(super) heartbeat_late: bool,
+    /// Last round trip.
+    pub(super) latency: Option<Duration>,
+    /// Above this a ready gateway is degraded.
+    pub(super) degraded_latency: Duration,
+    /// The gateway calls itself degraded.
+    pub(super) calls_itself_degraded: bool,
+    /// While an attempt is under way: when it has been without an answer for so long that this is to be said.
+    pub(super) attempt_due: Option<Instant>,
+    /// Found broken after a time in which the daemon itself got none, and dialled anew: what it was before, and until when it is
+    /// taken for that.
+    pub(super) kept: Option<(Status, Instant)>,
+    /// When the knowledge was gained.
+    pub(super) as_of: Instant,
+    /// Interval of the heartbeat, for decay.
+    pub(super) heartbeat_interval: Duration,
+}
+
+impl Facts {
+    /// The status without regard to age, and whether it decays.
+    fn fresh(&self, now: Instant) -> (Status, bool) {
+        if self.parked {
+            return (Status::Offline, false);
+        }
+        match self.blocked {
+            Some(BlockedAs::Unreachable) => return (Status::Offline, false),
+            Some(BlockedAs::Refused) => return (Status::Degraded, false),
+            None => {}
+        }
+        if self.in_grace {
+            return (Status::Degraded, false);
+        }
+        // Half-open is an attempt under way: until it tells, nothing is known that would be better than offline.
+        if self.breaker != BreakerState::Closed {
+            return (Status::Offline, false);
+        }
+        if let Some((status, until)) = self.kept
+            && now < until
+        {
+            return (status, false);
+        }
+        if !self.ready {
+            match self.last_attempt {
+                LastAttempt::Refused => return (Status::Offline, false),
+                // It stays so between attempts: nothing else is learned before the next one ends.
+                LastAttempt::NoAnswer => return (Status::Timeout, false),
+                LastAttempt::None | LastAttempt::Answered if self.attempt_due.is_some_and(|due| now >= due) => {
+                    return (Status::Timeout, false);
+                }
+                LastAttempt::None | LastAttempt::Answered => return (Status::Unknown, false),
+            }
+        }
+        if self.heartbeat_missed {
+            return (Status::Timeout, false);
+        }
+        let slow = self.latency.is_some_and(|latency| latency > self.degraded_latency);
+        if self.heartbeat_late || slow || self.calls_itself_degraded {
+            return (Status::Degraded, true);
+        }
+        (Status::Online, true)
+    }
+
+    /// The status at `now`.
+    pub(super) fn status(&self, now: Instant) -> Status {
+        match self.fresh(now) {
+            (_, true) if now >= self.decays_at() => Status::Unknown,
+            (status, _) => status,
+        }
+    }
+
+    /// When the present status turns into another if nothing new is learned.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let (_, decays) = self.fresh(now);
+        let decay = decays.then(|| self.decays_at());
+        [decay, self.attempt_due, self.kept.map(|(_, until)| until)].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn decays_at(&self) -> Instant {
+        self.as_of + self.heartbeat_interval * DECAY_INTERVALS
+    }
+}
+
+/// The circuit breaker. Closed passes work, open blocks it, half-open means that one attempt is under way to find out.
+///
+/// closed -> open after some failures in a row; open -> half-open when the next attempt runs; half-open -> closed on success, -> open on
+/// failure. A refusal is an answer: it neither counts as a failure nor closes anything. Times are wall milliseconds because they are
+/// shown, not decided upon.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    threshold: u32,
+    view: BreakerView,
+}
+
+impl Breaker {
+    /// Opens after `threshold` failures in a row (at least 1).
+    pub(super) fn new(threshold: u32) -> Self {
+        let view = BreakerView { state: BreakerState::Closed, failures: 0, opened_at_ms: None, changed_at_ms: None };
+        Self { threshold: threshold.max(1), view }
+    }
+
+    /// An attempt, a heartbeat or a probe starts.
+    pub(super) fn on_attempt(&mut self, wall_ms: i64) {
+        if self.view.state == BreakerState::Open {
+            self.enter(BreakerState::HalfOpen, wall_ms);
+        }
+    }
+
+    /// A dial, a heartbeat, a probe failed, or a connection was lost.
+    pub(super) fn on_failure(&mut self, wall_ms: i64) {
+        self.view.failures = self.view.failures.saturating_add(1);
+        match self.view.state {
+            BreakerState::Closed if self.view.failures >= self.threshold => self.enter(BreakerState::Open, wall_ms),
+            BreakerState::HalfOpen => self.enter(BreakerState::Open, wall_ms),
+            BreakerState::Closed | BreakerState::Open => {}
+        }
+    }
+
+    /// The gateway let us in or answered.
+    pub(super) fn on_success(&mut self, wall_ms: i64) {
+        self.view.failures = 0;
+        self.on_attempt(wall_ms);
+        if self.view.state == BreakerState::HalfOpen {
+            self.enter(BreakerState::Closed, wall_ms);
+        }
+    }
+
+    /// The gateway answered with a refusal, or the attempt was given up before it told anything: a half-open breaker
+    /// opens again, and the count stays.
+    pub(super) fn on_no_verdict(&mut self, wall_ms: i64) {
+        if self.view.state == BreakerState::HalfOpen {
+            self.enter(BreakerState::Open, wall_ms);
+        }
+    }
+
+    /// As shown.
+    pub(super) fn view(&self) -> &BreakerView {
+        &self.view
+    }
+
+    fn enter(&mut self, to: BreakerState, wall_ms: i64) {
+        let legal = matches!(
+            (self.view.state, to),
+            (BreakerState::Closed, BreakerState::Open)
+                | (BreakerState::Open, BreakerState::HalfOpen)
+                | (BreakerState::HalfOpen, BreakerState::Open | BreakerState::Closed)
+        );
+        debug_assert!(legal, "breaker must not go from {:?} to {to:?}", self.view.state);
+        match to {
+            BreakerState::Open => self.view.opened_at_ms = Some(wall_ms),
+            BreakerState::Closed => self.view.opened_at_ms = None,
+            BreakerState::HalfOpen => {}
+        }
+        self.view.state = to;
+        self.view.changed_at_ms = Some(wall_ms);
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct StatusTracker {
@@ -294,7 +494,7 @@ impl Connection {
             protocol: peer.protocol,
             dialect: peer.dialect,
             uptime_ms: active.and_then(|active| active.uptime_at(tracker.as_of_ms)),
-            breaker: self.breaker.view(),
+            breaker: self.breaker.view().clone(),
             reconnect_attempts: self.backoff.attempts(),
             next_attempt_ms: match &self.state {
                 State::Waiting(until) | State::Idle(Permission::Denied(until)) => Some(until.wall_ms),
@@ -338,3 +538,8 @@ impl Connection {
         Some(self.peer.problem(&Refusal::new(code, words)))
     }
 }
+
+#[cfg(test)]
+mod breaker_tests;
+#[cfg(test)]
+mod tests;
