@@ -102,8 +102,9 @@ fn serve(mut connection: TcpStream, slow: &Mutex<Vec<Stream>>, tasks: &Mutex<Vec
         let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         return write!(connection, "{head}Connection: close\r\n\r\n{body}");
     }
-    write!(connection, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
+    // It was asked, also where its asker has hung up by now.
     locked(tasks).push(task_of(&body));
+    write!(connection, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
     // with the prompt and whatever a release puts around it
     if !body.contains(SLOW_TASK) {
         word(&mut connection, QUICK_ANSWER)?;

@@ -8,6 +8,7 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 use gatewarden_core::fleet::Member;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::roster::GatewayView;
@@ -18,7 +19,7 @@ use crate::gateway::{GatewayCommand, Reply};
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
-use crate::spawn::{ControlSession, NoAnswer, SessionAction, SpawnState, SpawnStep};
+use crate::spawn::{ControlSession, NoAnswer, SessionAction};
 
 /// How long gateways may take to close their sockets when the daemon stops.
 const CLOSE_BUDGET: Duration = Duration::from_millis(1_500);
@@ -164,7 +165,7 @@ impl Handler<Ping> for RegistryActor {
     fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
-/// From the daemon's stop: stop all gateways, then reply.
+/// From the daemon's stop: stop all gateways, then reply once all that came of spawns is written.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Drain;
@@ -188,20 +189,11 @@ impl Handler<Drain> for RegistryActor {
             }
             health_log.flush().await;
         };
-        Box::pin(drain.into_actor(self).then(|(), registry, _| registry.write_last_spawns()))
-    }
-}
-
-impl RegistryActor {
-    /// Once, for the daemon's stop.
-    fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
-        let steps = self.fleet.last_steps();
-        let (store, spawn_ids) = (self.store.clone(), SpawnStep::spawns(&steps));
-        let write = async move {
-            if steps.is_empty() { Ok(Vec::new()) } else { store.move_spawns(&SpawnState::OPEN, steps).await }
-        };
-        Box::pin(write.into_actor(self).map(move |written, registry, ctx| {
-            registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
+        Box::pin(drain.into_actor(self).then(|(), registry, ctx| {
+            let (settled, all_settled) = oneshot::channel();
+            registry.settled = Some(settled);
+            registry.feed(ctx, |_, _| ());
+            async move { all_settled.await.unwrap_or_default() }.into_actor(registry)
         }))
     }
 }

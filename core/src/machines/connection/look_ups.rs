@@ -176,7 +176,13 @@ impl LookUps {
             },
             (LookUpStep::Wait, Err(_)) => self.look_at_rows(turn, active, runs, call),
             (LookUpStep::HistoryOfEnded | LookUpStep::HistoryOfUnknown, outcome) => {
-                let failed = outcome.ok().and_then(|history| run_words::failure_in_history(&history));
+                // A run that goes on may try again, and in another session it may have been another's try.
+                let is_its_last = step == LookUpStep::HistoryOfEnded
+                    && key.as_ref().is_some_and(|key| is_own_session(key, &look_up.run_id));
+                let failed = outcome.ok().and_then(|history| {
+                    let failed_try = || run_words::failed_try_in_history(&history).filter(|_| is_its_last);
+                    run_words::failure_in_history(&history).or_else(failed_try)
+                });
                 if failed.is_none()
                     && step == LookUpStep::HistoryOfUnknown
                     && active.capabilities.has(Quirk::RowsHaveNoStatus)

@@ -136,11 +136,20 @@ fn certain(stage: RunStage) -> RunProgress {
     RunProgress::Ended { stage, confidence: Confidence::Certain }
 }
 
+fn last_answer(history: &Value) -> Option<&Value> {
+    let messages = history.get("messages")?.as_array()?;
+    messages.iter().rfind(|message| message.get("role").and_then(Value::as_str) == Some("assistant"))
+}
+
+/// Of a session whose only run has ended: whether the model failed in its last try.
+pub(super) fn failed_try_in_history(history: &Value) -> Option<RunStage> {
+    let last = last_answer(history)?;
+    (last.get("stopReason").and_then(Value::as_str) == Some("error")).then(|| failed(last, Value::Null))
+}
+
 /// Whether the last words of a session are those of a failure.
 pub(super) fn failure_in_history(history: &Value) -> Option<RunStage> {
-    let messages = history.get("messages")?.as_array()?;
-    let last = messages.iter().rfind(|message| message.get("role").and_then(Value::as_str) == Some("assistant"))?;
-    let said = message_text(last);
+    let said = message_text(last_answer(history)?);
     said.starts_with(FAILED_BEFORE_REPLY).then(|| RunStage::Failed { error: words::shown(&said), result: Value::Null })
 }
 

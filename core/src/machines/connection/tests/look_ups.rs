@@ -96,6 +96,28 @@ fn a_failed_chat_run_that_protocol_3_calls_ok_is_found_out_in_its_history() {
     assert!(matches!(found(&well), RunFinding::Ended(RunStage::Completed { .. })));
 }
 
+/// Release 2026.3.24 answers `ok` of a run whose model could not be reached, and has only this in its history.
+#[test]
+fn a_run_whose_last_try_failed_is_a_failed_one_though_protocol_3_calls_it_ok() {
+    let failed_try = json!({"role":"assistant","content":[],"stopReason":"error","errorMessage":"Connection error."});
+    let look = |key: &str, messages: Value| {
+        let mut sim = Sim::release(3);
+        sim.looks_up(1, SPAWN, Some(key));
+        sim.replies(json!({"runId":SPAWN,"status":"ok","endedAt":1}));
+        sim.replies(json!({"messages":messages}));
+        found(&sim)
+    };
+    let well = json!({"role":"assistant","content":[{"type":"text","text":"word0"}],"stopReason":"stop"});
+    let failed = look(KEY, json!([well, failed_try]));
+    assert!(
+        matches!(&failed, RunFinding::Ended(RunStage::Failed { error, .. }) if error == "Connection error."),
+        "{failed:?}"
+    );
+    assert!(matches!(look(KEY, json!([failed_try, well])), RunFinding::Ended(RunStage::Completed { .. })));
+    let shared = look("agent:main:main", json!([failed_try]));
+    assert!(matches!(shared, RunFinding::Ended(RunStage::Completed { .. })), "it may be another run's: {shared:?}");
+}
+
 #[test]
 fn a_run_of_the_oldest_releases_that_failed_before_its_agent_began_is_found_out_in_the_log() {
     let line = |session: &str, error: &str| {
