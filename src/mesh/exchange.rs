@@ -141,7 +141,7 @@ impl Mesh {
             return Ok(Reply { head, body: None });
         }
         let framed = framed.into_map_codec(ClientCodec::into_payload_codec);
-        Ok(Reply { head, body: Some(ReplyBody { kind: Kind::Message { framed: Some(framed), home }, gone }) })
+        Ok(Reply { head, body: Some(ReplyBody { kind: Kind::Message { framed: Some(Box::new(framed)), home }, gone }) })
     }
 }
 
@@ -237,7 +237,7 @@ pub(crate) struct ReplyBody {
 }
 
 enum Kind {
-    Message { framed: Option<Framed<Stream, ClientPayloadCodec>>, home: Option<Home> },
+    Message { framed: Option<Box<Framed<Stream, ClientPayloadCodec>>>, home: Option<Home> },
     Tunnel(Box<Tunnel>),
 }
 
@@ -264,12 +264,12 @@ impl AsyncStream for ReplyBody {
 }
 
 fn poll_message(
-    framed: &mut Option<Framed<Stream, ClientPayloadCodec>>,
+    framed: &mut Option<Box<Framed<Stream, ClientPayloadCodec>>>,
     home: &mut Option<Home>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<io::Result<Bytes>>> {
     let Some(open) = framed else { return Poll::Ready(None) };
-    match ready!(Pin::new(open).next_item(cx)) {
+    match ready!(Pin::new(&mut **open).next_item(cx)) {
         Some(Ok(Some(chunk))) => Poll::Ready(Some(Ok(chunk))),
         Some(Ok(None)) => {
             if let Some((framed, home)) = framed.take().zip(home.take()) {
