@@ -49,6 +49,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::http::MeshDoor;
 use crate::http::agents::SYNCS;
 use crate::http::context::{AppState, InstallationIdentity, Node, Readiness};
 use crate::http::events::RELAYS;
@@ -58,9 +59,10 @@ use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
 use crate::http::settings::event_places;
 use crate::systemd::Notifier;
 
+use place::MeshPlace;
 pub(crate) use place::Place;
 pub(crate) use start_error::StartError;
-pub(crate) use state_dir::{AdminKey, StateDir};
+pub(crate) use state_dir::{AdminKey, Holder, StateDir};
 
 /// Threads for gateways, at most, so that neither HTTP nor the registry shares a thread with the frames of a gateway: one each costs stack and wake-ups, and the work is waiting.
 const MAX_THREADS: usize = 4;
@@ -124,7 +126,7 @@ impl App {
         notifier: Arc<Notifier>,
         place: Place,
     ) -> Result<Self, StartError> {
-        let Place { listener, address, was_passed, state_dir, http, clock, member, options } = place;
+        let Place { listener, address, was_passed, state_dir, http, clock, member, options, mesh } = place;
         let right = member.as_ref().map_or_else(RightToAct::always, |member| member.right().clone());
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone())?;
@@ -254,11 +256,13 @@ impl App {
                 name: config.node.name.clone(),
                 url: place::url_of(config, address),
                 member: member.clone(),
+                mesh: mesh.as_ref().map(|place| place.mesh.clone()),
                 right,
             },
         };
+        let door = mesh.map(|MeshPlace { listener, mesh }| MeshDoor { listener, mesh });
         let server =
-            crate::http::serve(http, state, listener).map_err(|source| StartError::Listen { address, source })?;
+            crate::http::serve(http, state, listener, door).map_err(|source| StartError::Listen { address, source })?;
         state_dir.note_address(address);
         backups::start(config, &store, &clock, &metrics);
         readiness.set_ready();

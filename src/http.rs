@@ -45,28 +45,37 @@ pub(crate) mod vitals;
 #[cfg(test)]
 mod tests;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_http::{Extensions, HttpService};
+use actix_server::GracefulShutdownSignal;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{Error, web};
 use gatewarden_actors::store::records::{AuditActor, AuditEntry, AuditResult};
-use gatewarden_listener::{Connections, GuardedStream, WRITE_BUFFER};
+use gatewarden_listener::{ClientSocket, Connections, GuardedStream, Place, WRITE_BUFFER};
 use serde_json::json;
 use tokio::net::TcpStream;
 
 use self::context::{App, AppContext, AppState, ServedDocument};
+use self::peer::ForwardingNode;
 use self::route_table::{Noted, RouteTable};
 use self::settings::HttpSettings;
+use crate::mesh::Mesh;
+use crate::mesh::socket::MeshSocket;
 
 /// How long an idle connection is kept, and how long the head of a connection's first request may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const FIRST_HEAD: Duration = Duration::from_secs(5);
+/// The same of a connection of another node, which keeps it for its next request.
+const KEEP_ALIVE_OF_NODES: Duration = Duration::from_secs(75);
 /// How long a client that still sends a body after its answer may go on, so that it gets to read the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -87,12 +96,29 @@ pub(crate) fn context(settings: HttpSettings, state: AppState) -> App {
 
 /// Starts the HTTP front on a socket that is already bound. The caller awaits the server and stops it through its
 /// handle (`server.handle().stop(true)`): signals are the daemon's. To be called inside a running actix system.
-pub(crate) fn serve(settings: HttpSettings, state: AppState, listener: TcpListener) -> std::io::Result<Server> {
+pub(crate) fn serve(
+    settings: HttpSettings,
+    state: AppState,
+    listener: TcpListener,
+    mesh: Option<MeshDoor>,
+) -> std::io::Result<Server> {
     let shape = Shape::of(&settings);
+    let mesh = mesh.map(|door| (door, mesh_connections(&settings)));
     let context = context(settings, state);
     start_housekeeping(&context);
     fleet::start_vitals(&context);
-    listen(shape, context.connections.clone(), listener, move || app(context.clone()))
+    listen(shape, context.connections.clone(), listener, mesh, move || app(context.clone()))
+}
+
+/// Where other nodes of the cluster pass requests on.
+pub(crate) struct MeshDoor {
+    pub(crate) listener: TcpListener,
+    pub(crate) mesh: Arc<Mesh>,
+}
+
+/// As many as there may be clients: behind each stands one, at another node.
+fn mesh_connections(settings: &HttpSettings) -> Connections {
+    Connections::new(settings.connections, |_| true)
 }
 
 /// What a server is like, whatever it answers.
@@ -118,6 +144,7 @@ fn listen<T, B>(
     shape: Shape,
     connections: Connections,
     listener: TcpListener,
+    mesh: Option<(MeshDoor, Connections)>,
     make: impl Fn() -> actix_web::App<T> + Clone + Send + 'static,
 ) -> std::io::Result<Server>
 where
@@ -128,51 +155,108 @@ where
 {
     gatewarden_listener::prepare(&listener);
     actix_rt::spawn(connections.look_after());
+    let doors = if mesh.is_some() { 2 } else { 1 };
     let server = actix_server::Server::build()
         .workers(shape.workers)
         .shutdown_timeout(shape.stop_s)
         .disable_signals()
         // A worker alone must take more than there are places for, so that a newcomer is decided on at all.
-        .max_concurrent_connections(shape.places.saturating_mul(2));
+        .max_concurrent_connections(shape.places.saturating_mul(2 * doors));
     let stopping = server.graceful_shutdown_signal();
-    let server = server
-        .listen("http", listener, move || {
-            let (stopping, connections) = (stopping.clone(), connections.clone());
-            let service = HttpService::build()
-                .graceful_shutdown_signal(move || {
-                    let stopping = stopping.clone();
-                    async move { stopping.notified().await }
-                })
-                .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(FIRST_HEAD)
-                .client_disconnect_timeout(LINGER)
-                .h1_write_buffer_size(WRITE_BUFFER)
-                .on_connect_ext(|stream: &GuardedStream<TcpStream>, data| {
-                    data.insert(stream.connection().clone());
-                })
-                .h1(map_config(make().into_factory().map_err(|error: Error| error.error_response()), |()| {
-                    AppConfig::default()
-                }));
-            fn_service(move |socket: TcpStream| {
-                let entered = enter(socket, &connections);
-                async move { entered }
-            })
-            .and_then(service)
-        })?
-        .run();
-    Ok(server)
+    let (made, signal) = (make.clone(), stopping.clone());
+    let server = server.listen("http", listener, move || {
+        let connections = connections.clone();
+        let service = service(made(), signal.clone(), KEEP_ALIVE, |stream: &GuardedStream<TcpStream>, data| {
+            data.insert(stream.connection().clone());
+        });
+        fn_service(move |socket: TcpStream| {
+            let entered =
+                enter(&socket, &connections).map(|(place, peer)| (GuardedStream::new(socket, place), Some(peer)));
+            async move { entered }
+        })
+        .and_then(service)
+    })?;
+    let Some((MeshDoor { listener, mesh }, connections)) = mesh else { return Ok(server.run()) };
+    gatewarden_listener::prepare(&listener);
+    actix_rt::spawn(connections.look_after());
+    let numbers = Arc::new(AtomicU64::new(0));
+    let server = server.listen("mesh", listener, move || {
+        let (connections, mesh, numbers) = (connections.clone(), mesh.clone(), numbers.clone());
+        let introduce = |stream: &GuardedStream<MeshSocket>, data: &mut Extensions| {
+            data.insert(stream.connection().clone());
+            data.insert(ForwardingNode { certificate: stream.socket().certificate().clone() });
+        };
+        let service = service(make(), stopping.clone(), KEEP_ALIVE_OF_NODES, introduce);
+        fn_service(move |socket: TcpStream| {
+            let entered = enter(&socket, &connections);
+            let (mesh, number) = (mesh.clone(), numbers.fetch_add(1, Ordering::Relaxed));
+            async move {
+                let (place, peer) = entered?;
+                let socket = mesh.welcome(socket).await.map_err(|error| {
+                    tracing::debug!(client.address = %peer.ip(), %error, "turned a connection to the port for nodes away");
+                    DispatchError::Io(error)
+                })?;
+                // No node's connection is ended for a newcomer: each of them counts for itself.
+                place.connection().mark_known(NonZeroU64::MIN.saturating_add(number));
+                Ok((GuardedStream::new(socket, place), Some(peer)))
+            }
+        })
+        .and_then(service)
+    })?;
+    Ok(server.run())
+}
+
+/// HTTP/1.1 over one kind of connection.
+fn service<T, B, S>(
+    app: actix_web::App<T>,
+    stopping: GracefulShutdownSignal,
+    keep_alive: Duration,
+    introduce: impl Fn(&GuardedStream<S>, &mut Extensions) + 'static,
+) -> impl ServiceFactory<
+    (GuardedStream<S>, Option<SocketAddr>),
+    Config = (),
+    Response = (),
+    Error = DispatchError,
+    InitError = (),
+>
+where
+    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = Error, InitError = ()>
+        + 'static,
+    T::Future: 'static,
+    B: MessageBody + 'static,
+    S: ClientSocket + 'static,
+{
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
+        .keep_alive(keep_alive)
+        .client_request_timeout(FIRST_HEAD)
+        .client_disconnect_timeout(LINGER)
+        .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect_ext(introduce)
+        .h1(map_config(app.into_factory().map_err(|error: Error| error.error_response()), |()| AppConfig::default()))
 }
 
 /// Gives a connection its place, where there is one. An error closes it.
-fn enter(
-    socket: TcpStream,
-    connections: &Connections,
-) -> Result<(GuardedStream<TcpStream>, Option<std::net::SocketAddr>), actix_http::error::DispatchError> {
+fn enter(socket: &TcpStream, connections: &Connections) -> Result<(Place, SocketAddr), DispatchError> {
     let peer = socket.peer_addr()?;
     // An event must not wait for the client's word on the one before.
     socket.set_nodelay(true)?;
-    let place = connections.enter(peer.ip()).ok_or(actix_http::error::DispatchError::DisconnectTimeout)?;
-    Ok((GuardedStream::new(socket, place), Some(peer)))
+    let place = connections.enter(peer.ip()).ok_or(DispatchError::DisconnectTimeout)?;
+    Ok((place, peer))
+}
+
+/// Calls it every minute, for as long as what is kept up is there. On the current arbiter.
+fn every_minute<T: 'static>(kept: Weak<T>, keep: impl AsyncFn(&T) + 'static) {
+    actix_rt::spawn(async move {
+        loop {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            let Some(kept) = kept.upgrade() else { return };
+            keep(&kept).await;
+        }
+    });
 }
 
 /// The application of one worker.
@@ -201,27 +285,20 @@ pub(crate) fn app(
 fn start_housekeeping(app: &App) {
     // Before the first request.
     app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
-    let app: Weak<AppContext> = Arc::downgrade(&app.clone().into_inner());
-    actix_rt::spawn(async move {
-        loop {
-            tokio::time::sleep(HOUSEKEEPING).await;
-            let Some(app) = app.upgrade() else {
-                return;
-            };
-            app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
-            app.limits.purge();
-            note_refusals(&app);
-            let used = app.keys.take_used();
-            if !used.is_empty()
-                && let Err(failure) = app.store.touch_keys(used).await
-            {
-                // The next use is noted again; nothing that matters is lost.
-                tracing::debug!(error = %failure, "the last use of API keys was not stored");
-            }
-            let judged_s = app.clock.judged_ms(app.settings.session_lifetime).div_euclid(1_000);
-            if let Err(failure) = app.store.purge_web_sessions(judged_s).await {
-                tracing::debug!(error = %failure, "ended browser sessions were not removed");
-            }
+    every_minute(Arc::downgrade(&app.clone().into_inner()), async |app: &AppContext| {
+        app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
+        app.limits.purge();
+        note_refusals(app);
+        let used = app.keys.take_used();
+        if !used.is_empty()
+            && let Err(failure) = app.store.touch_keys(used).await
+        {
+            // The next use is noted again; nothing that matters is lost.
+            tracing::debug!(error = %failure, "the last use of API keys was not stored");
+        }
+        let judged_s = app.clock.judged_ms(app.settings.session_lifetime).div_euclid(1_000);
+        if let Err(failure) = app.store.purge_web_sessions(judged_s).await {
+            tracing::debug!(error = %failure, "ended browser sessions were not removed");
         }
     });
 }

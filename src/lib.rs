@@ -11,6 +11,7 @@ mod fuzzing;
 #[expect(unreachable_pub, reason = "its items are not yet as private as the module")]
 mod http;
 mod mcp;
+mod mesh;
 mod named_request;
 mod provisioning;
 mod shutdown;

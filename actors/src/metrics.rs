@@ -35,6 +35,34 @@ const MAX_ROUTES: usize = 256;
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 const POOLS: [&str; 2] = ["reader", "writer"];
 
+/// What became of a request that a node passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// The node that acts has answered, whatever it was.
+    Answered,
+    /// That node was not reached; nothing was sent.
+    Unreachable,
+    /// The connection broke before the answer.
+    Broken,
+    /// The client broke off in its body.
+    ClientLeft,
+}
+
+impl Forwarded {
+    /// In the order in which they are counted.
+    pub const ALL: [Self; 4] = [Self::Answered, Self::Unreachable, Self::Broken, Self::ClientLeft];
+
+    /// A stable word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::ClientLeft => "client_left",
+        }
+    }
+}
+
 /// All metrics. Labels are bounded: `gateway` is the record's id, never a name, a URL or an error text.
 #[derive(Debug)]
 pub struct Metrics {
@@ -50,6 +78,7 @@ pub struct Metrics {
     notifications_pending: IntGaugeVec,
     notifications_delivered: GaugeVec,
     cluster: [GaugeVec; 4],
+    forwarded: IntCounterVec,
     backup_interval: GaugeVec,
     backup_newest: GaugeVec,
     backups: IntCounterVec,
@@ -138,6 +167,7 @@ impl Metrics {
                 catalogue::CLUSTER_EPOCH.optional(&registry),
                 catalogue::CLUSTER_LOOK.optional(&registry),
             ],
+            forwarded: catalogue::CLUSTER_FORWARDED.counters(&registry, []),
             backup_interval: catalogue::BACKUP_INTERVAL.optional(&registry),
             backup_newest: catalogue::BACKUP_NEWEST.optional(&registry),
             backups: catalogue::BACKUPS.counters(&registry, []),
@@ -289,6 +319,18 @@ impl Metrics {
         for (gauge, figure) in self.cluster.iter().zip(figures) {
             gauge.with_label_values::<&str>(&[]).set(figure);
         }
+    }
+
+    /// This node passes requests on. Once, at start: nothing is told of that before.
+    pub fn show_forwarded(&self) {
+        for outcome in Forwarded::ALL {
+            self.forwarded.with_label_values(&[outcome.as_str()]);
+        }
+    }
+
+    /// A request was passed on to the node that acts.
+    pub fn count_forwarded(&self, outcome: Forwarded) {
+        self.forwarded.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// The daemon makes backups by itself, one each interval. Once, at start: nothing is told of backups before.

@@ -40,4 +40,12 @@ pub struct ClusterNode {
     pub beat_age_ms: i64,
     /// When it joined.
     pub since: i64,
+    /// Where other nodes reach it, as `host:port`; none where it takes no connections of theirs, or isn't proven to have the same
+    /// encryption key.
+    #[serde(default)]
+    #[schema(example = "192.0.2.7:3001")]
+    pub mesh: Option<String>,
+    /// Whether the node that answers reached it there, as of the last 10 s; none where it has not tried.
+    #[serde(default)]
+    pub reached: Option<bool>,
 }

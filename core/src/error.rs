@@ -73,6 +73,8 @@ gatewarden_protocol::named! {
         OutcomeUnknown = "outcome_unknown",
         /// Another node of the cluster acts; this one stands by.
         Standby = "standby",
+        /// The node that acts was not reached by the one that was asked; nothing was begun, or it only reads.
+        NodeUnreachable = "node_unreachable",
         /// This node has lost the right to act, or can't tell whether it still has it.
         NotActing = "not_acting",
         /// The daemon is stopping or an internal queue is full.

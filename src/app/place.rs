@@ -12,15 +12,17 @@ use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::member::{Member, Standing, View};
 use gatewarden_actors::store::postgres::cluster::NodeFacts;
+use gatewarden_actors::store::postgres::mesh_entry::MeshFacts;
 use gatewarden_actors::store::{Database, StoreError, StoreOptions};
 use gatewarden_listener::Limits;
 use gatewarden_protocol::Secret;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{AdminKey, StartError, StateDir, raise_file_limit};
+use super::{AdminKey, Holder, StartError, StateDir, raise_file_limit};
 use crate::config::Config;
 use crate::http::settings::{HttpSettings, connection_limits};
 use crate::http::standby;
+use crate::mesh::{Identity, Mesh};
 use crate::shutdown::{Request, Signals};
 use crate::systemd::{Notifier, feed_interval, watchdog_timeout};
 
@@ -37,6 +39,14 @@ pub(crate) struct Place {
     pub(super) member: Option<Member>,
     /// With the right to write, once it has that.
     pub(super) options: StoreOptions,
+    /// Where it takes connections of other nodes, once it has joined.
+    pub(super) mesh: Option<MeshPlace>,
+}
+
+/// A socket for other nodes, and this node's end of the connections with them.
+pub(super) struct MeshPlace {
+    pub(super) listener: TcpListener,
+    pub(super) mesh: Arc<Mesh>,
 }
 
 impl Place {
@@ -51,13 +61,20 @@ impl Place {
         let clock = Clock::system();
         metrics.set_started(clock.wall_ms());
         let mut http = config.http.clone();
-        http.connections = within_file_limit(http.connections, raise_file_limit());
+        // A request that is passed on takes a connection more.
+        let ends = if config.node.mesh_listen.is_some() { 2 } else { 1 };
+        http.connections = within_file_limit(http.connections, raise_file_limit() / ends);
         let was_passed = passed.is_some();
         let unusable = |source| StartError::Listen { address: config.listen, source };
         let listener = passed.map_or_else(|| TcpListener::bind(config.listen), Ok).map_err(|source| {
             // Perhaps this very daemon runs already: then its directory says more than its port.
-            let other = (source.kind() == ErrorKind::AddrInUse).then(|| StateDir::holder_of(&config.state_dir));
-            other.flatten().unwrap_or_else(|| unusable(source))
+            let holder = (source.kind() == ErrorKind::AddrInUse).then(|| StateDir::holder(&config.state_dir).ok());
+            match holder.flatten() {
+                Some(Holder::Daemon { process, address }) if process != Some(std::process::id()) => {
+                    StartError::InUse { path: config.state_dir.clone(), holder: process, address }
+                }
+                _ => unusable(source),
+            }
         })?;
         let address = listener.local_addr().map_err(unusable)?;
         if was_passed && config.listen.port() != 0 && address != config.listen {
@@ -65,7 +82,17 @@ impl Place {
                 "the service manager's socket counts, not http.listen: change the address in gatewarden.socket");
         }
         let state_dir = claimed.map_or_else(|| StateDir::claim(&config.state_dir), Ok)?;
-        Ok(Self { listener, address, was_passed, state_dir, http, clock, member: None, options: config.store.clone() })
+        Ok(Self {
+            listener,
+            address,
+            was_passed,
+            state_dir,
+            http,
+            clock,
+            member: None,
+            options: config.store.clone(),
+            mesh: None,
+        })
     }
 
     /// Returns once this daemon acts: at once, where its database is a file or no other node acts. False where it was told to stop
@@ -80,11 +107,13 @@ impl Place {
     ) -> Result<bool, StartError> {
         let Database::Server(server) = &config.store.database else { return Ok(true) };
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), self.state_dir.path())?;
+        let prepared = config.node.mesh_listen.map(|listen| prepare_mesh(config, listen)).transpose()?;
         let facts = NodeFacts {
             name: config.node.name.clone(),
             url: url_of(config, self.address),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             home: self.state_dir.home(),
+            mesh: prepared.as_ref().map(|(_, _, facts)| facts.clone()),
         };
         let state_dir = self.state_dir.path();
         let known = config.api_key.is_none().then(|| AdminKey::known(state_dir)).transpose()?;
@@ -92,6 +121,12 @@ impl Place {
         let member = Member::join(&config.store, server, key, facts, known, self.clock.clone()).await?;
         if settles {
             AdminKey::keep(state_dir, member.admin_key())?;
+        }
+        if let Some((listener, identity, facts)) = prepared {
+            let mesh = Mesh::start(identity, member.view()).map_err(StartError::Mesh)?;
+            tracing::info!(mesh.address = %facts.address, "takes connections of other nodes");
+            metrics.show_forwarded();
+            self.mesh = Some(MeshPlace { listener, mesh });
         }
         let seen = member.view().borrow().clone();
         let acts = match seen.standing {
@@ -122,9 +157,11 @@ impl Place {
     ) -> Result<bool, StartError> {
         let unusable = |source| StartError::Listen { address: self.address, source };
         let listener = self.listener.try_clone().map_err(unusable)?;
-        let standby =
-            standby::Standby::new(self.http.clone(), member.clone(), unstored, metrics.clone(), self.clock.clone());
-        let server = standby::serve(standby, listener).map_err(unusable)?;
+        let mesh = self.mesh.as_ref().map(|place| place.mesh.clone());
+        let for_nodes = self.mesh.as_ref().map(|place| place.listener.try_clone()).transpose().map_err(unusable)?;
+        let (http, clock) = (self.http.clone(), self.clock.clone());
+        let standby = standby::Standby::new(http, member.clone(), unstored, metrics.clone(), clock, mesh);
+        let server = standby::serve(standby, listener, for_nodes).map_err(unusable)?;
         let handle = server.handle();
         let mut serving = actix_rt::spawn(server);
         self.state_dir.note_address(self.address);
@@ -180,10 +217,31 @@ impl Place {
                 }
             }
         };
-        // What comes meanwhile waits in the socket's queue for the front of a daemon that acts.
-        handle.stop(false).await;
+        // What comes meanwhile waits in the socket's queue for the front of a daemon that acts. Who waits for another node's answer is
+        // told what became of it.
+        match (&self.mesh, acts) {
+            (None, _) => handle.stop(false).await,
+            (Some(_), false) => handle.stop(true).await,
+            // The takeover waits for nobody.
+            (Some(_), true) => drop(actix_rt::spawn(handle.stop(true))),
+        }
         Ok(acts)
     }
+}
+
+/// Takes the port for other nodes, and makes what they know this node by.
+fn prepare_mesh(config: &Config, listen: SocketAddr) -> Result<(TcpListener, Identity, MeshFacts), StartError> {
+    let unusable = |source| StartError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).map_err(unusable)?;
+    let bound = listener.local_addr().map_err(unusable)?;
+    let identity = Identity::draw().map_err(StartError::Mesh)?;
+    let address = match &config.node.mesh_address {
+        Some(address) => address.clone(),
+        None if bound.ip().is_unspecified() => format!("{}:{}", config.node.name, bound.port()),
+        None => bound.to_string(),
+    };
+    let certificate = identity.fingerprint().to_owned();
+    Ok((listener, identity, MeshFacts { address, certificate }))
 }
 
 /// What a node that stands by says of itself.

@@ -31,6 +31,8 @@ pub(crate) enum StartError {
     AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("Connections with other nodes can't be prepared: {0}")]
+    Mesh(std::io::Error),
     /// The part that stands by has died.
     #[error("This node can't stand by any longer: {0}. Started again, it joins anew.")]
     NodeEnded(String),
@@ -48,6 +50,7 @@ impl StartError {
             | Self::StateDir { .. }
             | Self::InUse { .. }
             | Self::AdminKey { .. }
+            | Self::Mesh(_)
             | Self::NodeEnded(_)
             | Self::StoreFailed(_) => 1,
         }

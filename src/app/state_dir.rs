@@ -35,6 +35,33 @@ const MAX_KEY: u64 = 1024;
 const LOOKS_FOR_WORDS: u32 = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
+/// How often a directory that is taken is tried: whoever looks at it has its lock for a moment.
+const TRIES_TO_LOCK: u32 = 40;
+
+/// Who has a state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A daemon: its process and where it listens, as far as it said.
+    Daemon { process: Option<u32>, address: Option<SocketAddr> },
+    /// It can't be told.
+    Unknown,
+}
+
+impl Holder {
+    pub(crate) fn is_running(self) -> bool {
+        matches!(self, Self::Daemon { .. })
+    }
+
+    pub(crate) fn process(self) -> Option<u32> {
+        match self {
+            Self::Daemon { process, .. } => process,
+            Self::Nobody | Self::Unknown => None,
+        }
+    }
+}
+
 /// A state directory that is ours until this value is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -59,14 +86,10 @@ impl StateDir {
             .open(path.join(Self::LOCK_FILE))
             .map_err(unusable)?;
         give_to_owner_of_place(&path.join(Self::LOCK_FILE));
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let text = Self::words_of_holder(&mut lock);
-                let (holder, address) = (Self::noted_process(&text), Self::address_in(&text));
-                return Err(StartError::InUse { path: path.to_owned(), holder, address });
-            }
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        if !Self::lock(&lock).map_err(unusable)? {
+            let text = Self::words_of_holder(&mut lock);
+            let (holder, address) = (Self::noted_process(&text), Self::address_in(&text));
+            return Err(StartError::InUse { path: path.to_owned(), holder, address });
         }
         // The number is for the sentence that a second daemon says; the lock itself is the kernel's.
         lock.set_len(0)
@@ -90,12 +113,34 @@ impl StateDir {
         text
     }
 
-    /// That another daemon has the directory, where one has. Nothing is made, and nothing is locked: one that starts meanwhile isn't
-    /// refused for it.
-    pub(crate) fn holder_of(path: &Path) -> Option<StartError> {
-        let text = Self::noted(path)?;
-        let holder = Self::noted_process(&text).filter(|process| *process != std::process::id())?;
-        Some(StartError::InUse { path: path.to_owned(), holder: Some(holder), address: Self::address_in(&text) })
+    /// Who has the directory. Nothing is made, and the lock is taken for no longer than the look takes; a daemon that starts in that
+    /// moment tries again.
+    pub(crate) fn holder(path: &Path) -> std::io::Result<Holder> {
+        let mut lock = match File::open(path.join(Self::LOCK_FILE)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holder::Nobody),
+            opened => opened?,
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(Holder::Nobody),
+            Err(TryLockError::WouldBlock) => {
+                let text = Self::words_of_holder(&mut lock);
+                Ok(Holder::Daemon { process: Self::noted_process(&text), address: Self::address_in(&text) })
+            }
+            Err(TryLockError::Error(_)) => Ok(Holder::Unknown),
+        }
+    }
+
+    /// Locks it; false where another daemon has it. Who only looks is gone in a moment.
+    #[expect(clippy::disallowed_methods, reason = "before anything else of the daemon runs, and for 200 ms at most")]
+    fn lock(lock: &File) -> std::io::Result<bool> {
+        for _ in 0..TRIES_TO_LOCK {
+            match lock.try_lock() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN_LOOKS),
+                Err(TryLockError::Error(source)) => return Err(source),
+            }
+        }
+        Ok(false)
     }
 
     /// Tells this directory's lock from any other's, also from that of a copy: whoever had it before in this boot of the machine is
@@ -123,14 +168,10 @@ impl StateDir {
 
     /// Where the daemon that holds the lock listens, as far as it said.
     pub(crate) fn noted_address(state_dir: &Path) -> Option<SocketAddr> {
-        Self::address_in(&Self::noted(state_dir)?)
-    }
-
-    /// What the file says of a daemon that is there: one that was killed left its words behind.
-    fn noted(state_dir: &Path) -> Option<String> {
-        let text = std::fs::read_to_string(state_dir.join(Self::LOCK_FILE)).ok()?;
-        let process = Self::noted_process(&text)?;
-        Path::new("/proc").join(process.to_string()).exists().then_some(text)
+        match Self::holder(state_dir) {
+            Ok(Holder::Daemon { address, .. }) => address,
+            _ => None,
+        }
     }
 
     fn address_in(text: &str) -> Option<SocketAddr> {
@@ -138,7 +179,7 @@ impl StateDir {
     }
 
     /// The process in the text of a lock file.
-    pub(crate) fn noted_process(text: &str) -> Option<u32> {
+    fn noted_process(text: &str) -> Option<u32> {
         text.split_whitespace().next()?.parse().ok()
     }
 }

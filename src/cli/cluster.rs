@@ -30,13 +30,20 @@ fn table(seen: &Cluster) -> Table {
             Cell::new(&node.name),
             Cell::new(&node.role),
             Cell::new(&node.url),
+            Cell::new(mesh(node)),
             Cell::new(&node.version),
             Cell::new(format!("{:.1} s ago", age.as_secs_f64())),
             Cell::new(at(node.since)),
         ]
     };
-    let heading = ["NODE", "ROLE", "ADDRESS", "RELEASE", "SIGN OF LIFE", "SINCE"];
-    Table::of(&heading, seen.nodes.iter().map(row), "There is no node.").leaving_out(&["SINCE", "RELEASE"])
+    let heading = ["NODE", "ROLE", "ADDRESS", "MESH", "RELEASE", "SIGN OF LIFE", "SINCE"];
+    Table::of(&heading, seen.nodes.iter().map(row), "There is no node.").leaving_out(&["SINCE", "RELEASE", "MESH"])
+}
+
+/// Where other nodes reach it, and whether the one that answers does.
+fn mesh(node: &ClusterNode) -> String {
+    let address = node.mesh.as_deref().unwrap_or("-");
+    if node.reached == Some(false) { format!("{address} (not reached)") } else { address.to_owned() }
 }
 
 fn summary(seen: &Cluster) -> String {
@@ -65,11 +72,14 @@ mod tests {
             this: false,
             beat_age_ms: 640,
             since: 1_795_000_000,
+            mesh: (name == "b").then(|| "b:3001".to_owned()),
+            reached: (name == "b").then_some(false),
         };
         let nodes = vec![node("a", "standby"), node("b", "acting")];
         let mut seen = Cluster { clustered: true, acting: true, epoch: 7, acting_since: 1_795_000_000, nodes };
         let lines = table(&seen).lines(Paint::none(), None).join("\n");
         assert!(lines.contains("http://a:3000") && lines.contains("0.6 s ago") && lines.contains("standby"), "{lines}");
+        assert!(lines.contains("b:3001 (not reached)"), "{lines}");
         assert!(summary(&seen).starts_with("b acts since 2026-") && summary(&seen).ends_with("(epoch 7)."));
         seen.nodes.pop();
         assert_eq!(summary(&seen), "No node acts.");

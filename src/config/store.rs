@@ -1,5 +1,6 @@
 //! `state_dir`, and sections `store` and `log`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +45,10 @@ pub(crate) struct NodeSettings {
     pub(crate) name: String,
     /// Where people and programs reach it; none: where it listens.
     pub(crate) url: Option<String>,
+    /// Where it takes connections of other nodes; none: it doesn't.
+    pub(crate) mesh_listen: Option<SocketAddr>,
+    /// Where other nodes reach it, as `host:port`; none: where it listens for them.
+    pub(crate) mesh_address: Option<String>,
 }
 
 pub(super) fn node(reader: &mut Reader<'_>) -> NodeSettings {
@@ -62,7 +67,25 @@ pub(super) fn node(reader: &mut Reader<'_>) -> NodeSettings {
     if url.as_deref().is_some_and(|url| !is_http(url)) {
         reader.wrong("node.url", "must be http:// or https:// with a host, such as https://gw-a.example");
     }
-    NodeSettings { name, url: url.map(|url| url.trim_end_matches('/').to_owned()) }
+    let mesh_listen = reader.optional_text("node.mesh_listen").filter(|text| !text.is_empty()).and_then(|text| {
+        let address = text.parse().ok();
+        if address.is_none() {
+            reader.wrong("node.mesh_listen", "must be ADDRESS:PORT, such as 0.0.0.0:3001 or 192.0.2.7:3001");
+        }
+        address
+    });
+    let mesh_address = reader.optional_text("node.mesh_address").filter(|text| !text.is_empty());
+    if mesh_address.as_deref().is_some_and(|address| !is_host_and_port(address)) {
+        reader.wrong("node.mesh_address", "must be HOST:PORT, such as warden-a.example:3001 or [2001:db8::7]:3001");
+    }
+    NodeSettings { name, url: url.map(|url| url.trim_end_matches('/').to_owned()), mesh_listen, mesh_address }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let Some((_, port)) = text.rsplit_once(':') else { return false };
+    port.parse::<u16>().is_ok_and(|port| port != 0)
+        && url::Url::parse(&format!("http://{text}/"))
+            .is_ok_and(|url| url.has_host() && url.username().is_empty() && url.path() == "/" && url.query().is_none())
 }
 
 pub(super) fn state_dir(reader: &mut Reader<'_>) -> PathBuf {

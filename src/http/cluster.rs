@@ -6,6 +6,7 @@ use gatewarden_api::cluster::{Cluster, ClusterNode};
 
 use super::auth::{Authorized, Viewer};
 use super::context::App;
+use crate::mesh::Mesh;
 
 /// List the nodes that share the database
 ///
@@ -25,6 +26,8 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
             this: true,
             beat_age_ms: 0,
             since,
+            mesh: None,
+            reached: None,
         };
         return HttpResponse::Ok().json(Cluster {
             clustered: false,
@@ -34,11 +37,11 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
             nodes: vec![alone],
         });
     };
-    HttpResponse::Ok().json(seen_by(member, app.clock.uptime_ms()))
+    HttpResponse::Ok().json(seen_by(member, node.mesh.as_deref(), app.clock.uptime_ms()))
 }
 
 /// All nodes as a node saw them at its last beat.
-pub(super) fn seen_by(member: &Member, now_ms: i64) -> Cluster {
+pub(super) fn seen_by(member: &Member, mesh: Option<&Mesh>, now_ms: i64) -> Cluster {
     let seen = member.view().borrow().clone();
     let age_ms = now_ms.saturating_sub(seen.seen_ms);
     let acting = member.right().holds(now_ms);
@@ -55,6 +58,8 @@ pub(super) fn seen_by(member: &Member, now_ms: i64) -> Cluster {
         this: other.node == seen.id,
         beat_age_ms: other.beat_age_ms.saturating_add(age_ms).max(0),
         since: other.joined_ms.div_euclid(1000),
+        mesh: other.mesh.proven().map(|facts| facts.address.clone()),
+        reached: mesh.and_then(|mesh| mesh.reached(&other.node)),
     });
     Cluster {
         clustered: true,

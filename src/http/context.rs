@@ -40,6 +40,7 @@ use super::route_table::RouteTable;
 use super::senders::{BoundedSender, DirectSender, RegistrySender};
 use super::settings::HttpSettings;
 use super::vitals::Vitals;
+use crate::mesh::Mesh;
 
 /// Checks of gateways and searches for them under way at one time.
 const CHECKS: usize = 4;
@@ -225,6 +226,8 @@ pub(crate) struct Node {
     pub(crate) url: String,
     /// None where the database is a file.
     pub(crate) member: Option<Member>,
+    /// Where it takes part in the mesh.
+    pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) right: RightToAct,
 }
 

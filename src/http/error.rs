@@ -99,6 +99,7 @@ pub(crate) fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::StoreUnavailable
         | ErrorCode::OutcomeUnknown
         | ErrorCode::Standby
+        | ErrorCode::NodeUnreachable
         | ErrorCode::NotActing
         | ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,

@@ -1,18 +1,47 @@
-//! The other end of a request: who it really comes from (forwarding headers count only where a trusted proxy sent them), and
-//! what its connection is told of the key that came with it.
+//! The other end of a request: who it really comes from (forwarding headers count only where a trusted proxy sent them, or another
+//! node over the mesh), and what its connection is told of the key that came with it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{HOST, HeaderMap};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::{HOST, HeaderMap, HeaderName};
 use gatewarden_listener::Connection;
 use gatewarden_protocol::GatewayAddress;
 use gatewarden_protocol::forwarded::{client_behind, is_trusted};
 
 use super::keyring::KeyHolder;
 use super::settings::Network;
+
+/// Another node of the cluster, on whose connection requests come that it passes on. In the data of the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct ForwardingNode {
+    /// SHA-256 of its certificate.
+    pub(crate) certificate: Arc<str>,
+}
+
+/// In which a node says whose request it passes on: an address. Without it the client is a program of that node's own machine. On
+/// other connections it means nothing.
+pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-gatewarden-client");
+
+/// The node that passes the request on; none where the client itself, or its proxy, has sent it.
+pub(crate) fn forwarding_node(request: &HttpRequest) -> Option<&ForwardingNode> {
+    request.conn_data::<ForwardingNode>()
+}
+
+/// Puts the client that a node tells in the place of that node.
+pub(crate) fn adopt_client(request: &mut ServiceRequest) {
+    if forwarding_node(request.request()).is_none() {
+        return;
+    }
+    let told =
+        request.headers().get(CLIENT).and_then(|address| address.to_str().ok()).and_then(|told| told.parse().ok());
+    if let Some(client) = told {
+        request.head_mut().peer_addr = Some(SocketAddr::new(client, 0));
+    }
+}
 
 /// The address of the client: the peer, or what trusted proxies say in `X-Forwarded-For`, read from its end.
 pub(crate) fn client_address(request: &HttpRequest, trusted: &[Network]) -> Option<IpAddr> {
@@ -28,7 +57,8 @@ pub(crate) fn is_https(request: &HttpRequest, trusted: &[Network]) -> bool {
         return false;
     };
     let last = text_values(request.headers(), "x-forwarded-proto").last();
-    is_trusted(peer.ip(), trusted) && last.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    let is_believed = forwarding_node(request).is_some() || is_trusted(peer.ip(), trusted);
+    is_believed && last.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
 }
 
 /// Whether the peer is this machine and no proxy stands between: many a proxy says so in no header, but passes on the name by
@@ -36,7 +66,8 @@ pub(crate) fn is_https(request: &HttpRequest, trusted: &[Network]) -> bool {
 pub(crate) fn is_direct_loopback(request: &HttpRequest) -> bool {
     const FORWARDING: [&str; 6] =
         ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
-    request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+    forwarding_node(request).is_none()
+        && request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
         && !FORWARDING.iter().any(|name| request.headers().contains_key(*name))
         && request.headers().get_all(HOST).all(|host| {
             let named =
@@ -49,18 +80,22 @@ fn text_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &
     headers.get_all(name).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
 }
 
-/// A good key came in on the request's connection: it isn't ended in favour of strangers.
+/// A good key came in on the request's connection: it isn't ended in favour of strangers. That of another node stands for no key.
 pub(crate) fn mark_known(request: &HttpRequest, key: &KeyHolder) {
-    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+    if let Some(connection) = client_connection(request) {
         connection.mark_known(NonZeroU64::MIN.saturating_add(key.limit_key().unsigned_abs()));
     }
 }
 
 /// A wrong key came in on the request's connection, which may have been good before.
 pub(crate) fn mark_unknown(request: &HttpRequest) {
-    if let Some(connection) = request.conn_data::<Arc<Connection>>() {
+    if let Some(connection) = client_connection(request) {
         connection.mark_unknown();
     }
+}
+
+fn client_connection(request: &HttpRequest) -> Option<&Arc<Connection>> {
+    request.conn_data::<Arc<Connection>>().filter(|_| forwarding_node(request).is_none())
 }
 
 #[cfg(test)]

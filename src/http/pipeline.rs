@@ -12,8 +12,9 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use gatewarden_actors::clock::Clock;
-use gatewarden_actors::error::Failure;
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::store::member::Member;
 use gatewarden_listener::AnswerBody;
 
 use super::audit::AuditGuard;
@@ -24,6 +25,8 @@ use super::error::{ApiError, add_detail, detailed, has_detail};
 use super::headers::{self, IGNORED_FIELDS, REQUEST_ID};
 use super::input::ignored_fields;
 use super::limits::LimitState;
+use super::peer::{adopt_client, forwarding_node};
+use crate::mesh::is_of_living_node;
 
 /// The wrapper.
 pub(crate) async fn run<B: MessageBody + 'static>(
@@ -32,6 +35,7 @@ pub(crate) async fn run<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<AnswerBody<EitherBody<B>>>, Error> {
     let serving = gatewarden_listener::begin(&mut request);
+    adopt_client(&mut request);
     let started = app.clock.now();
     let request_id = app.request_ids.assign(request.headers());
     let method = request.method().clone();
@@ -101,7 +105,7 @@ async fn answer<B: MessageBody + 'static>(
     next: Next<B>,
     is_cross_origin: bool,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let response = match headers::check_host(request.path(), request.headers(), &app.settings.allowed_hosts) {
+    let response = match check_entrance(app, &request) {
         Err(failure) => {
             let refusal = HttpResponse::from_error(ApiError(failure));
             refused(request, refusal)
@@ -116,6 +120,21 @@ async fn answer<B: MessageBody + 'static>(
         Ok(()) => next.call(request).await?.map_into_left_body(),
     };
     Ok(if has_detail(response.request().path()) { add_detail(response) } else { response })
+}
+
+/// Another node has checked the host by its own names; that node itself has to live.
+fn check_entrance(app: &AppContext, request: &ServiceRequest) -> Result<(), Failure> {
+    let Some(node) = forwarding_node(request.request()) else {
+        return headers::check_host(request.path(), request.headers(), &app.settings.allowed_hosts);
+    };
+    let view = app.node.member.as_ref().map(Member::view);
+    if view.is_some_and(|view| is_of_living_node(&view.borrow(), &node.certificate)) {
+        return Ok(());
+    }
+    let sentence = "The node that passed the request on does not count among the living at the one that acts";
+    Err(Failure::new(ErrorCode::NodeUnreachable, sentence)
+        .with_help("Nothing was begun: send it again, to this node or another one.")
+        .with_retry_after(Duration::from_secs(1)))
 }
 
 /// `into_response` would lose the error, out of which the organization API makes its `detail`.

@@ -1,5 +1,8 @@
-//! The front of a node that stands by: it lives, is not ready, and says which node acts. Whoever has a key is shown all nodes; nothing
-//! else is answered and nothing is begun here, so that a client can send anything again at the node that acts.
+//! The front of a node that stands by: it lives, is not ready, and shows all nodes to whoever has a key. Everything else it passes on to
+//! the node that acts, where both take part in the mesh ([`forward`]). Where not, it says which node acts; nothing is begun here, so that
+//! a client can send anything again there.
+
+mod forward;
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,9 +34,11 @@ use super::headers;
 use super::input::read_small;
 use super::keyring::Keyring;
 use super::limits::Limits;
-use super::peer::{is_direct_loopback, mark_known};
+use super::peer::{forwarding_node, is_direct_loopback, mark_known};
 use super::settings::{HttpSettings, MetricsAccess};
-use super::{Shape, listen};
+use super::{MeshDoor, Shape, every_minute, listen, mesh_connections};
+use crate::mesh::exchange::Pool;
+use crate::mesh::{Mesh, Peer};
 
 /// Stored keys that were read longer ago let nobody in: one of them may be revoked by now.
 const KEYS_COUNT_MS: i64 = 6_000;
@@ -50,6 +55,7 @@ pub(crate) struct Standby {
     metrics: Arc<Metrics>,
     clock: Clock,
     started_ms: i64,
+    mesh: Option<Arc<Mesh>>,
 }
 
 impl Standby {
@@ -60,10 +66,11 @@ impl Standby {
         unstored: Option<Secret>,
         metrics: Arc<Metrics>,
         clock: Clock,
+        mesh: Option<Arc<Mesh>>,
     ) -> Self {
         let keys = Mutex::new((Arc::default(), Arc::new(Keyring::new(&[], unstored.as_ref(), ADMIN))));
         let (limits, started_ms) = (Limits::new(&settings.rate_limits, &clock), clock.uptime_ms());
-        Self { settings, member, unstored, keys, limits, metrics, clock, started_ms }
+        Self { settings, member, unstored, keys, limits, metrics, clock, started_ms, mesh }
     }
 
     /// The keys as of a moment ago; false where the stored ones are not known.
@@ -103,33 +110,33 @@ impl Standby {
     }
 
     fn nodes(&self) -> Cluster {
-        cluster::seen_by(&self.member, self.clock.uptime_ms())
+        cluster::seen_by(&self.member, self.mesh.as_deref(), self.clock.uptime_ms())
     }
 }
-
-/// How often addresses are forgotten that tried wrong keys long ago.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// What the key is called that isn't stored.
 const ADMIN: &str = "the admin key";
 
 /// Starts it on a socket that is already bound. The caller stops it when this node begins to act.
-pub(crate) fn serve(standby: Standby, listener: TcpListener) -> std::io::Result<Server> {
+pub(crate) fn serve(standby: Standby, listener: TcpListener, mesh: Option<TcpListener>) -> std::io::Result<Server> {
     let proxies = standby.settings.trusted_proxies.clone();
     let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
     let connections = Connections::new(standby.settings.connections, is_shared);
-    let shape = Shape { workers: 1, ..Shape::of(&standby.settings) };
+    let shape = Shape::of(&standby.settings);
+    let door = mesh.zip(standby.mesh.clone()).map(|(listener, mesh)| MeshDoor { listener, mesh });
+    // What is passed on has to go fast; without that there is little to do. Whoever waits for an answer gets it before the end.
+    let shape = match &door {
+        Some(_) => Shape { stop_s: shape.stop_s.min(LAST_ANSWERS_S), ..shape },
+        None => Shape { workers: 1, ..shape },
+    };
+    let door = door.map(|door| (door, mesh_connections(&standby.settings)));
     let standby = web::Data::new(standby);
-    let kept = Arc::downgrade(&standby.clone().into_inner());
-    actix_rt::spawn(async move {
-        loop {
-            tokio::time::sleep(PURGE_EVERY).await;
-            let Some(standby) = kept.upgrade() else { return };
-            standby.limits.purge();
-        }
-    });
-    listen(shape, connections, listener, move || app(standby.clone()))
+    every_minute(Arc::downgrade(&standby.clone().into_inner()), async |standby: &Standby| standby.limits.purge());
+    listen(shape, connections, listener, door, move || app(standby.clone()))
 }
+
+/// Seconds that requests under way may take once this node acts, or stops: another node answers them, which is most likely gone.
+const LAST_ANSWERS_S: u64 = 2;
 
 fn app(
     standby: web::Data<Standby>,
@@ -142,18 +149,27 @@ fn app(
         InitError = (),
     >,
 > {
-    actix_web::App::new().app_data(standby).default_service(web::to(answer)).wrap(from_fn(
+    actix_web::App::new().app_data(standby).app_data(Pool::default()).default_service(web::to(answer)).wrap(from_fn(
         async |mut request: ServiceRequest, next: actix_web::middleware::Next<_>| {
             let serving = gatewarden_listener::begin(&mut request);
             let is_page = headers::is_page(request.path());
             let mut response = next.call(request).await?;
-            headers::write_security(is_page, response.headers_mut());
+            if !response.response().extensions().contains::<forward::PassedOn>() {
+                headers::write_security(is_page, response.headers_mut());
+            }
             Ok(response.map_body(|_, body| AnswerBody::new(body, serving)))
         },
     ))
 }
 
+/// What is answered of the node that is asked, whichever acts.
+const OWN: [&str; 5] = ["/health", "/api/health", "/ready", "/metrics", "/api/cluster"];
+
 async fn answer(standby: web::Data<Standby>, request: HttpRequest, body: web::Payload) -> HttpResponse {
+    if forwarding_node(&request).is_some() {
+        // The other node takes this one for the one that acts, for a moment: nothing is passed on twice.
+        return refused(&request, &refusal(&standby.member).0);
+    }
     if let Err(failure) = headers::check_host(request.path(), request.headers(), &standby.settings.allowed_hosts) {
         return HttpResponse::from_error(ApiError(failure));
     }
@@ -168,18 +184,43 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest, body: web::Pa
             Ok(()) => HttpResponse::Ok().json(standby.nodes()),
             Err(error) => HttpResponse::from_error(error),
         },
-        NODES if request.method() == Method::POST => show_nodes(&standby, &request, body).await,
         path => {
-            let (failure, url) = refusal(&standby.member);
+            let acting = standby.mesh.as_ref().filter(|_| !(is_read && OWN.contains(&path)));
+            let acting = acting.and_then(|mesh| Some((mesh, mesh.acting()?)));
+            if acting.is_none() && path == NODES && request.method() == Method::POST {
+                return show_nodes(&standby, &request, body).await;
+            }
+            let (mut failure, url) = refusal(&standby.member);
+            if let Some((mesh, acting)) = acting {
+                match pass_on(&standby, mesh, &acting, &request, body).await {
+                    Ok(response) => return response,
+                    Err(why) => failure = why,
+                }
+            }
             let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
             if is_read && !path.starts_with("/api/") && accepted.is_some_and(|accepted| accepted.contains("text/html"))
             {
                 return standby_page(StatusCode::SERVICE_UNAVAILABLE, &failure, url.as_deref(), &Nodes::Asks(None));
             }
-            let refused = HttpResponse::from_error(ApiError(failure.clone()));
-            if has_detail(path) { detailed(refused, &failure) } else { refused }
+            refused(&request, &failure)
         }
     }
+}
+
+fn refused(request: &HttpRequest, failure: &Failure) -> HttpResponse {
+    let refused = HttpResponse::from_error(ApiError(failure.clone()));
+    if has_detail(request.path()) { detailed(refused, failure) } else { refused }
+}
+
+async fn pass_on(
+    standby: &Standby,
+    mesh: &Mesh,
+    acting: &Peer,
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Failure> {
+    let pool = request.app_data::<Pool>().cloned().unwrap_or_default();
+    forward::pass_on(standby, &pool, mesh, acting, request, body).await
 }
 
 /// The page of the dashboard that shows the nodes; here it is asked for with a key, and stores nothing in the browser.

@@ -18,6 +18,7 @@ use crate::error::StoreError;
 use crate::key_file::SealingKey;
 use crate::postgres::address::{Fence, ServerAddress};
 use crate::postgres::cluster::{self, ClusterNode, Look, NodeFacts};
+use crate::postgres::mesh_entry::{Mesh, MeshKey};
 use crate::postgres::release::RELEASE;
 use crate::postgres::{PostgresConnection, start};
 use crate::queue::StoreOptions;
@@ -117,6 +118,7 @@ impl Member {
         let member = Thread {
             options: options.clone(),
             address: address.clone(),
+            mesh_key: None,
             facts: facts.clone(),
             clock,
             right: right.clone(),
@@ -178,6 +180,8 @@ impl Member {
 struct Thread {
     options: StoreOptions,
     address: ServerAddress,
+    /// Known once the database has said which key is the right one.
+    mesh_key: Option<MeshKey>,
     facts: Arc<NodeFacts>,
     clock: Clock,
     right: RightToAct,
@@ -202,7 +206,11 @@ impl Thread {
     ) {
         let prepared =
             start::prepare_node(&self.options, &self.address, key, admin, &self.facts.name, self.clock.wall_ms());
-        let admin_key = match prepared.and_then(|admin_key| self.join(left).map(|()| admin_key)) {
+        let joining = prepared.and_then(|(mesh_key, admin_key)| {
+            self.mesh_key = Some(mesh_key);
+            self.join(left).map(|()| admin_key)
+        });
+        let admin_key = match joining {
             Ok(admin_key) => admin_key,
             Err(error) => {
                 let _ = joined.send(Err(error));
@@ -265,11 +273,12 @@ impl Thread {
         loop {
             let facts = self.facts.clone();
             let sent_ms = self.clock.uptime_ms();
+            let key = self.mesh_key.clone();
             let found = self.with_session(|session, id| {
-                if cluster::join(session, id, &facts)? {
+                if cluster::join(session, id, &facts, key.as_ref())? {
                     return Ok(None);
                 }
-                Ok(Some(cluster::look(session)?))
+                Ok(Some(cluster::look(session, None)?))
             })?;
             let Some(look) = found else {
                 self.lease = Lease::new(&self.id);
@@ -297,7 +306,8 @@ impl Thread {
     fn beat(&mut self, published: &watch::Sender<View>) -> i64 {
         loop {
             let sent_ms = self.clock.uptime_ms();
-            let look = match self.with_session(|session, id| Ok(cluster::beat(session, id)?)) {
+            let key = self.mesh_key.clone();
+            let look = match self.with_session(|session, id| Ok(cluster::beat(session, id, key.as_ref())?)) {
                 Ok(Some(look)) => look,
                 Ok(None) => return self.died(published, sent_ms),
                 Err(error) => {
@@ -368,6 +378,14 @@ impl Thread {
         self.acted |= matches!(standing, Standing::Acts(_));
         let id = self.id.clone();
         let Look { seen, nodes, since_ms, .. } = look;
+        for node in nodes.iter().filter(|node| node.mesh == Mesh::Unproven) {
+            let was_seen = published.borrow().nodes.iter().any(|before| before.node == node.node);
+            if !was_seen {
+                tracing::warn!(node.name = %node.name,
+                    "node {} has another encryption key, or its entry in the database was changed: no connection is made to it, and \
+                     none of its is taken", node.name);
+            }
+        }
         published.send_replace(View { standing, id, nodes, epoch: seen.epoch, since_ms, seen_ms: now_ms, fault: None });
     }
 
@@ -407,7 +425,8 @@ impl Thread {
         let facts = self.facts.clone();
         self.id = uuid::Uuid::new_v4().to_string();
         self.lease = Lease::new(&self.id);
-        match self.with_session(|session, id| Ok(cluster::join(session, id, &facts)?)) {
+        let key = self.mesh_key.clone();
+        match self.with_session(|session, id| Ok(cluster::join(session, id, &facts, key.as_ref())?)) {
             Ok(true) => {}
             Ok(false) => {
                 let why = format!("another node named {} lives by now", facts.name);

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod cluster;
 pub mod inspection;
+pub mod mesh_entry;
 pub(crate) mod release;
 pub(crate) mod start;
 mod tls;

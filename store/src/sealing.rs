@@ -13,6 +13,8 @@ use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::postgres::mesh_entry::MeshKey;
+
 /// Where a secret is stored: part of what is authenticated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -51,6 +53,7 @@ pub enum SealError {
 pub(crate) struct Sealer {
     cipher: XChaCha20Poly1305,
     key_id: String,
+    mesh_key: MeshKey,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -66,7 +69,12 @@ impl Sealer {
         hash.update(b"gatewarden sealing key id\0");
         hash.update(key);
         let key_id = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Self { cipher: XChaCha20Poly1305::new(&Key::from(*key)), key_id }
+        Self { cipher: XChaCha20Poly1305::new(&Key::from(*key)), key_id, mesh_key: MeshKey::of(key) }
+    }
+
+    /// By which nodes with the same key know each other.
+    pub(crate) fn mesh_key(&self) -> &MeshKey {
+        &self.mesh_key
     }
 
     /// What every envelope of this key begins with.

@@ -109,6 +109,8 @@ mod postgres_chaos;
 #[cfg(test)]
 mod postgres_kills;
 #[cfg(test)]
+mod postgres_mesh;
+#[cfg(test)]
 mod postgres_moves;
 #[cfg(test)]
 mod postgres_nodes;

@@ -241,6 +241,8 @@ families! {
             "How often a node began to act, as this node saw it last: grows by one with each takeover and each start.";
         CLUSTER_LOOK: Gauge "gatewarden_cluster_last_beat_timestamp_seconds"
             "When the database server last took this node's sign of life.";
+        CLUSTER_FORWARDED: Counter "gatewarden_cluster_forwarded_requests_total" [("outcome", "`answered`, `unreachable`, `broken`, `client_left`")]
+            "Requests that this node passed on to the one that acts; left out where it takes no connections of other nodes.";
         CLOCK_JUMPS: Counter "gatewarden_clock_jumps_total" [("direction", "`ahead`, `back`")]
             "Jumps of the wall clock that the daemon saw: more than two minutes against the machine's uptime.";
     }

@@ -1,7 +1,6 @@
 //! Whether the daemon runs, and what answers at its address.
 
-use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use gatewarden_api::ErrorBody;
 use gatewarden_api::daemon::Health;
 
-use crate::app::StateDir;
+use crate::app::{Holder, StateDir};
 use crate::cli::daemon::endpoint::{Endpoint, reachable};
 use crate::cli::findings::Report;
 use crate::cli::http_client::{HttpClient, Reply, words};
@@ -19,60 +18,23 @@ const AREA: &str = "daemon";
 /// Longest wait for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who has the state directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// Nobody.
-    Nobody,
-    /// A daemon: its process, where it said.
-    Daemon(Option<u32>),
-    /// It can't be told.
-    Unknown,
-}
-
-impl Holder {
-    pub(super) fn is_running(self) -> bool {
-        matches!(self, Self::Daemon(_))
-    }
-
-    pub(super) fn process(self) -> Option<u32> {
-        match self {
-            Self::Daemon(process) => process,
-            Self::Nobody | Self::Unknown => None,
-        }
-    }
-}
-
-/// Looks at the lock without taking it for longer than the look takes.
+/// Looks who has the state directory.
 pub(super) fn holder(report: &mut Report, state_dir: &Path) -> Holder {
-    let path = state_dir.join(StateDir::LOCK_FILE);
-    let mut lock = match File::open(&path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            report.note(AREA, format!("none works in {}", state_dir.display()), "");
-            return Holder::Nobody;
-        }
-        Err(error) => {
-            let cure = "run this as root or as the daemon's user";
-            report.problem(AREA, format!("whether it runs cannot be told: {}: {error}", path.display()), cure);
-            return Holder::Unknown;
-        }
-    };
-    match lock.try_lock_shared() {
-        Ok(()) => {
-            drop(lock);
-            report.note(AREA, format!("none works in {}", state_dir.display()), "");
-            Holder::Nobody
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let process = lock.read_to_string(&mut text).ok().and_then(|_| StateDir::noted_process(&text));
+    let holder = StateDir::holder(state_dir).unwrap_or_else(|error| {
+        let cure = "run this as root or as the daemon's user";
+        let place = state_dir.display();
+        report.problem(AREA, format!("whether it runs in {place} cannot be told: {error}"), cure);
+        Holder::Unknown
+    });
+    match holder {
+        Holder::Nobody => report.note(AREA, format!("none works in {}", state_dir.display()), ""),
+        Holder::Daemon { process, .. } => {
             let who = process.map(|process| format!(" as process {process}")).unwrap_or_default();
             report.fine(AREA, format!("works in {}{who}", state_dir.display()));
-            Holder::Daemon(process)
         }
-        Err(TryLockError::Error(_)) => Holder::Unknown,
+        Holder::Unknown => {}
     }
+    holder
 }
 
 /// What is found at the address.
@@ -91,8 +53,10 @@ enum There {
 /// Looks at the address.
 pub(super) fn address(report: &mut Report, config: &Config, holder: &Holder) {
     // Where it really listens: a flag may have said otherwise.
-    let noted = StateDir::noted_address(&config.state_dir).filter(|_| holder.is_running());
-    let listen = noted.unwrap_or(config.listen);
+    let listen = match holder {
+        Holder::Daemon { address: Some(noted), .. } => *noted,
+        _ => config.listen,
+    };
     if listen.port() == 0 {
         report.note("address", "port 0: the daemon takes any free port and prints it", "");
         return;
@@ -166,7 +130,7 @@ fn judge(report: &mut Report, listen: SocketAddr, holder: Holder, there: &There,
         ),
         (There::Gatewarden(version), _) => report.fine(AREA, format!("gatewarden {version} answers at {listen}")),
         (There::Other(words), _) => report.problem(AREA, format!("another program has {listen}: {words}"), see),
-        (There::Free, Holder::Daemon(_)) => report.problem(
+        (There::Free, Holder::Daemon { .. }) => report.problem(
             AREA,
             format!("the daemon runs, but does not listen on {listen}"),
             "it was started with another address (--listen, or before the configuration changed): restart it, or name that \
@@ -192,6 +156,10 @@ fn readiness(report: &mut Report, listen: SocketAddr) {
 mod tests {
     use super::*;
 
+    fn running(process: Option<u32>) -> Holder {
+        Holder::Daemon { process, address: None }
+    }
+
     fn judged(holder: Holder, there: There) -> (usize, String) {
         let mut report = Report::default();
         judge(&mut report, SocketAddr::from(([127, 0, 0, 1], 3000)), holder, &there, "2.0.0");
@@ -201,11 +169,11 @@ mod tests {
     #[test]
     fn who_answers_is_judged_by_who_has_the_state_directory() {
         let ours = || There::Gatewarden("2.0.0".to_owned());
-        assert_eq!(judged(Holder::Daemon(Some(1)), ours()).0, 0);
+        assert_eq!(judged(running(Some(1)), ours()).0, 0);
         assert_eq!(judged(Holder::Nobody, There::Free).0, 0);
         for (holder, there, word) in [
             (Holder::Nobody, ours(), "another state directory"),
-            (Holder::Daemon(None), There::Free, "does not listen"),
+            (running(None), There::Free, "does not listen"),
             (Holder::Nobody, There::Other("hello".to_owned()), "another program"),
             (Holder::Nobody, There::Blocked("denied".to_owned()), "cannot be listened on"),
         ] {
@@ -216,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_daemon_of_another_release_is_worth_a_note() {
-        let (problems, said) = judged(Holder::Daemon(None), There::Gatewarden("1.0.0".to_owned()));
+        let (problems, said) = judged(running(None), There::Gatewarden("1.0.0".to_owned()));
         assert!(problems == 0 && said.contains("\"note\"") && said.contains("restart"), "{said}");
     }
 }

@@ -1,8 +1,11 @@
 //! The database and its key.
 
+use std::time::Duration;
+
 use gatewarden_actors::store::maintenance::backup::{Inspection, inspect};
 use gatewarden_actors::store::postgres::cluster::ClusterNode;
 use gatewarden_actors::store::postgres::inspection::{self, ServerInspection};
+use gatewarden_actors::store::postgres::mesh_entry::Mesh;
 use gatewarden_actors::store::{Database, StoreError};
 
 use super::DoctorArgs;
@@ -10,8 +13,11 @@ use crate::cli::findings::Report;
 use crate::cli::installation::key;
 use crate::cli::output::{counted, size};
 use crate::config::Config;
+use crate::mesh::certificate_shown_at;
 
 const AREA: &str = "database";
+/// How long a node may take to show its certificate.
+const MESH_PATIENCE: Duration = Duration::from_secs(3);
 const MIB: u64 = 1024 * 1024;
 /// A log that is longer is not being written back.
 const LONG_LOG: u64 = 256 * MIB;
@@ -125,6 +131,7 @@ fn server(report: &mut Report, config: &Config, seen: &ServerInspection) {
         report.note(AREA, "it is empty: the next start makes its tables".to_owned(), "");
     }
     nodes(report, &seen.nodes);
+    mesh(report, &seen.nodes, |address| certificate_shown_at(address, MESH_PATIENCE));
 }
 
 fn nodes(report: &mut Report, nodes: &[ClusterNode]) {
@@ -150,6 +157,50 @@ fn nodes(report: &mut Report, nodes: &[ClusterNode]) {
     }
     if nodes.iter().any(|node| node.release != nodes.first().map_or("", |first| &first.release)) {
         report.note(AREA, "the nodes are of different releases".to_owned(), "upgrade the others, too");
+    }
+}
+
+/// Tries where the nodes take connections of each other, from this machine. `shown_at` gives the certificate that is shown at an address.
+fn mesh(report: &mut Report, nodes: &[ClusterNode], shown_at: impl Fn(&str) -> std::io::Result<String>) {
+    const AREA: &str = "mesh";
+    let living: Vec<&ClusterNode> = nodes.iter().filter(|node| !node.expired).collect();
+    let mut reached = Vec::new();
+    for node in &living {
+        let name = &node.name;
+        match &node.mesh {
+            Mesh::None => {}
+            Mesh::Unproven => report.problem(
+                AREA,
+                format!("node {name} has another encryption key, or its entry in the database was changed: no other node connects to it"),
+                "give all nodes the same gatewarden.key and restart that one; if nobody changed keys, see who writes to the database",
+            ),
+            Mesh::Proven(facts) => match shown_at(&facts.address) {
+                Ok(shown) if shown == facts.certificate => reached.push(format!("{name} at {}", facts.address)),
+                Ok(_) => report.problem(
+                    AREA,
+                    format!("another program than node {name} answers at {}", facts.address),
+                    "set node.mesh_address of that node to where the others reach its node.mesh_listen, and restart it",
+                ),
+                Err(error) => report.problem(
+                    AREA,
+                    format!("node {name} is not reached at {}: {error}", facts.address),
+                    "set node.mesh_address of that node to where the others reach its node.mesh_listen, and let the firewall pass it",
+                ),
+            },
+        }
+    }
+    if !reached.is_empty() {
+        report.fine(AREA, format!("reached from here: {}", reached.join(", ")));
+    }
+    let without: Vec<&str> =
+        living.iter().filter(|node| node.mesh == Mesh::None).map(|node| node.name.as_str()).collect();
+    if !without.is_empty() && without.len() < living.len() {
+        let text = format!("{} take no connections of other nodes", without.join(", "));
+        report.note(
+            AREA,
+            text,
+            "set node.mesh_listen on all nodes: one without it is not passed on to, and passes nothing on",
+        );
     }
 }
 
@@ -193,5 +244,61 @@ fn pages(report: &mut Report, config: &Config, seen: &Inspection, deep: bool) {
             ),
             "",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatewarden_actors::store::postgres::mesh_entry::MeshFacts;
+
+    fn node(name: &str, mesh: Mesh) -> ClusterNode {
+        ClusterNode {
+            node: name.to_owned(),
+            name: name.to_owned(),
+            url: String::new(),
+            release: String::new(),
+            acts: false,
+            beat: 1,
+            expired: false,
+            beat_age_ms: 0,
+            joined_ms: 0,
+            mesh,
+        }
+    }
+
+    fn proven(address: &str) -> Mesh {
+        Mesh::Proven(MeshFacts { address: address.to_owned(), certificate: "ab".to_owned() })
+    }
+
+    #[test]
+    fn of_each_node_it_is_said_whether_it_is_reached_and_is_the_one_that_the_database_names() {
+        let nodes = [
+            node("fine", proven("fine:1")),
+            node("other", proven("other:1")),
+            node("gone", proven("gone:1")),
+            node("forged", Mesh::Unproven),
+            node("old", Mesh::None),
+        ];
+        let mut report = Report::default();
+        mesh(&mut report, &nodes, |address| match address {
+            "fine:1" => Ok("ab".to_owned()),
+            "other:1" => Ok("cd".to_owned()),
+            _ => Err(std::io::ErrorKind::ConnectionRefused.into()),
+        });
+        let said = report.json().to_string();
+        for expected in [
+            "reached from here: fine at fine:1",
+            "another program than node other answers at other:1",
+            "node gone is not reached at gone:1",
+            "node forged has another encryption key",
+            "old take no connections of other nodes",
+        ] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+        let mut report = Report::default();
+        mesh(&mut report, &[node("old", Mesh::None)], |_| panic!("nobody is asked"));
+        assert_eq!(report.exit_code(), 0);
+        assert!(!report.json().to_string().contains("mesh"));
     }
 }

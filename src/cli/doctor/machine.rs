@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::daemon::Holder;
+use crate::app::Holder;
 use crate::cli::findings::{Finding, Report};
 use crate::cli::output::size;
 use crate::config::Config;

@@ -84,6 +84,8 @@ mod tests {
             this: role == "standby",
             beat_age_ms: 640,
             since: 1,
+            mesh: None,
+            reached: None,
         };
         let nodes = vec![node("<b>", "javascript:alert(1)", "acting"), node("b", "http://b:3000", "standby")];
         let seen = Cluster { clustered: true, acting: false, epoch: 1, acting_since: 1, nodes };

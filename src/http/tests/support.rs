@@ -459,6 +459,7 @@ impl Harness {
             clock,
             readiness: readiness.clone(),
             node: Node {
+                mesh: None,
                 name: "host-a".to_owned(),
                 url: "http://127.0.0.1:3000".to_owned(),
                 member: None,

@@ -11,6 +11,7 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use gatewarden_core::cluster::{Seen, SeenNode, Step, TTL_MS, not_acting};
 
 use super::address::{Fence, ServerAddress};
+use super::mesh_entry::{Mesh, MeshColumns, MeshFacts, MeshKey};
 use super::{LOCK, PostgresConnection, Trouble, connect, fault_of, holder, number};
 use crate::error::{Fault, StoreError};
 
@@ -32,38 +33,66 @@ pub struct NodeFacts {
     pub release: String,
     /// Its state directory, of which it has the lock: whoever had it before in this boot of the machine is gone.
     pub home: String,
+    /// Where other nodes reach it; none where it takes no connections of theirs.
+    pub mesh: Option<MeshFacts>,
 }
 
 /// A node as the database has it.
-#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterNode {
     /// The run of the daemon.
-    #[diesel(sql_type = Text)]
     pub node: String,
     /// `node.name`.
-    #[diesel(sql_type = Text)]
     pub name: String,
     /// Where it is reached.
-    #[diesel(sql_type = Text)]
     pub url: String,
     /// Its release.
-    #[diesel(sql_type = Text)]
     pub release: String,
     /// Whether it has the role.
-    #[diesel(sql_type = Bool)]
     pub acts: bool,
     /// Grows with each beat.
-    #[diesel(sql_type = BigInt)]
     pub beat: i64,
     /// Whether it didn't beat for the time to live.
-    #[diesel(sql_type = Bool)]
     pub expired: bool,
     /// Since its last beat, by the server's clock.
-    #[diesel(sql_type = BigInt)]
     pub beat_age_ms: i64,
     /// Wall ms of the server.
-    #[diesel(sql_type = BigInt)]
     pub joined_ms: i64,
+    /// Where other nodes reach it.
+    pub mesh: Mesh,
+}
+
+#[derive(QueryableByName)]
+struct NodeRow {
+    #[diesel(sql_type = Text)]
+    node: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    url: String,
+    #[diesel(sql_type = Text)]
+    release: String,
+    #[diesel(sql_type = Bool)]
+    acts: bool,
+    #[diesel(sql_type = BigInt)]
+    beat: i64,
+    #[diesel(sql_type = Bool)]
+    expired: bool,
+    #[diesel(sql_type = BigInt)]
+    beat_age_ms: i64,
+    #[diesel(sql_type = BigInt)]
+    joined_ms: i64,
+    #[diesel(embed)]
+    mesh: MeshColumns,
+}
+
+impl NodeRow {
+    /// Without the key nothing is proven.
+    fn into_node(self, key: Option<&MeshKey>) -> ClusterNode {
+        let Self { node, name, url, release, acts, beat, expired, beat_age_ms, joined_ms, mesh } = self;
+        let mesh = key.map_or(Mesh::None, |key| key.read(&node, mesh));
+        ClusterNode { node, name, url, release, acts, beat, expired, beat_age_ms, joined_ms, mesh }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -123,7 +152,12 @@ pub(crate) fn check(session: &mut PostgresConnection, fence: &Fence) -> Result<(
 
 /// Enters the node; false where another one that nobody declared dead has its name. What ran from the same state directory before
 /// is gone, or it would have its lock.
-pub(crate) fn join(session: &mut PostgresConnection, id: &str, facts: &NodeFacts) -> QueryResult<bool> {
+pub(crate) fn join(
+    session: &mut PostgresConnection,
+    id: &str,
+    facts: &NodeFacts,
+    key: Option<&MeshKey>,
+) -> QueryResult<bool> {
     diesel::sql_query("UPDATE cluster_nodes SET state = 'dead' WHERE home = $1 AND state = 'active'")
         .bind::<Text, _>(&facts.home)
         .execute(session)?;
@@ -131,9 +165,11 @@ pub(crate) fn join(session: &mut PostgresConnection, id: &str, facts: &NodeFacts
         "DELETE FROM cluster_nodes WHERE state = 'dead' AND beat_at < clock_timestamp() - interval '1 day'",
     )
     .execute(session)?;
+    let mesh = facts.mesh.as_ref().zip(key);
     let entered = diesel::sql_query(format!(
-        "INSERT INTO cluster_nodes (node, name, url, release, home, state, joined_at, beat_at, expires_at) \
-         SELECT $1, $2, $3, $4, $5, 'active', now, now, now + interval '{TTL_MS} milliseconds' FROM clock_timestamp() AS now \
+        "INSERT INTO cluster_nodes (node, name, url, release, home, mesh_address, mesh_certificate, mesh_proof, \
+         state, joined_at, beat_at, expires_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, \
+         'active', now, now, now + interval '{TTL_MS} milliseconds' FROM clock_timestamp() AS now \
          ON CONFLICT DO NOTHING"
     ))
     .bind::<Text, _>(id)
@@ -141,31 +177,41 @@ pub(crate) fn join(session: &mut PostgresConnection, id: &str, facts: &NodeFacts
     .bind::<Text, _>(&facts.url)
     .bind::<Text, _>(&facts.release)
     .bind::<Text, _>(&facts.home)
+    .bind::<Nullable<Text>, _>(mesh.map(|(mesh, _)| &mesh.address))
+    .bind::<Nullable<Text>, _>(mesh.map(|(mesh, _)| &mesh.certificate))
+    .bind::<Nullable<Text>, _>(mesh.map(|(mesh, key)| key.prove(id, mesh)))
     .execute(session)?;
     Ok(entered == 1)
 }
 
 /// Says that the node lives, and looks at all of them; none where it was declared dead.
-pub(crate) fn beat(session: &mut PostgresConnection, id: &str) -> QueryResult<Option<Look>> {
+pub(crate) fn beat(session: &mut PostgresConnection, id: &str, key: Option<&MeshKey>) -> QueryResult<Option<Look>> {
     let beaten = diesel::sql_query(format!(
         "UPDATE cluster_nodes SET beat = beat + 1, beat_at = clock_timestamp(), \
          expires_at = clock_timestamp() + interval '{TTL_MS} milliseconds' WHERE node = $1 AND state = 'active'"
     ))
     .bind::<Text, _>(id)
     .execute(session)?;
-    if beaten == 0 { Ok(None) } else { look(session).map(Some) }
+    if beaten == 0 { Ok(None) } else { look(session, key).map(Some) }
 }
 
-/// Looks at all living nodes.
-pub(crate) fn look(session: &mut PostgresConnection) -> QueryResult<Look> {
-    let nodes: Vec<ClusterNode> = diesel::sql_query(
+/// Looks at all living nodes. With a key it is also checked who can be reached by other nodes.
+pub(crate) fn look(session: &mut PostgresConnection, key: Option<&MeshKey>) -> QueryResult<Look> {
+    // A command may look at tables that a former release has made.
+    let mesh = if key.is_some() {
+        "n.mesh_address, n.mesh_certificate, n.mesh_proof"
+    } else {
+        "NULL::text AS mesh_address, NULL::text AS mesh_certificate, NULL::text AS mesh_proof"
+    };
+    let nodes: Vec<NodeRow> = diesel::sql_query(format!(
         "SELECT n.node, n.name, n.url, n.release, n.node IS NOT DISTINCT FROM r.node AS acts, n.beat, \
          n.expires_at < clock_timestamp() AS expired, \
          (1000 * extract(epoch FROM clock_timestamp() - n.beat_at))::bigint AS beat_age_ms, \
-         (1000 * extract(epoch FROM n.joined_at))::bigint AS joined_ms \
-         FROM cluster_nodes n JOIN cluster_roles r ON r.role = 'coordinator' WHERE n.state = 'active' ORDER BY n.name LIMIT 256",
-    )
+         (1000 * extract(epoch FROM n.joined_at))::bigint AS joined_ms, {mesh} \
+         FROM cluster_nodes n JOIN cluster_roles r ON r.role = 'coordinator' WHERE n.state = 'active' ORDER BY n.name LIMIT 256"
+    ))
     .load(session)?;
+    let nodes: Vec<ClusterNode> = nodes.into_iter().map(|row| row.into_node(key)).collect();
     let role: RoleRow = diesel::sql_query(
         "SELECT node, epoch, (1000 * extract(epoch FROM since))::bigint AS since_ms, \
          (1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms, \
@@ -223,5 +269,12 @@ pub(crate) fn retire_all(session: &mut PostgresConnection) -> QueryResult<()> {
 pub(crate) fn exists(session: &mut PostgresConnection) -> QueryResult<bool> {
     let query =
         "SELECT COUNT(*) AS number FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'cluster_nodes'";
+    Ok(number(session, query)? == 1)
+}
+
+/// Whether a release that knows of the mesh has made them.
+pub(crate) fn has_mesh(session: &mut PostgresConnection) -> QueryResult<bool> {
+    let query = "SELECT COUNT(*) AS number FROM pg_attribute WHERE attrelid = to_regclass('cluster_nodes') \
+                 AND attname = 'mesh_proof' AND NOT attisdropped";
     Ok(number(session, query)? == 1)
 }

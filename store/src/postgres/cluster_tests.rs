@@ -23,7 +23,13 @@ use crate::tests::{new_gateway, new_schema, outside, server};
 const LONG: Duration = Duration::from_secs(20);
 
 fn facts(name: &str, home: &str) -> NodeFacts {
-    NodeFacts { name: name.into(), url: "http://here".into(), release: release::RELEASE.into(), home: home.into() }
+    NodeFacts {
+        name: name.into(),
+        url: "http://here".into(),
+        release: release::RELEASE.into(),
+        home: home.into(),
+        mesh: None,
+    }
 }
 
 async fn join(address: &ServerAddress, dir: &tempfile::TempDir, facts: NodeFacts) -> Result<Member, StoreError> {
@@ -45,7 +51,7 @@ fn store_of(member: &Member, address: &ServerAddress, dir: &tempfile::TempDir) -
 fn take_over(address: &ServerAddress, epoch: i64) -> bool {
     let mut session = cluster::open(address, LONG).unwrap();
     session.batch_execute("UPDATE cluster_nodes SET state = 'dead'").unwrap();
-    assert!(cluster::join(&mut session, "other", &facts("other", "elsewhere")).unwrap());
+    assert!(cluster::join(&mut session, "other", &facts("other", "elsewhere"), None).unwrap());
     cluster::take(&mut session, "other", &Step::Claim { epoch }).unwrap()
 }
 
@@ -225,7 +231,7 @@ async fn commands_that_write_are_refused_beside_a_node() {
     assert!(failure.message.contains("another gatewarden works on the database"), "{failure}");
     let seen = outside(&Database::Server(address), |connection| {
         let crate::connection::Connection::Postgres(session) = connection else { panic!("it is a server") };
-        cluster::look(session).unwrap()
+        cluster::look(session, None).unwrap()
     });
     assert_eq!((seen.nodes.len(), seen.seen.epoch), (1, 1));
 }

@@ -2,6 +2,7 @@
 
 use super::address::ServerAddress;
 use super::cluster::{self, ClusterNode};
+use super::mesh_entry::MeshKey;
 use super::tls::Protection;
 use super::trouble::Trouble;
 use super::{in_words, lines, number, open, release};
@@ -53,7 +54,15 @@ pub fn inspect(
             "SELECT name || ' = off' AS line FROM pg_settings \
              WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name",
         )?;
-        let nodes = if cluster::exists(&mut session)? { cluster::look(&mut session)?.nodes } else { Vec::new() };
+        let mesh_key = key
+            .as_ref()
+            .map(|key| MeshKey::of(key.bytes()))
+            .filter(|_| cluster::has_mesh(&mut session).unwrap_or(false));
+        let nodes = if cluster::exists(&mut session)? {
+            cluster::look(&mut session, mesh_key.as_ref())?.nodes
+        } else {
+            Vec::new()
+        };
         let has_gateways = super::tables(&mut session)?.iter().any(|table| table == "gateways");
         let gateways = if has_gateways { number(&mut session, "SELECT COUNT(*) AS number FROM gateways")? } else { 0 };
         let place = options.database.place();

@@ -38,7 +38,7 @@ pub(crate) fn spare_nodes(connection: &mut Connection, oldest: &str) -> Result<(
     if !cluster::exists(session)? {
         return Ok(());
     }
-    let mut living = cluster::look(session)?.nodes.into_iter().filter(|node| !node.expired);
+    let mut living = cluster::look(session, None)?.nodes.into_iter().filter(|node| !node.expired);
     let Some(node) = living.find(|node| !may_work(&node.release, Some(oldest))) else { return Ok(()) };
     let (name, url, release) = (node.name, node.url, node.release);
     Err(StoreError::OlderNode { name, url, release, oldest: oldest.to_owned() })

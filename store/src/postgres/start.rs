@@ -16,6 +16,7 @@ use diesel::connection::SimpleConnection as _;
 use gatewarden_protocol::Secret;
 
 use super::address::ServerAddress;
+use super::mesh_entry::MeshKey;
 use super::trouble::Trouble;
 use super::{LOCK, PostgresConnection, cluster, connect, in_words, lines, number, open, release, unlock};
 use crate::connection::Connection;
@@ -32,8 +33,8 @@ const OLDEST: i64 = 130_000;
 /// Migrations may take longer than other work.
 const MIGRATING: Duration = Duration::from_secs(600);
 
-/// The same before a node joins, whichever acts: one node at a time. Answers the admin key that counts for this node, where it takes part
-/// in that. Not on a thread that runs a runtime.
+/// The same before a node joins, whichever acts: one node at a time. Answers by what nodes know each other, and the admin key that counts
+/// for this node, where it takes part in that. Not on a thread that runs a runtime.
 pub(crate) fn prepare_node(
     options: &StoreOptions,
     address: &ServerAddress,
@@ -41,7 +42,7 @@ pub(crate) fn prepare_node(
     admin: Option<KnownAdminKey>,
     node: &str,
     now_ms: i64,
-) -> Result<Option<Secret>, StoreError> {
+) -> Result<(MeshKey, Option<Secret>), StoreError> {
     let mut session = cluster::open(address, options.busy_timeout)?;
     // One that migrates may take its time.
     session.patience = MIGRATING;
@@ -52,8 +53,10 @@ pub(crate) fn prepare_node(
     let mut connection = Connection::Postgres(session);
     let prepared = prepare_with(&mut connection, options, address, key, true);
     let settled = prepared.and_then(|(_, sealer)| {
-        let Some(admin) = admin else { return Ok(None) };
+        let mesh_key = sealer.mesh_key().clone();
+        let Some(admin) = admin else { return Ok((mesh_key, None)) };
         write_transaction(&mut connection, |connection| settle_admin_key(connection, &sealer, &admin, node, now_ms))
+            .map(|admin_key| (mesh_key, admin_key))
     });
     settled.map_err(|error| in_words(error, address))
 }
@@ -132,7 +135,7 @@ fn living(session: &mut PostgresConnection) -> Result<String, StoreError> {
     if !cluster::exists(session)? {
         return Ok(String::new());
     }
-    let nodes = cluster::look(session)?.nodes;
+    let nodes = cluster::look(session, None)?.nodes;
     let names = nodes.iter().filter(|node| !node.expired).map(|node| format!("node {} at {}", node.name, node.url));
     Ok(names.collect::<Vec<_>>().join(", "))
 }

@@ -1,0 +1,261 @@
+//! A node's key and certificate for one run, and the check of those of others: by the certificate's SHA-256 alone, and that its key is
+//! there. Nothing is resumed, so that every connection is checked.
+
+use std::fmt;
+use std::io;
+use std::net::ToSocketAddrs as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, ServerConfig,
+    SignatureScheme,
+};
+use sha2::{Digest as _, Sha256};
+
+/// Certificates have no names: this one is only asked for by form.
+const NAME: &str = "node.invalid";
+
+/// The name that each end asks for.
+pub(super) fn server_name() -> io::Result<ServerName<'static>> {
+    ServerName::try_from(NAME).map_err(io::Error::other)
+}
+
+/// A key and its certificate, in memory only.
+pub(crate) struct Identity {
+    own: Arc<SingleCertAndKey>,
+    fingerprint: String,
+    provider: Arc<CryptoProvider>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// A new one.
+    pub(crate) fn draw() -> io::Result<Self> {
+        let key = rcgen::KeyPair::generate().map_err(io::Error::other)?;
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
+        // Whoever asks sees it before they have shown theirs.
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        let certificate = parameters.self_signed(&key).map_err(io::Error::other)?.der().clone();
+        let fingerprint = fingerprint(&certificate);
+        let provider = Arc::new(ring::default_provider());
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let own = CertifiedKey::from_der(vec![certificate], key.into(), &provider).map_err(io::Error::other)?;
+        Ok(Self { own: Arc::new(SingleCertAndKey::from(own)), fingerprint, provider })
+    }
+
+    /// SHA-256 of the certificate, in hexadecimal digits.
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// For connections to whoever has this certificate.
+    pub(super) fn client_config(&self, certificate: &str) -> io::Result<Arc<ClientConfig>> {
+        let expected = certificate.to_owned();
+        let verifier = Known::new(&self.provider, move |shown| shown == expected);
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(self.own.clone());
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
+    /// For connections of whoever has a certificate that is known at that moment.
+    pub(super) fn server_config(
+        &self,
+        is_known: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> io::Result<Arc<ServerConfig>> {
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .with_client_cert_verifier(Arc::new(Known::new(&self.provider, is_known)))
+            .with_cert_resolver(self.own.clone());
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+}
+
+fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    hex::encode(Sha256::digest(certificate))
+}
+
+/// The certificate that was shown at the other end of a connection.
+pub(super) fn shown_certificate(connection: &rustls::ServerConnection) -> Option<String> {
+    connection.peer_certificates()?.first().map(fingerprint)
+}
+
+/// The SHA-256 of the certificate that is shown at an address: for whoever isn't a node and wants to see whether the one is there that
+/// the database names. Blocks.
+pub(crate) fn certificate_shown_at(address: &str, patience: Duration) -> io::Result<String> {
+    let resolved = address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
+    let mut tcp = std::net::TcpStream::connect_timeout(&resolved, patience)?;
+    tcp.set_read_timeout(Some(patience))?;
+    tcp.set_write_timeout(Some(patience))?;
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Known::new(&provider, |_| true)))
+        .with_no_client_auth();
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), server_name()?).map_err(io::Error::other)?;
+    // Nothing is said there: it ends the connection when it finds that no certificate comes.
+    while connection.is_handshaking() {
+        connection.complete_io(&mut tcp)?;
+    }
+    let shown = connection.peer_certificates().and_then(|chain| chain.first());
+    shown.map(fingerprint).ok_or_else(|| io::Error::other("it shows no certificate"))
+}
+
+/// Takes a certificate by its SHA-256, and checks that the other end holds its key.
+struct Known {
+    is_known: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").finish_non_exhaustive()
+    }
+}
+
+impl Known {
+    fn new(provider: &Arc<CryptoProvider>, is_known: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { is_known: Box::new(is_known), provider: provider.clone() }
+    }
+
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), TlsError> {
+        if (self.is_known)(&fingerprint(certificate)) {
+            return Ok(());
+        }
+        Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        self.check(end_entity).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Known {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        self.check(end_entity).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    /// What the client reads of a server that says a word to whoever it lets in.
+    async fn met(client: &Identity, expected: &str, server: &Identity, lets_in: &str) -> Result<String, String> {
+        let lets_in = lets_in.to_owned();
+        let acceptor = TlsAcceptor::from(server.server_config(move |shown| shown == lets_in).unwrap());
+        let connector = TlsConnector::from(client.client_config(expected).unwrap());
+        let (near, far) = duplex(64 * 1024);
+        let serving = async {
+            let mut tls = acceptor.accept(far).await?;
+            assert!(shown_certificate(tls.get_ref().1).is_some());
+            tls.write_all(b"word").await?;
+            tls.shutdown().await
+        };
+        let asking = async {
+            let mut tls = connector.connect(server_name().unwrap(), near).await?;
+            let mut got = String::new();
+            tls.read_to_string(&mut got).await?;
+            Ok::<_, io::Error>(got)
+        };
+        let (_, got) = tokio::join!(serving, asking);
+        got.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn both_ends_take_exactly_the_certificate_that_they_know() {
+        let (a, b, stranger) = (Identity::draw().unwrap(), Identity::draw().unwrap(), Identity::draw().unwrap());
+        assert_eq!(met(&a, b.fingerprint(), &b, a.fingerprint()).await.unwrap(), "word");
+        assert!(met(&stranger, b.fingerprint(), &b, a.fingerprint()).await.is_err(), "the server lets nobody else in");
+        assert!(met(&a, b.fingerprint(), &stranger, a.fingerprint()).await.is_err(), "the client asks nobody else");
+        assert_ne!(a.fingerprint(), b.fingerprint());
+        assert!(!format!("{a:?}").contains("own"), "its key is shown to nobody");
+    }
+}

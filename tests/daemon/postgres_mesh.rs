@@ -1,0 +1,454 @@
+//! Nodes that pass requests on to the one that acts, over connections of their own; and who is not let in there.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use serde_json::{Value, json};
+
+use crate::support::client::{self, fine};
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::event_socket::EventSocket;
+use crate::support::event_stream::EventStream;
+use crate::support::http::{self, Answer};
+use crate::support::postgres_server::Server;
+use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
+use crate::support::tls_front::TlsFront;
+use crate::support::wait;
+
+fn node(server: &Server, name: &str) -> Setup {
+    server.setup().env("GATEWARDEN_NODE__NAME", name).env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0")
+}
+
+/// A further node: it has the encryption key of the first.
+fn next_to(first: &Daemon, setup: Setup) -> Setup {
+    let key = "gatewarden.key";
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
+    fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");
+    setup
+}
+
+fn code(answer: &Answer) -> String {
+    answer.json()["code"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Until what it passes on is answered: nodes learn of each other within a beat.
+fn until_it_passes_on(daemon: &Daemon) {
+    wait::until("it passes requests on", PATIENCE, || {
+        daemon.try_call(Some(ADMIN_KEY), "GET", "/api/gateways", None).is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+fn stands_by(daemon: &Daemon) -> bool {
+    code(&daemon.get("/ready")) == "standby"
+}
+
+fn mesh_of(server: &Server, name: &str) -> SocketAddr {
+    let asked =
+        server.ask(&format!("SELECT mesh_address FROM cluster_nodes WHERE name = '{name}' AND state = 'active'"));
+    asked.parse().expect("an address")
+}
+
+fn spawn_at(to: SocketAddr, gateway: i64, task: &str) -> std::io::Result<Answer> {
+    let body = json!({"task": task, "gateway_id": gateway}).to_string();
+    let headers = [("X-API-Key", ADMIN_KEY), ("Content-Type", "application/json"), ("Idempotency-Key", task)];
+    http::request(to, "POST", "/api/spawn", &headers, Some(body.as_bytes()))
+}
+
+fn began(gateway: &ScriptedGateway) -> usize {
+    gateway.executed().values().sum()
+}
+
+#[test]
+fn a_client_that_knows_only_a_node_that_stands_by_does_everything_there_and_goes_on_over_a_takeover() {
+    let Some(server) = Server::start() else { return };
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "tok-secret").runs(Memory::Keeps));
+    let mut a = node(&server, "a").start();
+    let b = next_to(&a, node(&server, "b")).start();
+    let c = next_to(&a, node(&server, "c")).start();
+    until_it_passes_on(&c);
+    assert!(stands_by(&c) && stands_by(&b), "/ready is of the node that is asked");
+
+    let mut events = EventStream::open(c.address(), "/api/events", &[("X-API-Key", ADMIN_KEY)]);
+    let mut socket = EventSocket::open(c.address(), "/api/ws", ADMIN_KEY);
+    let lab = c.register("lab", gateway.port(), "tok-secret");
+    c.until_status(lab, "online");
+    events.until(|event| event.data.to_string().contains("lab"));
+    socket.until(|event| event.to_string().contains("lab"));
+    let spawned = spawn_at(c.address(), lab, "once").expect("an answer").expect(202).json();
+    wait::until("it begins", PATIENCE, || began(&gateway) == 1);
+
+    // The same answers as where it acts, in all forms.
+    let key = ("X-API-Key", ADMIN_KEY);
+    for (method, path, headers) in [
+        ("GET", "/api/identity", vec![key]),
+        ("GET", "/api/openapi.json", vec![key, ("Accept-Encoding", "gzip")]),
+        ("GET", "/api/gateways/999", vec![key]),
+        ("GET", "/api/nothing", vec![key]),
+        ("GET", "/api/gateways", vec![]),
+        ("GET", "/login", vec![("Accept", "text/html")]),
+    ] {
+        let ask = |to: SocketAddr| {
+            let host = [headers.clone(), vec![("Host", "127.0.0.1")]].concat();
+            let mut answer = http::request(to, method, path, &host, None).expect("an answer");
+            answer.headers.retain(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
+            answer.headers.sort();
+            answer
+        };
+        assert_eq!(ask(c.address()), ask(a.address()), "{method} {path}");
+    }
+    let head = |to: SocketAddr| {
+        let mut stream = connected(to);
+        let asked = format!(
+            "HEAD /api/identity HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nX-API-Key: {ADMIN_KEY}\r\n\r\n"
+        );
+        stream.write_all(asked.as_bytes()).expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        let mut lines: Vec<String> = text.lines().map(str::to_ascii_lowercase).collect();
+        lines.retain(|line| !line.starts_with("date:") && !line.starts_with("x-request-id:"));
+        lines.sort();
+        lines
+    };
+    assert_eq!(head(c.address()), head(a.address()));
+    let too_long = vec![b' '; 2 * 1024 * 1024];
+    let headers = [key, ("Content-Type", "application/json")];
+    let refused = http::request(c.address(), "POST", "/api/gateways", &headers, Some(&too_long)).expect("an answer");
+    assert_eq!((refused.status, code(&refused).as_str()), (413, "payload_too_large"));
+    let metrics = c.metrics();
+    assert!(metrics.contains("gatewarden_cluster_forwarded_requests_total{outcome=\"answered\"}"), "{metrics}");
+    wait::until("all are reached", PATIENCE, || {
+        let nodes = c.get("/api/cluster").expect(200).json()["nodes"].clone();
+        let others = nodes.as_array().expect("a list").iter().filter(|node| node["this"] == false);
+        others.into_iter().all(|node| node["reached"] == true && node["mesh"].is_string())
+    });
+    assert!(fine(&c, &["cluster"]).contains(&mesh_of(&server, "a").to_string()));
+
+    a.kill();
+    let again = wait::until_ok("the same spawn is answered", PATIENCE, || {
+        let answer = spawn_at(c.address(), lab, "once").map_err(|error| error.to_string())?;
+        if answer.status == 503 { Err(answer.text) } else { Ok(answer.json()) }
+    });
+    assert_eq!((&again["spawnId"], &again["replayed"]), (&spawned["spawnId"], &json!(true)), "{again}");
+    c.until_status(lab, "online");
+    assert_eq!(began(&gateway), 1);
+    // One of the two acts now; the other passes on to it.
+    let acting = if stands_by(&c) { &b } else { &c };
+    let other = if stands_by(&c) { &c } else { &b };
+    until_it_passes_on(other);
+    let mut events = EventStream::open(other.address(), "/api/events", &[("X-API-Key", ADMIN_KEY)]);
+    other.register("second", 1, "tok-other");
+    events.until(|event| event.data.to_string().contains("second"));
+    assert_eq!(acting.gateways().len(), other.gateways().len());
+    for daemon in [&a, &b, &c] {
+        assert!(!daemon.everything_said().contains("tok-secret") && !daemon.everything_said().contains("pw-secret"));
+    }
+}
+
+#[test]
+fn limits_the_audit_log_and_the_rights_of_this_machine_go_by_the_client_and_not_by_the_node_that_passes_on() {
+    let Some(server) = Server::start() else { return };
+    let a = node(&server, "a").start();
+    let b = next_to(&a, node(&server, "b")).start();
+    until_it_passes_on(&b);
+    let ask = |to: &Daemon, headers: &[(&str, &str)], method: &str, path: &str, body: &str| {
+        let headers = [headers, &[("Content-Type", "application/json")]].concat();
+        http::request(to.address(), method, path, &headers, Some(body.as_bytes())).expect("an answer")
+    };
+    let register = |to: &Daemon, name: &str, from: &[(&str, &str)]| {
+        let body = json!({"name": name, "host": "127.0.0.1", "port": 1, "token": "tok"}).to_string();
+        let headers = [from, &[("X-API-Key", ADMIN_KEY)]].concat();
+        ask(to, &headers, "POST", "/api/gateways", &body).expect(201);
+    };
+    // Loopback is a trusted proxy; what a client says in the header of nodes is not believed, whoever it is.
+    register(&b, "far", &[("X-Forwarded-For", "198.51.100.7")]);
+    register(&b, "near", &[("X-Gatewarden-Client", "203.0.113.5")]);
+    register(&a, "straight", &[("X-Gatewarden-Client", "203.0.113.5")]);
+    let addresses = wait::until_ok("all are in the audit log", PATIENCE, || {
+        let audit = a.get("/api/audit").expect(200).json();
+        let of = |name: &str| {
+            let rows = audit["audit"].as_array().expect("entries");
+            rows.iter()
+                .find(|row| row["action"] == "gateway.create" && row.to_string().contains(name))
+                .map(|row| row["address"].clone())
+        };
+        match (of("far"), of("near"), of("straight")) {
+            (Some(far), Some(near), Some(straight)) => Ok([far, near, straight]),
+            _ => Err(audit.to_string()),
+        }
+    });
+    assert_eq!(addresses, [json!("198.51.100.7"), json!("127.0.0.1"), json!("127.0.0.1")]);
+
+    let tries = |to: &Daemon, from: &str| {
+        ask(to, &[("X-Forwarded-For", from), ("X-API-Key", "wrong")], "GET", "/api/gateways", "").status
+    };
+    let statuses: Vec<u16> = (0..6).map(|_| tries(&b, "198.51.100.8")).collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429]);
+    assert_eq!(tries(&a, "198.51.100.8"), 429, "one count, whichever node is asked");
+    assert_eq!(tries(&b, "198.51.100.9"), 401, "another client has its own");
+
+    // A link that logs in is for the machine of the node that acts alone.
+    assert_eq!(ask(&a, &[("X-API-Key", ADMIN_KEY)], "POST", "/api/auth/link", "{}").status / 100, 2);
+    assert_eq!(ask(&b, &[("X-API-Key", ADMIN_KEY)], "POST", "/api/auth/link", "{}").status, 403);
+    // A stranger's name in Host is refused by the node that is asked.
+    let misdirected = http::request(b.address(), "GET", "/api/gateways", &[("Host", "evil.example")], None);
+    assert_eq!(misdirected.expect("an answer").status, 421);
+}
+
+/// Takes every certificate.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn connected(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+const REQUEST: &[u8] =
+    b"GET /api/gateways HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: admin-key-for-tests-0123456789abcdef\r\n\r\n";
+
+/// All that a stranger gets to read under encryption, with a certificate of their own or none.
+fn read_encrypted(to: SocketAddr, with_certificate: bool) -> Vec<u8> {
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    let config = if with_certificate {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(Vec::new()).expect("names").self_signed(&key).expect("signed");
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        config.with_client_auth_cert(vec![certificate.der().clone()], key.into()).expect("they fit")
+    } else {
+        config.with_no_client_auth()
+    };
+    let name = ServerName::try_from("node.invalid").expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+    let mut stream = StreamOwned::new(connection, connected(to));
+    let mut got = Vec::new();
+    let _ = stream.write_all(REQUEST);
+    let _ = stream.read_to_end(&mut got);
+    got
+}
+
+#[test]
+fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
+    let Some(server) = Server::start() else { return };
+    let a = node(&server, "a").start();
+    let b = next_to(&a, node(&server, "b")).start();
+    let port = mesh_of(&server, "a");
+    let silent: Vec<TcpStream> = (0..50).map(|_| connected(port)).collect();
+    let mut plain = connected(port);
+    plain.write_all(REQUEST).expect("sent");
+    let mut got = Vec::new();
+    let _ = plain.read_to_end(&mut got);
+    assert!(!String::from_utf8_lossy(&got).contains("HTTP"), "{got:?}");
+    assert_eq!(read_encrypted(port, false), b"", "without a certificate");
+    assert_eq!(read_encrypted(port, true), b"", "with one that no node has");
+    until_it_passes_on(&b);
+    // Who says nothing is not waited for without an end.
+    for mut stream in silent {
+        let _ = stream.read_to_end(&mut got);
+    }
+}
+
+#[test]
+fn nobody_gets_between_nodes_with_write_access_to_the_database_or_with_the_address_of_one() {
+    let Some(server) = Server::start() else { return };
+    let a = node(&server, "a").start();
+    let b = next_to(&a, node(&server, "b")).start();
+    until_it_passes_on(&b);
+    let doctor = |daemon: &Daemon| {
+        let state = daemon.setup().state().to_string_lossy().into_owned();
+        daemon.setup().clone().only_args(&["doctor", "--state-dir", &state]).run().stdout
+    };
+    let said = doctor(&b);
+    assert!(said.contains("reached from here: a at 127.0.0.1:"), "{said}");
+
+    // A true proof under another address, and another certificate under a true address.
+    let before = server.ask("SELECT mesh_address FROM cluster_nodes WHERE name = 'a'");
+    let is_refused = || {
+        wait::until("nothing is passed on", PATIENCE, || code(&b.get("/api/gateways")) == "standby");
+        let said = doctor(&b);
+        assert!(said.contains("node a has another encryption key, or its entry"), "{said}");
+    };
+    server.ask("UPDATE cluster_nodes SET mesh_address = '127.0.0.1:9' WHERE name = 'a'");
+    is_refused();
+    server.ask(&format!("UPDATE cluster_nodes SET mesh_address = '{before}' WHERE name = 'a'"));
+    until_it_passes_on(&b);
+    server.ask("UPDATE cluster_nodes SET mesh_certificate = repeat('ab', 32) WHERE name = 'a'");
+    is_refused();
+    // A node that an older release has entered, which says nothing of all this.
+    server.ask(
+        "UPDATE cluster_nodes SET mesh_address = NULL, mesh_certificate = NULL, mesh_proof = NULL WHERE name = 'a'",
+    );
+    assert_eq!(code(&b.get("/api/gateways")), "standby");
+    let nodes = b.get("/api/cluster").expect(200).json();
+    assert_eq!(nodes["nodes"][0]["mesh"], Value::Null, "{nodes}");
+}
+
+#[test]
+fn whoever_answers_at_a_nodes_address_with_another_certificate_is_told_nothing() {
+    let Some(server) = Server::start() else { return };
+    let target = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let front = TlsFront::before(target.local_addr().expect("bound").port(), &["node.invalid"]);
+    let a = node(&server, "a").env("GATEWARDEN_NODE__MESH_ADDRESS", &format!("127.0.0.1:{}", front.port())).start();
+    let b = next_to(&a, node(&server, "b")).start();
+    let answer = wait::until_ok("it is tried", PATIENCE, || {
+        let answer = b.post("/api/gateways", &json!({"name": "x", "host": "127.0.0.1", "port": 1}));
+        if code(&answer) == "node_unreachable" { Ok(answer) } else { Err(answer.text) }
+    });
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    let details = &answer.json()["details"];
+    assert_eq!((&details["node"], &details["acting"]["name"]), (&json!("b"), &json!("a")), "{details}");
+    assert!(!answer.text.contains(&front.port().to_string()), "{}", answer.text);
+    assert!(client::until(&b, &["cluster"], "not reached").contains("a"));
+    assert!(b.metrics().contains("forwarded_requests_total{outcome=\"unreachable\"}"));
+    assert!(a.gateways().iter().all(|gateway| gateway["name"] != "x"));
+}
+
+#[test]
+fn a_change_whose_node_freezes_is_answered_as_unknown_and_a_read_may_be_sent_again() {
+    let Some(server) = Server::start() else { return };
+    let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "tok-secret").runs(Memory::Keeps));
+    let mut a = node(&server, "a").start();
+    // One worker: its connection waits for the next request.
+    let b = next_to(&a, node(&server, "b").env("GATEWARDEN_HTTP__WORKERS", "1")).start();
+    until_it_passes_on(&b);
+    let lab = b.register("lab", gateway.port(), "tok-secret");
+    b.until_status(lab, "online");
+    // Two that wait: one for the change, one for the read.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| b.get("/api/openapi.json"));
+        }
+    });
+    a.signal("STOP");
+    let (changed, read) = std::thread::scope(|scope| {
+        let change = scope.spawn(|| spawn_at(b.address(), lab, "frozen").expect("an answer"));
+        let read = scope.spawn(|| b.get("/api/gateways"));
+        (change.join().expect("no panic"), read.join().expect("no panic"))
+    });
+    // Either the connection stood, or it could not be made: then nothing was sent.
+    assert!(["outcome_unknown", "node_unreachable"].contains(&code(&changed).as_str()), "{}", changed.text);
+    assert_eq!(code(&read), "node_unreachable", "{}", read.text);
+    let (cure, code) = (changed.json()["help"].to_string(), code(&changed));
+    assert!(changed.header("retry-after").is_some(), "{code}");
+    let words = if code == "outcome_unknown" { "Idempotency-Key" } else { "Nothing was begun" };
+    assert!(cure.contains(words), "{code}: {cure}");
+    let answered = wait::until_ok("the same spawn is answered", PATIENCE, || {
+        let answer = spawn_at(b.address(), lab, "frozen").map_err(|error| error.to_string())?;
+        if answer.status == 202 { Ok(answer) } else { Err(answer.text) }
+    });
+    wait::until("it ran", PATIENCE, || began(&gateway) == 1);
+    a.signal("CONT");
+    assert_eq!(a.wait().code(), Some(1));
+    assert!(answered.json()["spawnId"].is_string());
+    wait::holds_for("it runs once", Duration::from_secs(1), || began(&gateway) == 1);
+}
+
+/// Requests over one connection; how long each took.
+fn times(to: SocketAddr, count: usize) -> Vec<Duration> {
+    let mut stream = connected(to);
+    stream.set_nodelay(true).expect("a plain option");
+    let request = format!("GET /api/identity HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\n\r\n");
+    let mut times: Vec<Duration> = (0..count)
+        .map(|_| {
+            let watch = wait::Stopwatch::start();
+            stream.write_all(request.as_bytes()).expect("sent");
+            read_one(&mut stream);
+            watch.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times
+}
+
+/// Reads an answer of a known length.
+fn read_one(stream: &mut TcpStream) {
+    let mut got = Vec::new();
+    let mut bytes = [0; 4096];
+    loop {
+        let read = stream.read(&mut bytes).expect("an answer");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&got));
+        got.extend_from_slice(&bytes[..read]);
+        let text = String::from_utf8_lossy(&got).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        if body.len() >= length.parse::<usize>().expect("a number") {
+            return;
+        }
+    }
+}
+
+/// `GATEWARDEN_MESH_REQUESTS=2000` measures it: see benches/README.md.
+#[test]
+fn what_is_passed_on_goes_over_connections_that_are_used_again() {
+    let Some(server) = Server::start() else { return };
+    let a = node(&server, "a").start();
+    let b = next_to(&a, node(&server, "b").env("GATEWARDEN_HTTP__WORKERS", "1")).start();
+    until_it_passes_on(&b);
+    let count = std::env::var("GATEWARDEN_MESH_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    let rounds: Vec<(Vec<Duration>, Vec<Duration>)> =
+        (0..4).map(|_| (times(a.address(), count), times(b.address(), count))).collect();
+    for (direct, passed_on) in &rounds {
+        let at = |times: &[Duration], part: usize| times[(times.len() - 1) * part / 100];
+        println!(
+            "direct p50 {:?} p99 {:?}; passed on p50 {:?} p99 {:?}",
+            at(direct, 50),
+            at(direct, 99),
+            at(passed_on, 50),
+            at(passed_on, 99)
+        );
+    }
+    // The other node has no more open than what was needed at one time.
+    let open = fs::read_dir(format!("/proc/{}/fd", a.pid())).expect("its files").count();
+    let asked_again = times(b.address(), count).len();
+    let now = fs::read_dir(format!("/proc/{}/fd", a.pid())).expect("its files").count();
+    assert!(now <= open + 8, "{open} files before {asked_again} requests, {now} after");
+}
