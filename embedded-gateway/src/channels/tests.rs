@@ -73,6 +73,7 @@ fn config(access: ChannelAccess) -> GatewayConfig {
         token: Some(Secret::new("1:abc")),
         token_source: "config",
         api_root: "https://api.telegram.org".to_owned(),
+        message_content: true,
         access,
     });
     config
@@ -94,6 +95,7 @@ fn update(id: u64, sender: &str, text: &str) -> Update {
         is_direct: true,
         text: Some(text.to_owned()),
         is_for_me: true,
+        guild: None,
     };
     Update { id, message: Some(message) }
 }

@@ -92,8 +92,14 @@ impl Delivery {
         Ok(Some(Target { kind, account: self.account_id.clone(), chat: self.chat(place)? }))
     }
 
-    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`.
+    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`.
     fn chat(&self, place: &str) -> Result<Chat, String> {
+        // As Discord's are written.
+        let is_number = |id: &str| !id.starts_with(['+', '-']) && id.parse::<i64>().is_ok();
+        if place.strip_prefix("channel:").is_some_and(is_number) {
+            return Ok(Chat { id: place.to_owned(), thread: None });
+        }
+        let place = place.strip_prefix("user:").unwrap_or(place);
         let (id, topic) = match place.split_once(':') {
             Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
             None => (place, None),
