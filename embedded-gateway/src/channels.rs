@@ -305,7 +305,12 @@ impl Channels {
     /// The account from which a chat can be written to, as its rules are now. Err: a sentence.
     pub(crate) fn writable(&self, target: &Target) -> Result<ChannelKey, String> {
         let kinds = ChannelKind::ALL.into_iter().filter(|kind| target.kind.is_none_or(|wanted| wanted == *kind));
-        let Some(key) = kinds.filter_map(|kind| self.find(kind, target.account.as_deref())).next() else {
+        let mut found = kinds.filter_map(|kind| self.find(kind, target.account.as_deref()));
+        let (key, other) = (found.next(), found.next());
+        if let (Some(key), Some(other)) = (&key, &other) {
+            return Err(format!("it may be {key} or {other}: name the channel with channel"));
+        }
+        let Some(key) = key else {
             let known: Vec<String> = self.accounts.keys().map(ToString::to_string).collect();
             if known.is_empty() {
                 return Err(

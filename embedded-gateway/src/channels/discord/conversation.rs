@@ -16,8 +16,9 @@ const INTERVALS: std::ops::RangeInclusive<u64> = 100..=600_000;
 const GOOD: Duration = Duration::from_secs(60);
 /// Between two new sessions.
 const IDENTIFY_PAUSE: Duration = Duration::from_millis(5_500);
-/// Discord ends a token that begins too many sessions in a day (1,000).
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Between two connections that fail; and where they begin sessions, of which Discord bears 1,000 in a day before it ends the token.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_IDENTIFY_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is needed to go on where a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +223,8 @@ pub(super) struct Attempts {
     failures: u32,
     opened_at: Option<Instant>,
     identified_at: Option<Instant>,
+    /// The present connection has begun a session.
+    has_identified: bool,
 }
 
 /// After a connection.
@@ -239,6 +242,7 @@ impl Attempts {
 
     pub(super) fn identified(&mut self, now: Instant) {
         self.identified_at = Some(now);
+        self.has_identified = true;
     }
 
     /// Where a session is to be gone on with may be known no more: it is asked for again.
@@ -252,8 +256,9 @@ impl Attempts {
         let was_good = opened_at.is_some_and(|at| now.saturating_duration_since(at) >= GOOD);
         self.failures = if was_good { 0 } else { self.failures.saturating_add(1) };
         let power = 1_u32 << self.failures.saturating_sub(1).min(10);
+        let longest = if std::mem::take(&mut self.has_identified) { LONGEST_IDENTIFY_PAUSE } else { LONGEST_PAUSE };
         let pause =
-            if was_good { Duration::ZERO } else { Duration::from_secs(1).saturating_mul(power).min(LONGEST_PAUSE) };
+            if was_good { Duration::ZERO } else { Duration::from_secs(1).saturating_mul(power).min(longest) };
         let at = match next {
             Next::Resume => now + pause,
             Next::Anew | Next::Never => {

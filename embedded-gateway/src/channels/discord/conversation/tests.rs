@@ -156,7 +156,7 @@ fn connections_that_fail_are_made_ever_more_rarely() {
         pauses.push(again.at.duration_since(now).as_secs());
         now = again.at;
     }
-    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]);
     attempts.opened(now);
     now += GOOD;
     assert_eq!(attempts.ended(Next::Resume, now, 0.0), Again { at: now, is_usual: true });
