@@ -86,7 +86,8 @@ fn a_kill_while_an_agent_works_loses_no_message_and_runs_none_twice() {
 #[test]
 fn a_kill_between_an_answer_and_its_delivery_delivers_it_once() {
     let server = server();
-    let limited = Answer::Json(429, json!({"message": "You are being rate limited.", "retry_after": 600.0, "global": true}));
+    let limited =
+        Answer::Json(429, json!({"message": "You are being rate limited.", "retry_after": 600.0, "global": true}));
     server.state().answers.push_back(("/messages", limited));
     let home = home(&server, &json!({"dmPolicy": "allowlist", "allowFrom": ["5"]}));
     let mut gateway = home.start(&[]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::Method;
-use awc::error::{SendRequestError, WsClientError};
+use awc::error::{ConnectError, SendRequestError, WsClientError};
 use awc::http::header::{AUTHORIZATION, USER_AGENT};
 use awc::{BoxedSocket, Client, Connector};
 use bytes::BytesMut;
@@ -92,6 +92,10 @@ impl Http {
 
 fn fault_of(error: &SendRequestError) -> Fault {
     match error {
+        // This is what is said of an end without an answer: the request may have been read.
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            Fault::Unanswered("it ended the connection without an answer".to_owned())
+        }
         SendRequestError::Connect(error) => Fault::Unreached(error.to_string()),
         SendRequestError::Timeout => Fault::Unanswered("it took too long".to_owned()),
         SendRequestError::Response(_) => Fault::Unanswered("what it says is no HTTP".to_owned()),

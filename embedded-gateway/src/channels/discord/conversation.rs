@@ -257,8 +257,7 @@ impl Attempts {
         self.failures = if was_good { 0 } else { self.failures.saturating_add(1) };
         let power = 1_u32 << self.failures.saturating_sub(1).min(10);
         let longest = if std::mem::take(&mut self.has_identified) { LONGEST_IDENTIFY_PAUSE } else { LONGEST_PAUSE };
-        let pause =
-            if was_good { Duration::ZERO } else { Duration::from_secs(1).saturating_mul(power).min(longest) };
+        let pause = if was_good { Duration::ZERO } else { Duration::from_secs(1).saturating_mul(power).min(longest) };
         let at = match next {
             Next::Resume => now + pause,
             Next::Anew | Next::Never => {
