@@ -117,34 +117,3 @@ fn a_missing_intent_is_said_where_people_look() {
     });
     assert_eq!(server.heard(2).len(), 1, "it isn't tried again");
 }
-
-/// Each account at rest has one connection, and costs at most 5 MiB.
-#[test]
-fn ten_accounts_at_rest_cost_little() {
-    let resident = |pid: u32| -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a figure");
-        line.split_whitespace().nth(1).and_then(|figure| figure.parse().ok()).expect("KiB")
-    };
-    let server = server();
-    let measured = |accounts: usize| {
-        let names = (0..accounts).map(|number| (format!("a{number}"), json!({"token": BOT_TOKEN})));
-        let home = home(&server, &json!({"enabled": accounts > 0, "accounts": Value::Object(names.collect())}));
-        let before = server.heard(2).len();
-        let gateway = home.start(&[]);
-        let all = if accounts == 0 { 0 } else { accounts + 1 };
-        wait::until("all listen", PATIENCE, || server.heard(2).len() == before + all);
-        if accounts > 0 {
-            wait::until("all are told of", PATIENCE, || {
-                home.run(&["status"]).stdout.contains(&format!("Channels: {all} connected"))
-            });
-        } else {
-            home.run(&["status"]).expect(0);
-        }
-        resident(gateway.pid())
-    };
-    let (without, with) = (measured(0), measured(10));
-    let each = with.saturating_sub(without) / 11;
-    println!("{without} KiB without accounts, {with} KiB with 11: {each} KiB each");
-    assert!(each < 5 * 1_024, "{each} KiB");
-}

@@ -63,7 +63,8 @@ impl Discord {
     fn listen(&self, place: Option<&str>, me: &Arc<ChannelIdentity>) {
         let mut listener = self.listener.borrow_mut();
         if listener.is_none() {
-            self.link.inbox.begin(place.and_then(Place::read).unwrap_or_default());
+            let place = place.and_then(Place::read).unwrap_or_default();
+            self.link.inbox.begin(place.with_content(self.link.with_content));
             let (link, me) = (Rc::clone(&self.link), Arc::clone(me));
             *listener = Some(actix_rt::spawn(async move { socket::listen(&link, &me.id).await }));
         }

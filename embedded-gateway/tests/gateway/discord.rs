@@ -236,3 +236,41 @@ async fn credentials_are_tried_and_no_fault_says_the_token() {
     assert_eq!(try_credentials(&account).await, Ok("TestBot".to_owned()));
     assert!(server.heard(2).is_empty(), "no session is begun for it");
 }
+
+/// With its side of the connections in the same process: an account costs this at most.
+#[actix::test]
+#[ignore = "measures the whole process: run it alone, with --nocapture"]
+async fn ten_accounts_at_rest_cost_little() {
+    let resident = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let server = Server::start().await;
+    let measured = async |accounts: usize| {
+        let gateway = Gateway::start(|config| {
+            with_agent(config, "main", false, "cat");
+            for number in 0..accounts {
+                config.channels.push(ChannelAccount { id: format!("a{number}"), ..account(&server) });
+            }
+        })
+        .await;
+        let mut client = Client::connect(&gateway).await;
+        let connected = |status: &Value| {
+            let rows = status["channelAccounts"]["discord"]
+                .as_array()
+                .map_or(0, |rows| rows.iter().filter(|row| row["connected"] == true).count());
+            rows == accounts
+        };
+        within(async { while !connected(&client.call("channels.status", json!({})).await) {} }).await;
+        let figure = resident();
+        gateway.stop().await;
+        figure
+    };
+    // What the first one needs for itself isn't counted.
+    measured(1).await;
+    let (one, eleven) = (measured(1).await, measured(11).await);
+    let each = eleven.saturating_sub(one) / 10;
+    println!("{one} KiB with one account, {eleven} KiB with eleven: {each} KiB each");
+    assert!(each < 5 * 1_024, "{each} KiB");
+}

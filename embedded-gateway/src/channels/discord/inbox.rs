@@ -21,6 +21,8 @@ const MOST_DIRECT: usize = 50;
 #[serde(default)]
 pub(super) struct Place {
     pub session: Option<Session>,
+    /// The session was begun with the words of all messages.
+    pub with_content: bool,
     /// The one that was heard of last is last.
     pub direct: Vec<Direct>,
 }
@@ -37,6 +39,12 @@ pub(super) struct Direct {
 impl Place {
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// A session has the intents with which it was begun: with others there has to be a new one.
+    pub(super) fn with_content(self, with_content: bool) -> Self {
+        let session = self.session.filter(|_| self.with_content == with_content);
+        Self { session, with_content, direct: self.direct }
     }
 
     fn put(&mut self, user: &str, channel: &str, last: u64) {
@@ -310,5 +318,8 @@ mod tests {
         place.put("1", "7", 0);
         assert_eq!(place.direct.last().unwrap(), &Direct { user: "1".to_owned(), channel: "7".to_owned(), last: 1 });
         assert_eq!(Place::read("garbage"), None);
+        let place = Place { session: session(1), with_content: true, direct: Vec::new() };
+        assert_eq!(place.clone().with_content(true), place);
+        assert_eq!(place.with_content(false).session, None, "it was begun with another intent");
     }
 }

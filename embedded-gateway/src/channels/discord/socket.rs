@@ -23,6 +23,10 @@ const FIRST_RESERVE: usize = 4 * 1024;
 /// A buffer that has grown beyond this is given back.
 const BUFFER: usize = 64 * 1024;
 const WRITE: Duration = Duration::from_secs(10);
+/// Longest that Discord can have the gateway wait.
+const LONGEST_WISH: Duration = Duration::from_secs(3_600);
+/// Whether a channel is a thread is asked while nothing else is heard.
+const LOOK_UP: Duration = Duration::from_secs(3);
 /// Direct messages that were missed are looked for in this time, before anything else is heard: less than a heartbeat takes.
 const CATCH_UP: Duration = Duration::from_secs(20);
 /// With another code than 1000 and 1001, with which the session would end.
@@ -42,7 +46,7 @@ pub(super) async fn listen(link: &Link, me: &str) {
         }
         let again = attempts.ended(next, Now::read().at, chance());
         let at = match &why {
-            Fault::Slow(seconds) => again.at.max(Now::read().at + Duration::from_secs(*seconds)),
+            Fault::Slow(seconds) => again.at.max(Now::read().at + Duration::from_secs(*seconds).min(LONGEST_WISH)),
             _ => again.at,
         };
         if next == Next::Never || !again.is_usual {
@@ -118,6 +122,11 @@ impl Connection<'_> {
 
     /// What comes of the next thing that happens.
     async fn next_steps(&mut self) -> Option<Vec<Step>> {
+        // Also where there is always something to read.
+        let due = self.talk.on_time(Now::read().at);
+        if !due.is_empty() {
+            return Some(due);
+        }
         let read = self.reader.read(&mut self.source, LONGEST, |_, _| Ok::<(), Infallible>(()));
         let message = match read {
             Ok(Some(message)) => message,
@@ -213,7 +222,8 @@ impl Connection<'_> {
         let is_thread = received.is_thread;
         let guild = received.update.message.as_mut().and_then(|message| message.guild.as_mut());
         if let Some(guild) = guild.filter(|_| is_thread != Some(false)) {
-            guild.parent = self.link.rest.parent(&received.channel).await;
+            let asked = self.link.rest.parent(&received.channel);
+            guild.parent = tokio::time::timeout(LOOK_UP, asked).await.ok().flatten();
         }
         self.link.inbox.put(received, seq);
     }
