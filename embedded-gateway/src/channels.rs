@@ -8,13 +8,15 @@
 //! | `routing` | which agent and session a message is for |
 //! | `splitting` | long answers in parts |
 //! | `service`, `services` | the interface to a service, and what carries requests out |
-//! | `http`, `telegram` | the Bot API |
+//! | `http` | how services are reached |
+//! | `telegram`, `discord` | the services |
 //!
 //! A further channel is a [`service::Service`] in a file of its own, and a variant of `ChannelKind`, which says what else there is to
 //! decide. An account that isn't configured costs nothing.
 
 mod access;
 mod account;
+mod discord;
 mod flood;
 mod http;
 pub(crate) mod pairing;
@@ -303,11 +305,16 @@ impl Channels {
     /// The account from which a chat can be written to, as its rules are now. Err: a sentence.
     pub(crate) fn writable(&self, target: &Target) -> Result<ChannelKey, String> {
         let kinds = ChannelKind::ALL.into_iter().filter(|kind| target.kind.is_none_or(|wanted| wanted == *kind));
-        let Some(key) = kinds.filter_map(|kind| self.find(kind, target.account.as_deref())).next() else {
+        let mut found = kinds.filter_map(|kind| self.find(kind, target.account.as_deref()));
+        let (key, other) = (found.next(), found.next());
+        if let (Some(key), Some(other)) = (&key, &other) {
+            return Err(format!("it may be {key} or {other}: name the channel with channel"));
+        }
+        let Some(key) = key else {
             let known: Vec<String> = self.accounts.keys().map(ToString::to_string).collect();
             if known.is_empty() {
                 return Err(
-                    "no channel is configured: add channels.telegram to the configuration, or leave channel and to out"
+                    "no channel is configured: add channels.telegram or channels.discord to the configuration, or leave channel and to out"
                         .to_owned(),
                 );
             }
@@ -403,7 +410,7 @@ fn row(account: &Account) -> Value {
         "activeRuns": account.running.len(),
         "waitingMessages": account.record.waiting.len(),
         "waitingAnswers": account.record.replies.len(),
-        "mode": "polling",
+        "mode": if settings.kind.has_connection() { "gateway" } else { "polling" },
         "dmPolicy": settings.access.dm_policy.as_str(),
         "allowFrom": settings.access.allow_from,
         "tokenSource": settings.token_source,

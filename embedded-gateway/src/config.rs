@@ -35,7 +35,8 @@ pub(crate) use agents_section::is_agent_id;
 pub(crate) use all_keys::SCHEMA;
 pub(crate) use channels_section::DEFAULT_ACCOUNT;
 pub use channels_section::{
-    Binding, ChannelAccess, ChannelAccount, ChannelKind, DmPolicy, DmScope, GroupPolicy, GroupRule,
+    Binding, ChannelAccess, ChannelAccount, ChannelKind, DmPolicy, DmScope, GroupPolicy, GroupRule, GuildRule,
+    MemberRule,
 };
 pub use file::ConfigFile;
 pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};

@@ -380,6 +380,8 @@ pub(crate) enum ChannelRequest {
     /// Wait a while for messages after the cursor, which acknowledges those before it.
     Poll {
         cursor: Option<u64>,
+        /// Where a service that sends by itself goes on.
+        place: Option<String>,
         most: u8,
         me: Arc<ChannelIdentity>,
     },

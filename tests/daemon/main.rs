@@ -60,6 +60,10 @@ mod database_trouble;
 #[cfg(test)]
 mod direct_connections;
 #[cfg(test)]
+#[path = "../../embedded-gateway/tests/gateway/discord_server.rs"]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod discord_server;
+#[cfg(test)]
 mod discovery;
 #[cfg(test)]
 mod documented_words;
@@ -73,6 +77,8 @@ mod embedded_gateway_configuration;
 mod embedded_gateway_cron;
 #[cfg(test)]
 mod embedded_gateway_dialects;
+#[cfg(test)]
+mod embedded_gateway_discord;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

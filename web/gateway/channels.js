@@ -115,8 +115,10 @@ export function ChannelsPage() {
       h(
         "p",
         { key: "n" },
-        "No channel is configured. With a bot of Telegram people can write to the agents: name its token in ",
+        "No channel is configured. With a bot of Telegram or Discord people can write to the agents: name its token in ",
         h("code", null, "channels.telegram"),
+        " or ",
+        h("code", null, "channels.discord"),
         " of the gateway's configuration.",
       ),
     ];

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::service::Inbound;
-use crate::config::{ChannelAccess, DmPolicy, GroupPolicy, GroupRule};
+use super::service::{Inbound, Membership};
+use crate::config::{ChannelAccess, DmPolicy, GroupPolicy, GroupRule, GuildRule, MemberRule};
+
+/// Before the id of a channel of a server.
+pub(super) const CHANNEL: &str = "channel:";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -15,7 +18,11 @@ pub(super) enum Verdict {
 }
 
 pub(super) fn judge(access: &ChannelAccess, approved: &BTreeSet<String>, message: &Inbound) -> Verdict {
-    if message.is_direct { direct(access, approved, &message.sender) } else { group(access, message) }
+    match &message.guild {
+        _ if message.is_direct => direct(access, approved, &message.sender),
+        Some(membership) => in_guild(access, message, membership),
+        None => group(access, message),
+    }
 }
 
 fn direct(access: &ChannelAccess, approved: &BTreeSet<String>, sender: &str) -> Verdict {
@@ -67,9 +74,72 @@ fn rules_of<'a>(access: &'a ChannelAccess, group: &str) -> Result<(&'a GroupRule
     }
 }
 
+/// In a channel of a server. Its members are heard where neither people nor roles are listed.
+fn in_guild(access: &ChannelAccess, message: &Inbound, membership: &Membership) -> Verdict {
+    let channel = message.chat.id.strip_prefix(CHANNEL).unwrap_or(&message.chat.id);
+    let listed = access.guilds.get(&membership.guild).or_else(|| access.guilds.get("*"));
+    let names = [Some(channel), membership.parent.as_deref()];
+    let (own, all) = match guild_rules(access.group_policy, listed, &names) {
+        Ok(rules) => rules,
+        Err(why) => return Verdict::Ignored(why),
+    };
+    let (users, roles) = (own.users.as_ref().or(all.users.as_ref()), own.roles.as_ref().or(all.roles.as_ref()));
+    let is_listed = users.is_some_and(|users| lists(users, &message.sender))
+        || roles.is_some_and(|roles| membership.roles.iter().any(|role| lists(roles, role)));
+    if (users.is_some() || roles.is_some()) && !is_listed {
+        return Verdict::Ignored("users and roles list neither the sender nor a role of the sender");
+    }
+    if own.require_mention.or(all.require_mention).unwrap_or(true) && !message.is_for_me {
+        return Verdict::Ignored("the bot isn't mentioned");
+    }
+    Verdict::Heard
+}
+
+static NO_MEMBERS: MemberRule = MemberRule { enabled: None, require_mention: None, users: None, roles: None };
+
+/// The rules for a channel of a server, by its own names, the closest first: its own, and those of all. Err: why it has no place here.
+fn guild_rules<'a>(
+    policy: GroupPolicy,
+    guild: Option<&'a GuildRule>,
+    names: &[Option<&str>],
+) -> Result<(&'a MemberRule, &'a MemberRule), &'static str> {
+    let Some(guild) = guild.filter(|_| policy != GroupPolicy::Disabled) else {
+        return match policy {
+            GroupPolicy::Disabled => Err("groupPolicy is disabled"),
+            GroupPolicy::Allowlist => Err("guilds doesn't list the server"),
+            GroupPolicy::Open => Ok((&NO_MEMBERS, &NO_MEMBERS)),
+        };
+    };
+    let Some(channels) = &guild.channels else { return Ok((&NO_MEMBERS, &guild.members)) };
+    let own = names.iter().flatten().find_map(|name| channels.get(*name)).or_else(|| channels.get("*"));
+    match own {
+        Some(own) if own.enabled == Some(false) => Err("the channel's enabled is false"),
+        Some(own) => Ok((own, &guild.members)),
+        None if policy == GroupPolicy::Open => Ok((&NO_MEMBERS, &guild.members)),
+        None => Err("channels of the server doesn't list the channel"),
+    }
+}
+
+/// Of which server a channel is isn't known here: one that has a place for it is enough.
+fn channel_may_be_written_to(access: &ChannelAccess, channel: &str) -> Result<(), &'static str> {
+    let names = [Some(channel)];
+    let is_named = |guild: &&GuildRule| guild.channels.as_ref().is_some_and(|channels| channels.contains_key(channel));
+    if let Some(guild) = access.guilds.values().find(is_named) {
+        return guild_rules(access.group_policy, Some(guild), &names).map(drop);
+    }
+    let first = guild_rules(access.group_policy, None, &names);
+    let mut rules = access.guilds.values().map(|guild| guild_rules(access.group_policy, Some(guild), &names));
+    rules.find(Result::is_ok).unwrap_or(first).map(drop)
+}
+
 /// Whether something may be sent to a chat without having been asked for there: where people of it are heard. Groups have negative
-/// numbers. Err: which rule forbids it, and what helps.
+/// numbers, channels of servers a word before theirs. Err: which rule forbids it, and what helps.
 pub(super) fn may_write(access: &ChannelAccess, approved: &BTreeSet<String>, chat: &str) -> Result<(), String> {
+    if let Some(channel) = chat.strip_prefix(CHANNEL) {
+        return channel_may_be_written_to(access, channel).map_err(|why| {
+            format!("nothing may be written to channel {channel}: {why}; add it to guilds of the account")
+        });
+    }
     if chat.starts_with('-') {
         return rules_of(access, chat)
             .map(drop)
@@ -102,6 +172,7 @@ mod tests {
             is_direct: sender == chat,
             text: Some("hi".to_owned()),
             is_for_me,
+            guild: None,
         }
     }
 
@@ -141,6 +212,64 @@ mod tests {
             let said = may_write(&access, &approved, chat).unwrap_err();
             assert!(said.contains("is disabled"), "{said}");
         }
+    }
+
+    fn in_channel(sender: &str, place: (&str, &str), roles: &[&str], mentioned: bool) -> Inbound {
+        let guild = Some(Membership { guild: place.0.to_owned(), roles: texts(roles), parent: Some("70".to_owned()) });
+        Inbound { guild, ..from(sender, &format!("channel:{}", place.1), mentioned) }
+    }
+
+    fn users(ids: &[&str]) -> MemberRule {
+        MemberRule { users: Some(texts(ids)), ..MemberRule::default() }
+    }
+
+    #[test]
+    fn members_of_a_server_are_heard_where_it_is_listed_and_they_mention_the_bot() {
+        let approved: BTreeSet<String> = ["7".to_owned()].into();
+        let mut access = ChannelAccess { allow_from: texts(&["8"]), ..ChannelAccess::default() };
+        let heard = |access: &ChannelAccess, message: &Inbound| judge(access, &approved, message) == Verdict::Heard;
+        let (plain, named) = (in_channel("1", ("9", "77"), &["5"], false), in_channel("1", ("9", "77"), &["5"], true));
+        assert!(!heard(&access, &named), "no server is listed");
+        access.guilds.insert("9".to_owned(), GuildRule::default());
+        assert!(heard(&access, &named) && !heard(&access, &plain));
+        assert!(!heard(&access, &in_channel("1", ("10", "77"), &[], true)), "another server is listed");
+        access.guilds.insert("9".to_owned(), GuildRule { members: users(&["2"]), channels: None });
+        assert!(!heard(&access, &named), "others are listed, whoever may send direct messages");
+        let roles = MemberRule { roles: Some(texts(&["5"])), ..users(&["2"]) };
+        access.guilds.insert("9".to_owned(), GuildRule { members: roles, channels: None });
+        assert!(heard(&access, &named) && !heard(&access, &in_channel("1", ("9", "77"), &["6"], true)));
+        access.group_policy = GroupPolicy::Disabled;
+        assert!(!heard(&access, &named));
+        access.group_policy = GroupPolicy::Open;
+        assert!(heard(&access, &in_channel("1", ("10", "77"), &[], true)), "open: also servers that aren't listed");
+        assert!(!heard(&access, &in_channel("1", ("9", "77"), &[], true)), "a list of people counts with any policy");
+    }
+
+    #[test]
+    fn a_list_of_channels_lists_all_that_are_heard_and_threads_are_of_their_channel() {
+        let approved = BTreeSet::new();
+        let silent = MemberRule { require_mention: Some(false), ..MemberRule::default() };
+        let off = MemberRule { enabled: Some(false), ..MemberRule::default() };
+        let channels = [("70".to_owned(), silent), ("71".to_owned(), off.clone()), ("72".to_owned(), users(&["2"]))];
+        let rule = GuildRule { members: users(&["1"]), channels: Some(channels.into()) };
+        let mut access = ChannelAccess { guilds: [("*".to_owned(), rule)].into(), ..ChannelAccess::default() };
+        let heard = |access: &ChannelAccess, sender: &str, channel: &str, parent: Option<&str>| {
+            let mut message = in_channel(sender, ("9", channel), &[], false);
+            message.guild.as_mut().unwrap().parent = parent.map(str::to_owned);
+            judge(access, &approved, &message) == Verdict::Heard
+        };
+        assert!(heard(&access, "1", "70", None) && !heard(&access, "2", "70", None));
+        assert!(heard(&access, "1", "5", Some("70")), "a thread of it");
+        assert!(!heard(&access, "1", "71", None) && !heard(&access, "1", "71", Some("70")), "its own rule goes before");
+        assert!(!heard(&access, "1", "5", None));
+        for (chat, may) in [("channel:70", true), ("channel:71", false), ("channel:5", false), ("70", false)] {
+            assert_eq!(may_write(&access, &approved, chat).is_ok(), may, "{chat}");
+        }
+        access.group_policy = GroupPolicy::Open;
+        assert!(may_write(&access, &approved, "channel:5").is_ok());
+        assert!(!heard(&access, "1", "71", None), "switched off");
+        access.group_policy = GroupPolicy::Disabled;
+        assert!(may_write(&access, &approved, "channel:70").unwrap_err().contains("is disabled"));
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Account {
     fn wanted_phase(&self) -> Phase {
         match &self.settings.token {
             _ if !self.settings.enabled => Phase::Off("it is disabled (enabled: false)"),
-            None => Phase::Off("it has no token: write botToken or tokenFile"),
+            None => Phase::Off(self.settings.kind.without_token()),
             Some(_) if self.record.logged_out == self.fingerprint() => {
                 Phase::Off("it is logged out: channels.start logs it in")
             }
@@ -248,7 +248,9 @@ impl Account {
 
     /// Settings have changed. Only another way to the service makes it connect anew.
     pub(super) fn configure(&mut self, settings: Arc<ChannelAccount>, life: u64, turn: &mut Turn<'_>) {
-        let way = |account: &ChannelAccount| (account.enabled, account.token.clone(), account.api_root.clone());
+        let way = |account: &ChannelAccount| {
+            (account.enabled, account.token.clone(), account.api_root.clone(), account.message_content)
+        };
         let is_same = way(&self.settings) == way(&settings);
         self.settings = settings;
         if !is_same {
@@ -337,7 +339,8 @@ impl Account {
         let is_known = now.wall_ms.saturating_sub(self.record.last_update_ms) < NUMBERS_LAST_MS;
         let cursor = self.record.cursor.filter(|_| is_known);
         self.asked_at = now.at;
-        self.ask(ChannelRequest::Poll { cursor, most: self.batch, me }, turn);
+        let place = self.record.place.clone();
+        self.ask(ChannelRequest::Poll { cursor, place, most: self.batch, me }, turn);
     }
 
     /// Of each chat one message at a time is at work: they are answered in their order. Only what finds room is marked: the rest
@@ -439,7 +442,8 @@ impl Account {
         }
         match (kind, outcome) {
             (RequestKind::Identify, Ok(Reply::Identity(me))) => self.came_in(me, turn),
-            (RequestKind::Poll, Ok(Reply::Updates(updates))) => self.take(updates, turn),
+            (RequestKind::Poll, Ok(Reply::Updates(updates))) => self.take(updates, None, turn),
+            (RequestKind::Poll, Ok(Reply::Received { updates, place })) => self.take(updates, Some(place), turn),
             (RequestKind::Send, Ok(_)) => self.sent(turn),
             (RequestKind::Typing, Ok(_)) => {}
             (RequestKind::Typing, Err(fault)) => {
@@ -475,7 +479,11 @@ impl Account {
         self.log(LogLevel::Info, &format!("connected as @{}", gatewarden_protocol::words::shown(&me.name)), turn);
         self.me = Some(Arc::new(me));
         (self.phase, self.trouble) = (Phase::Online, None);
-        self.is_well(turn);
+        if self.key.kind.has_connection() {
+            (self.ask_at, self.failures) = (turn.now.at, 0);
+        } else {
+            self.is_well(turn);
+        }
     }
 
     fn is_well(&mut self, turn: &mut Turn<'_>) {
@@ -487,46 +495,60 @@ impl Account {
         self.connected_since_ms.get_or_insert(turn.now.wall_ms);
     }
 
-    fn take(&mut self, updates: Vec<Update>, turn: &mut Turn<'_>) {
+    fn take(&mut self, updates: Vec<Update>, place: Option<String>, turn: &mut Turn<'_>) {
         if updates.len() > usize::from(BATCH) {
             let said = format!("it gave {} updates, more than it was asked for", updates.len());
             return self.not_reached(Fault::Trouble(said), turn);
         }
         self.is_well(turn);
         self.batch = BATCH;
+        let repeats = place.is_none();
+        if place.is_some() && place != self.record.place {
+            self.record.place = place;
+            if updates.is_empty() {
+                self.save();
+            }
+        }
         if updates.is_empty() {
             self.ask_at = turn.now.at.max(self.asked_at + PAUSE);
             return;
         }
         let mut is_new = false;
         for update in updates {
-            if !self.record.note(update.id, turn.now.wall_ms) {
+            if self.record.seen.contains(&update.id) {
                 continue;
             }
-            is_new = true;
+            let mut is_kept = false;
             if let Some(message) = update.message {
                 self.last_inbound_ms = Some(turn.now.wall_ms);
-                self.receive(update.id, message, turn);
+                is_kept = self.receive(update.id, message, turn);
+            }
+            // A service that doesn't repeat itself needs no acknowledgement of what changed nothing: a lively place costs no writes.
+            if repeats || is_kept {
+                self.record.note(update.id, turn.now.wall_ms);
+                is_new = true;
             }
         }
         if is_new {
             self.save();
-        } else {
+        } else if repeats {
             // It repeats what was acknowledged: not in a loop.
             self.ask_at = turn.now.at + PAUSE;
         }
     }
 
-    fn receive(&mut self, update: u64, message: Inbound, turn: &mut Turn<'_>) {
+    /// False: nothing of it is kept.
+    fn receive(&mut self, update: u64, message: Inbound, turn: &mut Turn<'_>) -> bool {
         let sender = message.sender.clone();
         match judge(&self.settings.access, self.record.pairing.approved(), &message) {
             Verdict::Ignored(why) => {
                 let said = format!("a message of {sender} in {} isn't heard: {why}", message.chat.id);
                 self.log(LogLevel::Debug, &said, turn);
+                return false;
             }
-            Verdict::Stranger => self.greet(&message, turn),
+            Verdict::Stranger => return self.greet(&message, turn),
             Verdict::Heard => match (self.flood.count(&sender, turn.now.at), message.text) {
-                (Pace::StillTooFast, _) => {}
+                (Pace::StillTooFast, _) => return false,
                 (Pace::TooFast, _) => {
                     self.log(LogLevel::Warn, &format!("{sender} sends too much, and isn't heard for a minute"), turn);
                     let said = format!(
@@ -545,15 +567,18 @@ impl Account {
                         is_direct,
                         text,
                         begun: false,
+                        guild: message.guild,
                     });
                 }
             },
         }
+        true
     }
 
-    fn greet(&mut self, message: &Inbound, turn: &mut Turn<'_>) {
+    /// False: there is nothing new to tell.
+    fn greet(&mut self, message: &Inbound, turn: &mut Turn<'_>) -> bool {
         let name = gatewarden_protocol::words::shown(&message.sender_name);
-        let Some(code) = self.record.pairing.ask(&message.sender, &name, turn) else { return };
+        let Some(code) = self.record.pairing.ask(&message.sender, &name, turn) else { return false };
         let (kind, sender) = (self.key.kind, &message.sender);
         let account =
             if self.key.id == DEFAULT_ACCOUNT { String::new() } else { format!(" --account {}", self.key.id) };
@@ -565,14 +590,15 @@ impl Account {
         );
         self.reply(message.chat.clone(), &text);
         self.log(LogLevel::Info, &format!("{sender} asks for a pairing"), turn);
+        true
     }
 
     fn not_reached(&mut self, fault: Fault, turn: &mut Turn<'_>) {
         self.failures = self.failures.saturating_add(1);
         self.ask_at = turn.now.at + pause(self.failures);
-        let (said, cure) = (fault.to_string(), fault.cure());
+        let (said, cure) = (fault.to_string(), fault.cure(self.key.kind));
         match fault {
-            Fault::Credentials(_) => self.close(Phase::Blocked, turn),
+            Fault::Credentials(_) | Fault::Setup(..) => self.close(Phase::Blocked, turn),
             Fault::Slow(seconds) => self.ask_at = turn.now.at + Duration::from_secs(seconds.clamp(1, LONGEST_WISH)),
             // A batch that can't be read may have one message alone that can't: the others get through.
             Fault::Trouble(_) => self.batch = 1,

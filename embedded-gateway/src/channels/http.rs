@@ -1,11 +1,14 @@
 //! JSON over HTTP, one connection a request: where a connection was kept, whether a request on it arrived would be in doubt more
-//! often. An address has a token in it: no error shows it, and no redirection takes it elsewhere.
+//! often; and WebSockets. A token is in the address or in a header: no error shows it, and no redirection takes it elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::error::SendRequestError;
-use awc::{Client, Connector};
+use actix_http::Method;
+use awc::error::{ConnectError, SendRequestError, WsClientError};
+use awc::http::header::{AUTHORIZATION, USER_AGENT};
+use awc::{BoxedSocket, Client, Connector};
+use bytes::BytesMut;
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
@@ -23,7 +26,7 @@ pub(super) struct Http {
 impl Http {
     pub(super) fn new(tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         let connector = Connector::new().timeout(CONNECT).handshake_timeout(CONNECT);
-        let builder = Client::builder().disable_redirects();
+        let builder = Client::builder().disable_redirects().timeout(CONNECT * 2);
         let client = match tls {
             Some(tls) => builder.connector(connector.rustls_0_23(tls)).finish(),
             None => builder.connector(connector).finish(),
@@ -38,9 +41,29 @@ impl Http {
         body: &Value,
         patience: Duration,
     ) -> Result<(u16, Vec<u8>), Fault> {
+        self.ask(Method::POST, address, None, Some(body), patience).await
+    }
+
+    /// The same with any method. `caller`: the value of the header `Authorization`, and what the program calls itself.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        address: &Secret,
+        caller: Option<(&Secret, &str)>,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<(u16, Vec<u8>), Fault> {
         let asked = async {
-            let request = self.client.post(address.expose()).timeout(patience).force_close().send_json(body);
-            let mut response = request.await.map_err(|error| fault_of(&error))?;
+            let mut request = self.client.request(method, address.expose()).timeout(patience).force_close();
+            if let Some((authorization, program)) = caller {
+                request =
+                    request.insert_header((AUTHORIZATION, authorization.expose())).insert_header((USER_AGENT, program));
+            }
+            let sent = match body {
+                Some(body) => request.send_json(body),
+                None => request.send(),
+            };
+            let mut response = sent.await.map_err(|error| fault_of(&error))?;
             let status = response.status().as_u16();
             let body = response.body().limit(LONGEST_ANSWER).await;
             let body = body.map_err(|_| Fault::Unanswered("its answer breaks off, or is too long".to_owned()))?;
@@ -49,10 +72,30 @@ impl Http {
         let late = |_| Fault::Unanswered(format!("nothing came in {} s", patience.as_secs()));
         tokio::time::timeout(patience, asked).await.map_err(late)?
     }
+
+    /// A WebSocket: the connection, and what has already been read of it.
+    pub(super) async fn socket(&self, address: &str) -> Result<(BoxedSocket, BytesMut), Fault> {
+        let asked = self.client.ws(address).connect();
+        let late = |_| Fault::Unanswered("no WebSocket was opened in time".to_owned());
+        let opened = tokio::time::timeout(CONNECT * 2, asked).await.map_err(late)?;
+        let (_, framed) = opened.map_err(|error| match error {
+            WsClientError::SendRequest(error) => fault_of(&error),
+            WsClientError::InvalidResponseStatus(status) => {
+                Fault::Trouble(format!("it opens no WebSocket: HTTP {}", status.as_u16()))
+            }
+            _ => Fault::Trouble("it opens no WebSocket".to_owned()),
+        })?;
+        let parts = framed.into_parts();
+        Ok((parts.io, parts.read_buf))
+    }
 }
 
 fn fault_of(error: &SendRequestError) -> Fault {
     match error {
+        // This is what is said of an end without an answer: the request may have been read.
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            Fault::Unanswered("it ended the connection without an answer".to_owned())
+        }
         SendRequestError::Connect(error) => Fault::Unreached(error.to_string()),
         SendRequestError::Timeout => Fault::Unanswered("it took too long".to_owned()),
         SendRequestError::Response(_) => Fault::Unanswered("what it says is no HTTP".to_owned()),

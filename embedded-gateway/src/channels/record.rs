@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::pairing::Pairing;
+use super::service::Membership;
 use crate::effect::{ChannelKey, Chat};
 
 /// Folder of these files in the state directory.
@@ -24,6 +25,8 @@ pub(crate) struct Record {
     /// The first update that isn't acknowledged.
     pub cursor: Option<u64>,
     pub seen: VecDeque<u64>,
+    /// Where its service goes on, in the service's own words.
+    pub place: Option<String>,
     /// When the last update came, wall ms.
     pub last_update_ms: i64,
     /// The fingerprint of a token that was logged out.
@@ -44,6 +47,8 @@ pub(crate) struct Work {
     pub text: String,
     /// Its run may have begun: it isn't begun again after a crash.
     pub begun: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guild: Option<Membership>,
 }
 
 /// A text for a chat, in parts.
@@ -67,24 +72,20 @@ impl Record {
         PathBuf::from(FOLDER).join(format!("{}-{}.json", key.kind.id(), key.id))
     }
 
-    /// Notes an update. False where it was seen before.
-    pub(super) fn note(&mut self, update: u64, now_ms: i64) -> bool {
-        if self.seen.contains(&update) {
-            return false;
-        }
+    /// An update was taken.
+    pub(super) fn note(&mut self, update: u64, now_ms: i64) {
         self.seen.push_back(update);
         if self.seen.len() > SEEN {
             self.seen.pop_front();
         }
         self.cursor = Some(update.saturating_add(1));
         self.last_update_ms = now_ms;
-        true
     }
 
     /// Another service may count from elsewhere: the first poll asks for everything.
     pub(super) fn is_at(&mut self, root: &str) {
         if self.root.as_deref().is_some_and(|before| before != root) {
-            self.cursor = None;
+            (self.cursor, self.place) = (None, None);
         }
         self.root = Some(root.to_owned());
     }

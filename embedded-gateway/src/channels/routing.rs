@@ -1,5 +1,7 @@
 //! Which agent gets a message, and in which of its sessions: `bindings`, then the default agent; `session.dmScope`.
 
+use super::access::CHANNEL;
+use super::service::Membership;
 use crate::config::{Binding, ChannelKind, DEFAULT_ACCOUNT, DmScope};
 use crate::effect::Chat;
 
@@ -11,6 +13,7 @@ pub(crate) struct Origin<'a> {
     pub is_direct: bool,
     pub sender: &'a str,
     pub chat: &'a Chat,
+    pub guild: Option<&'a Membership>,
 }
 
 /// The agent, and the session's key.
@@ -34,17 +37,30 @@ fn rank(binding: &Binding, origin: Origin<'_>) -> Option<u8> {
     if binding.channel != origin.kind.id() || (account != "*" && account != origin.account) {
         return None;
     }
+    let in_guild = match (&binding.guild, origin.guild) {
+        (None, _) => None,
+        (Some(_), None) => return None,
+        (Some(wanted), Some(member)) => {
+            let has_role = binding.roles.is_empty() || binding.roles.iter().any(|role| member.roles.contains(role));
+            if *wanted != member.guild || !has_role {
+                return None;
+            }
+            Some(if binding.roles.is_empty() { 4 } else { 3 })
+        }
+    };
+    let parent = origin.guild.and_then(|member| member.parent.as_deref());
     match &binding.peer {
         Some((is_direct, _)) if *is_direct != origin.is_direct => None,
-        Some((_, id)) if id == "*" => Some(1),
-        Some((_, id)) => (id == peer(origin)).then_some(0),
-        None if account == "*" => Some(3),
-        None => Some(2),
+        Some((_, id)) if id == "*" => Some(2),
+        Some((_, id)) if id == peer(origin) => Some(0),
+        Some((_, id)) => (parent == Some(id)).then_some(1),
+        None => Some(in_guild.unwrap_or(if account == "*" { 6 } else { 5 })),
     }
 }
 
 fn peer<'a>(origin: Origin<'a>) -> &'a str {
-    if origin.is_direct { origin.sender } else { &origin.chat.id }
+    let chat = &origin.chat.id;
+    if origin.is_direct { origin.sender } else { chat.strip_prefix(CHANNEL).unwrap_or(chat) }
 }
 
 /// The rest of the session's key. Without a `dmScope`, document 004's form: one session a person and account, since those who
@@ -53,7 +69,8 @@ fn place(origin: Origin<'_>, scope: Option<DmScope>) -> String {
     let (channel, account, peer) = (origin.kind.id(), origin.account, peer(origin));
     if !origin.is_direct {
         let topic = origin.chat.thread.map_or_else(String::new, |thread| format!(":topic:{thread}"));
-        return format!("{channel}:group:{peer}{topic}");
+        let kind = if origin.guild.is_some() { "channel" } else { "group" };
+        return format!("{channel}:{kind}:{peer}{topic}");
     }
     match scope {
         None => format!("{channel}:{account}:user{peer}"),
@@ -74,6 +91,8 @@ mod tests {
             channel: "telegram".to_owned(),
             account: account.map(str::to_owned),
             peer: peer.map(|(direct, id)| (direct, id.to_owned())),
+            guild: None,
+            roles: Vec::new(),
             dm_scope: None,
         }
     }
@@ -85,7 +104,8 @@ mod tests {
         sender: &str,
         chat: &Chat,
     ) -> (String, String) {
-        let origin = Origin { kind: ChannelKind::Telegram, account, is_direct: sender == chat.id, sender, chat };
+        let origin =
+            Origin { kind: ChannelKind::Telegram, account, is_direct: sender == chat.id, sender, chat, guild: None };
         route(origin, bindings, scope, "main")
     }
 
@@ -124,5 +144,35 @@ mod tests {
         let other = Chat { id: "-5".to_owned(), thread: None };
         assert_eq!(agent("default", "1", &other), "all");
         assert_eq!(routed(&[], None, "default", "1", &other).0, "main");
+    }
+
+    #[test]
+    fn in_a_server_a_channel_goes_before_its_parent_then_roles_then_the_server() {
+        let of = |agent: &str, guild: Option<&str>, roles: &[&str], peer: Option<&str>| Binding {
+            channel: "discord".to_owned(),
+            guild: guild.map(str::to_owned),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            ..binding(agent, None, peer.map(|id| (false, id)))
+        };
+        let bindings = [
+            of("any", None, &[], None),
+            of("server", Some("9"), &[], None),
+            of("staff", Some("9"), &["5"], None),
+            of("parent", None, &[], Some("70")),
+            of("room", Some("9"), &[], Some("77")),
+        ];
+        let to = |guild: &str, role: &str, channel: &str, parent: Option<&str>| {
+            let chat = Chat { id: format!("channel:{channel}"), thread: None };
+            let parent = parent.map(str::to_owned);
+            let member = Membership { guild: guild.to_owned(), roles: vec![role.to_owned()], parent };
+            let (account, sender, guild) = (DEFAULT_ACCOUNT, "1", Some(&member));
+            let origin = Origin { kind: ChannelKind::Discord, account, is_direct: false, sender, chat: &chat, guild };
+            route(origin, &bindings, None, "main")
+        };
+        assert_eq!(to("9", "5", "77", Some("70")), ("room".to_owned(), "agent:room:discord:channel:77".to_owned()));
+        assert_eq!(to("9", "5", "78", Some("70")).0, "parent");
+        assert_eq!(to("9", "5", "78", None).0, "staff");
+        assert_eq!(to("9", "6", "78", None).0, "server");
+        assert_eq!(to("10", "5", "77", None).0, "any", "the room is of another server");
     }
 }

@@ -3,10 +3,15 @@
 use std::fmt;
 
 use futures_util::future::LocalBoxFuture;
+use serde::{Deserialize, Serialize};
 
+use crate::config::ChannelKind;
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 
 /// The way to one account's service. At most one request of each kind is under way; each ends within a minute.
+///
+/// Some services are asked for updates, others send them by themselves: there a poll waits for what came. Either way a poll
+/// acknowledges what all polls before it gave, since it is asked only when that is on disk.
 pub(crate) trait Service {
     /// Carries a request out. Dropping the future gives it up.
     fn perform(&self, request: ChannelRequest) -> LocalBoxFuture<'static, Result<Reply, Fault>>;
@@ -18,6 +23,12 @@ pub(crate) enum Reply {
     Identity(ChannelIdentity),
     /// In order; the service repeats them until a later poll's cursor is beyond.
     Updates(Vec<Update>),
+    /// The same of a service that sends by itself, and where it goes on after them, in its own words: later polls say it, also those
+    /// of the next start.
+    Received {
+        updates: Vec<Update>,
+        place: String,
+    },
     Done,
 }
 
@@ -42,6 +53,17 @@ pub(crate) struct Inbound {
     pub text: Option<String>,
     /// It names the bot, or answers it.
     pub is_for_me: bool,
+    /// The server that the chat is part of, where the service has such.
+    pub guild: Option<Membership>,
+}
+
+/// A sender's place in a server with many chats.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Membership {
+    pub guild: String,
+    pub roles: Vec<String>,
+    /// The channel of which the chat is a thread.
+    pub parent: Option<String>,
 }
 
 /// Why something didn't work. The texts are for people and hold no secrets.
@@ -61,6 +83,8 @@ pub(crate) enum Fault {
     Unreached(String),
     /// It was asked and didn't answer: whether it was done isn't known.
     Unanswered(String),
+    /// It goes on only when a person has changed something there: what is wrong, and what helps.
+    Setup(String, &'static str),
 }
 
 impl Fault {
@@ -74,25 +98,38 @@ impl Fault {
             Self::Trouble(said) => Self::Trouble(say(said)),
             Self::Unreached(said) => Self::Unreached(say(said)),
             Self::Unanswered(said) => Self::Unanswered(say(said)),
+            Self::Setup(said, cure) => Self::Setup(say(said), cure),
         }
     }
 
     /// What helps; a sentence without its stop.
-    pub(super) fn cure(&self) -> &'static str {
-        match self {
-            Self::Credentials(_) => {
+    pub(super) fn cure(&self, kind: ChannelKind) -> &'static str {
+        match (self, kind) {
+            (Self::Credentials(_), ChannelKind::Telegram) => {
                 "Take the token from @BotFather (/mybots; /revoke makes a new one), write it to botToken or tokenFile and reload the \
                  configuration; where there is an apiRoot, check it"
             }
-            Self::Conflict(_) => {
+            (Self::Credentials(_), ChannelKind::Discord) => {
+                "Take the token from https://discord.com/developers/applications (the application, Bot, Reset Token), write it to token or \
+                 tokenFile and reload the configuration; where there is an apiRoot, check it"
+            }
+            (Self::Refused(_), ChannelKind::Discord) => {
+                "Check apiRoot, and what the bot may do there: to view the channel, to send messages, to read the history"
+            }
+            (Self::Conflict(_), ChannelKind::Telegram | ChannelKind::Discord) => {
                 "Stop the other program that polls with this token (another gateway, perhaps), or make a new token at @BotFather"
             }
-            Self::Slow(_) => "It goes on by itself",
-            Self::Refused(_) => "Check apiRoot, and whether the bot still exists at @BotFather",
-            Self::Trouble(_) | Self::Unanswered(_) => {
+            (Self::Slow(_), _) => "It goes on by itself",
+            (Self::Refused(_), ChannelKind::Telegram) => {
+                "Check apiRoot, and whether the bot still exists at @BotFather"
+            }
+            (Self::Trouble(_) | Self::Unanswered(_), _) => {
                 "It is tried again; if it stays so, check apiRoot and the service's own state"
             }
-            Self::Unreached(_) => "Check the network, name resolution and the firewall of this machine, and apiRoot",
+            (Self::Unreached(_), _) => {
+                "Check the network, name resolution and the firewall of this machine, and apiRoot"
+            }
+            (Self::Setup(_, cure), _) => cure,
         }
     }
 }
@@ -107,6 +144,7 @@ impl fmt::Display for Fault {
             Self::Trouble(said) => write!(f, "the service fails: {said}"),
             Self::Unreached(said) => write!(f, "the service isn't reached: {said}"),
             Self::Unanswered(said) => write!(f, "the service doesn't answer: {said}"),
+            Self::Setup(said, _) => f.write_str(said),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::discord;
 use super::http::Http;
 use super::service::{Fault, Reply, RequestKind, Service};
 use super::telegram;
@@ -105,6 +106,9 @@ fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Res
     let http = Http::new(tls);
     Ok(match account.kind {
         ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
+        ChannelKind::Discord => {
+            Box::new(discord::Discord::new(http, &account.api_root, &token, account.message_content))
+        }
     })
 }
 
@@ -120,7 +124,7 @@ pub async fn try_credentials(account: &ChannelAccount) -> Result<String, (String
             _ => Err(Fault::Trouble("it answers something else than it was asked".to_owned())),
         }
     };
-    asked.await.map_err(|fault: Fault| (fault.to_string(), fault.cure()))
+    asked.await.map_err(|fault: Fault| (fault.to_string(), fault.cure(account.kind)))
 }
 
 fn tls_of_this_machine() -> Result<Arc<rustls::ClientConfig>, Fault> {

@@ -60,7 +60,7 @@ impl Service for BotApi {
                 let asked = self.call("getMe", json!({}), PATIENCE);
                 async { identity(&asked.await?).map(Reply::Identity) }.boxed_local()
             }
-            ChannelRequest::Poll { cursor, most, me } => {
+            ChannelRequest::Poll { cursor, most, me, .. } => {
                 let wanted =
                     json!({"limit": most, "timeout": LONG_POLL, "allowed_updates": ["message"], "offset": cursor});
                 let body = without_nulls(wanted);
@@ -178,6 +178,7 @@ fn message(message: Option<&Value>, me: &ChannelIdentity) -> Option<Inbound> {
         is_direct,
         text: text.map(str::to_owned),
         is_for_me: is_direct || is_for(message, text.unwrap_or_default(), me),
+        guild: None,
     })
 }
 

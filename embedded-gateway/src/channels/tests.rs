@@ -73,6 +73,7 @@ fn config(access: ChannelAccess) -> GatewayConfig {
         token: Some(Secret::new("1:abc")),
         token_source: "config",
         api_root: "https://api.telegram.org".to_owned(),
+        message_content: true,
         access,
     });
     config
@@ -94,6 +95,7 @@ fn update(id: u64, sender: &str, text: &str) -> Update {
         is_direct: true,
         text: Some(text.to_owned()),
         is_for_me: true,
+        guild: None,
     };
     Update { id, message: Some(message) }
 }
@@ -313,6 +315,64 @@ fn a_message_becomes_a_run_and_its_answer_goes_back() {
     assert_eq!(house.delivered(), "hi there");
     assert!(house.request(RequestKind::Send).is_none());
     assert!(house.row()["lastOutboundAt"].is_i64());
+}
+
+fn place(house: &House) -> Option<String> {
+    match house.request(RequestKind::Poll) {
+        Some(ChannelRequest::Poll { place, .. }) => place.clone(),
+        other => panic!("it doesn't poll: {other:?}"),
+    }
+}
+
+#[test]
+fn a_service_that_sends_by_itself_goes_on_where_it_was_after_a_kill() {
+    let access = ChannelAccess { dm_policy: DmPolicy::Allowlist, ..known("123") };
+    let mut house = House::online(access.clone());
+    assert_eq!(place(&house), None);
+    let came = |updates: Vec<Update>, place: &str| Ok(Reply::Received { updates, place: place.to_owned() });
+    house.answer(RequestKind::Poll, came(Vec::new(), "begun"));
+    house.pass(1);
+    assert_eq!((place(&house).as_deref(), house.writes), (Some("begun"), 2));
+    house.answer(RequestKind::Poll, came(vec![update(9, "5", "hi"), update(4, "6", "hi")], "on"));
+    assert_eq!((place(&house).as_deref(), house.writes), (Some("on"), 2), "what isn't heard costs no write");
+    house.answer(RequestKind::Poll, came(vec![update(7, "123", "hello")], "taken"));
+    assert_eq!(place(&house).as_deref(), Some("taken"), "asked on only when it is on disk");
+    assert_eq!(house.started.len(), 1);
+    let mut house = house.killed(access);
+    assert_eq!(place(&house).as_deref(), Some("taken"));
+    house.answer(RequestKind::Poll, came(vec![update(7, "123", "hello")], "taken"));
+    assert!(house.started.is_empty(), "what comes again is known");
+}
+
+#[test]
+fn a_chat_without_its_channel_is_refused_where_there_are_several() {
+    let mut house = House::online(known("5"));
+    let mut changed = config(known("5"));
+    let discord = ChannelAccount { kind: ChannelKind::Discord, ..changed.channels[0].clone() };
+    changed.channels.push(discord);
+    house.turn(|machine, turn| machine.configure(changed, turn));
+    let mut add = |to: &str| {
+        let schedule = json!({"kind": "every", "everyMs": 60_000});
+        let payload = json!({"kind": "agentTurn", "message": "x"});
+        let delivery = json!({"mode": "announce", "to": to});
+        house.call("cron.add", json!({"name": "b", "schedule": schedule, "payload": payload, "delivery": delivery}))
+    };
+    let said = add("5").unwrap_err();
+    assert!(said.contains("it may be telegram:default or discord:default"), "{said}");
+    assert!(add("discord:user:5").is_ok() && add("telegram:5").is_ok());
+}
+
+#[test]
+fn what_only_a_person_can_change_is_waited_for() {
+    let mut house = House::online(known("123"));
+    let fault = Fault::Setup("it isn't allowed".to_owned(), "allow it");
+    house.answer(RequestKind::Poll, Err(fault));
+    house.pass(3_600);
+    assert!(house.asked.is_empty());
+    let row = house.row();
+    assert_eq!((&row["healthState"], &row["fix"]), (&json!("blocked"), &json!("allow it")));
+    house.call("channels.start", json!({"channel": "telegram"})).unwrap();
+    assert!(house.request(RequestKind::Identify).is_some());
 }
 
 #[test]
@@ -860,7 +920,7 @@ fn a_job_is_refused_whose_answer_has_nowhere_to_go() {
         })
     };
     for (delivery, said) in [
-        (json!({"channel": "discord", "to": "5"}), "no channel discord, but telegram"),
+        (json!({"channel": "discord", "to": "5"}), "no account discord:default is configured"),
         (
             json!({"channel": "telegram", "to": "5", "accountId": "work"}),
             "no account telegram:work is configured, there are telegram:default",

@@ -69,6 +69,8 @@ mod tests {
         assert_eq!(
             secrets,
             [
+                "channels.discord.accounts.*.token",
+                "channels.discord.token",
                 "channels.telegram.accounts.*.botToken",
                 "channels.telegram.botToken",
                 "gateway.auth.password",

@@ -11,6 +11,9 @@ use super::other_sections::secret_file;
 use super::section::{Others, Section, set};
 use super::{GatewayConfig, is_agent_id};
 
+mod discord;
+pub use discord::{GuildRule, MemberRule};
+
 /// Most accounts of all channels, entries of one list, and bindings.
 const MOST_ACCOUNTS: usize = 20;
 const MOST_ENTRIES: usize = 1_000;
@@ -20,16 +23,19 @@ const MOST_ENTRIES: usize = 1_000;
 pub enum ChannelKind {
     /// The Bot API.
     Telegram,
+    /// Its gateway and its API, version 10.
+    Discord,
 }
 
 impl ChannelKind {
     /// All that there are.
-    pub const ALL: [Self; 1] = [Self::Telegram];
+    pub const ALL: [Self; 2] = [Self::Telegram, Self::Discord];
 
     /// Its name in the configuration and on the wire.
     pub fn id(self) -> &'static str {
         match self {
             Self::Telegram => "telegram",
+            Self::Discord => "discord",
         }
     }
 
@@ -37,6 +43,7 @@ impl ChannelKind {
     pub fn label(self) -> &'static str {
         match self {
             Self::Telegram => "Telegram",
+            Self::Discord => "Discord",
         }
     }
 
@@ -53,12 +60,49 @@ impl ChannelKind {
     fn default_root(self) -> &'static str {
         match self {
             Self::Telegram => "https://api.telegram.org",
+            Self::Discord => "https://discord.com/api/v10",
         }
     }
 
     fn token_variable(self) -> &'static str {
         match self {
             Self::Telegram => "TELEGRAM_BOT_TOKEN",
+            Self::Discord => "DISCORD_BOT_TOKEN",
+        }
+    }
+
+    /// The key of a token that is written out.
+    fn token_key(self) -> &'static str {
+        match self {
+            Self::Telegram => "botToken",
+            Self::Discord => "token",
+        }
+    }
+
+    /// How a token looks, and where it is from.
+    fn token_look(self) -> &'static str {
+        match self {
+            Self::Telegram => "is no token of a bot, which looks like 123456:ABC-DEF; @BotFather shows it",
+            Self::Discord => {
+                "is no token of a bot, which looks like MTk4NjIy.Cl2FMQ.ZnCjm1; https://discord.com/developers/applications shows it \
+                 (the application, Bot, Reset Token)"
+            }
+        }
+    }
+
+    /// Why an account without a token isn't used.
+    pub(crate) fn without_token(self) -> &'static str {
+        match self {
+            Self::Telegram => "it has no token: write botToken or tokenFile",
+            Self::Discord => "it has no token: write token or tokenFile",
+        }
+    }
+
+    /// Messages come by a connection of its own: that its token is accepted doesn't mean that they do.
+    pub(crate) fn has_connection(self) -> bool {
+        match self {
+            Self::Telegram => false,
+            Self::Discord => true,
         }
     }
 
@@ -72,6 +116,11 @@ impl ChannelKind {
                     && !rest.is_empty()
                     && rest.bytes().all(plain)
             }),
+            // It goes into a header.
+            Self::Discord => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+                (20..=200).contains(&text.len()) && text.contains('.') && text.bytes().all(plain)
+            }
         }
     }
 
@@ -85,6 +134,7 @@ impl ChannelKind {
                  webhookHost webhookPort webhookCertPath actions threadBindings reactionNotifications reactionLevel ackReaction \
                  linkPreview silentErrorReplies errorPolicy trustedLocalFileRoots autoTopicLabel"
             }
+            Self::Discord => discord::UNUSED,
         }
     }
 }
@@ -106,6 +156,8 @@ pub struct ChannelAccount {
     pub token_source: &'static str,
     /// The root of the service's API, without a slash at its end.
     pub api_root: String,
+    /// Of Discord: the privileged intent by which the words of all messages are read is asked for.
+    pub message_content: bool,
     /// Who may talk.
     pub access: ChannelAccess,
 }
@@ -123,6 +175,8 @@ pub struct ChannelAccess {
     pub group_allow_from: Option<Vec<String>>,
     /// Which groups, by id or `*`; none: as `group_policy` says.
     pub groups: Option<BTreeMap<String, GroupRule>>,
+    /// Of Discord: which servers, by id or `*`.
+    pub guilds: BTreeMap<String, GuildRule>,
 }
 
 /// What is different in one group.
@@ -200,6 +254,10 @@ pub struct Binding {
     pub account: Option<String>,
     /// `direct` or not, and the id of the person or group; `*` for all of the kind.
     pub peer: Option<(bool, String)>,
+    /// A server of Discord.
+    pub guild: Option<String>,
+    /// Roles there, one of which is enough; none: all members.
+    pub roles: Vec<String>,
     /// Instead of `session.dmScope`.
     pub dm_scope: Option<DmScope>,
 }
@@ -222,6 +280,7 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             token: None,
             token_source: "none",
             api_root: kind.default_root().to_owned(),
+            message_content: true,
             access: ChannelAccess::default(),
         };
         account(&section, &mut base);
@@ -260,10 +319,11 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
         }
         for account in found.iter().filter(|account| account.enabled && account.token.is_none()) {
             channels.findings.warn(format!(
-                "channels.{} has no token for the account {}, which isn't used: write botToken or tokenFile, set {} for the \
-                 default account, or say enabled: false",
+                "channels.{} has no token for the account {}, which isn't used: write {} or tokenFile, set {} for the default \
+                 account, or say enabled: false",
                 kind.id(),
                 account.id,
+                kind.token_key(),
                 kind.token_variable()
             ));
         }
@@ -281,20 +341,25 @@ fn account(section: &Section<'_>, into: &mut ChannelAccount) {
     set(&mut into.enabled, section.switch("enabled"));
     into.name = section.text("name").or(into.name.take());
     // As real releases have it, a file goes before a token that is written out.
-    let written = section.secret("botToken").map(|token| (token, "config"));
+    let written = section.secret(kind.token_key()).map(|token| (token, "config"));
     let file = secret_file(section, "tokenFile").map(|token| (token, "tokenFile"));
     if let Some((token, source)) = file.or(written) {
-        let key = if source == "config" { "botToken" } else { "tokenFile" };
+        let key = if source == "config" { kind.token_key() } else { "tokenFile" };
         (into.token, into.token_source) = (token_of(section, key, kind, token.expose()), source);
     }
     set(&mut into.api_root, section.parsed("apiRoot", api_root));
+    if kind == ChannelKind::Discord {
+        discord::direct(section, &mut into.access);
+    }
     let access = &mut into.access;
     set(&mut access.dm_policy, section.parsed("dmPolicy", parse_dm_policy));
     set(&mut access.allow_from, ids(section, "allowFrom", kind));
     set(&mut access.group_policy, section.parsed("groupPolicy", parse_group_policy));
-    access.group_allow_from = ids(section, "groupAllowFrom", kind).or(access.group_allow_from.take());
-    if section.value("groups").is_some() || section.findings.schema.is_some() {
-        access.groups = Some(groups(section, kind));
+    if kind == ChannelKind::Telegram {
+        access.group_allow_from = ids(section, "groupAllowFrom", kind).or(access.group_allow_from.take());
+        if section.value("groups").is_some() || section.findings.schema.is_some() {
+            access.groups = Some(groups(section, kind));
+        }
     }
     let is_said = section.value("dmPolicy").is_some() || section.value("allowFrom").is_some();
     let anybody = access.allow_from.iter().any(|id| id == "*");
@@ -315,13 +380,17 @@ fn account(section: &Section<'_>, into: &mut ChannelAccount) {
         }
         _ => {}
     }
+    if kind == ChannelKind::Discord {
+        discord::account(section, into);
+    }
 }
 
 fn token_of(section: &Section<'_>, key: &str, kind: ChannelKind, text: &str) -> Option<Secret> {
+    let text = text.strip_prefix("Bot ").filter(|_| kind == ChannelKind::Discord).unwrap_or(text);
     if kind.is_token(text) {
         return Some(Secret::new(text));
     }
-    section.wrong(key, None, "is no token of a bot, which looks like 123456:ABC-DEF; @BotFather shows it");
+    section.wrong(key, None, kind.token_look());
     None
 }
 
@@ -367,12 +436,17 @@ fn ids(section: &Section<'_>, name: &'static str, kind: ChannelKind) -> Option<V
             Value::String(text) => text.trim().to_owned(),
             other => other.to_string(),
         };
-        let prefixes = [kind.id(), "tg"];
-        let id = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)?.strip_prefix(':')).unwrap_or(&text);
+        let short = match kind {
+            ChannelKind::Telegram => "tg",
+            ChannelKind::Discord => "user",
+        };
+        let id =
+            [kind.id(), short].iter().find_map(|prefix| text.strip_prefix(prefix)?.strip_prefix(':')).unwrap_or(&text);
         if id == "*" || (!id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit())) {
             ids.push(id.to_owned());
         } else {
-            let cure = "must be the numeric id of a person, or \"*\"; names change hands, and groups have their own key groups";
+            let cure =
+                "must be the numeric id of a person, or \"*\"; names change hands, and groups have a key of their own";
             section.findings.wrong(&path, Some(item), cure);
         }
     }
@@ -410,7 +484,7 @@ fn parse_dm_scope(text: &str) -> Result<DmScope, &'static str> {
 
 /// The root of an API. The token is part of each address below it, so it goes encrypted, or doesn't leave the machine.
 fn api_root(text: &str) -> Result<String, &'static str> {
-    let url = Url::parse(text).map_err(|_| "must be an address such as https://api.telegram.org")?;
+    let url = Url::parse(text).map_err(|_| "must be an address that begins with https://")?;
     let is_local = match url.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
@@ -465,8 +539,10 @@ pub(super) fn bindings(root: &Section<'_>, config: &mut GatewayConfig) {
         let peer = kind.zip(peer_section.text("id"));
         let has_peer = peer_section.is_written();
         peer_section.close(Others::RefusedBut(""));
-        // Those are Discord's and Slack's.
-        let elsewhere = ["guildId", "teamId", "roles"].into_iter().any(|name| found.value(name).is_some());
+        let guild = found.text("guildId");
+        let roles = ids(&found, "roles", ChannelKind::Discord).unwrap_or_default();
+        // That is Slack's.
+        let elsewhere = found.value("teamId").is_some() || (!roles.is_empty() && guild.is_none());
         found.close(Others::RefusedBut(""));
         let own = section.section("session");
         let dm_scope = own.parsed("dmScope", parse_dm_scope);
@@ -476,13 +552,13 @@ pub(super) fn bindings(root: &Section<'_>, config: &mut GatewayConfig) {
             continue;
         }
         if !is_route || elsewhere {
-            let why = if is_route { "guildId, teamId and roles" } else { "another type than route" };
+            let why = if is_route { "teamId, or roles without guildId" } else { "another type than route" };
             root.findings.warn(format!("{path} is passed over: this gateway has no channel with {why}"));
             continue;
         }
         match (agent_id, channel) {
             (Some(agent_id), Some(channel)) if peer.is_some() || !has_peer => {
-                config.bindings.push(Binding { agent_id, channel, account, peer, dm_scope });
+                config.bindings.push(Binding { agent_id, channel, account, peer, guild, roles, dm_scope });
             }
             _ => root.wrong(&path, None, "needs agentId, match.channel and, where there is a peer, its kind and id"),
         }

@@ -1,4 +1,5 @@
 mod channels;
+mod discord;
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;

@@ -92,8 +92,14 @@ impl Delivery {
         Ok(Some(Target { kind, account: self.account_id.clone(), chat: self.chat(place)? }))
     }
 
-    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`.
+    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`.
     fn chat(&self, place: &str) -> Result<Chat, String> {
+        // As Discord's are written.
+        let is_number = |id: &str| !id.starts_with(['+', '-']) && id.parse::<i64>().is_ok();
+        if place.strip_prefix("channel:").is_some_and(is_number) {
+            return Ok(Chat { id: place.to_owned(), thread: None });
+        }
+        let place = place.strip_prefix("user:").unwrap_or(place);
         let (id, topic) = match place.split_once(':') {
             Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
             None => (place, None),
@@ -232,6 +238,9 @@ mod tests {
             (json!({"to": "telegram:123"}), ("123", None)),
             (json!({"channel": "last", "to": "telegram:-100:topic:7"}), ("-100", Some(7))),
             (json!({"channel": "telegram", "to": "-100:7"}), ("-100", Some(7))),
+            (json!({"channel": "discord", "to": "channel:77"}), ("channel:77", None)),
+            (json!({"to": "discord:channel:77"}), ("channel:77", None)),
+            (json!({"to": "discord:user:5"}), ("5", None)),
             (json!({"channel": "telegram", "to": "-100", "threadId": 7}), ("-100", Some(7))),
             (json!({"channel": "telegram", "to": "-100", "threadId": "7"}), ("-100", Some(7))),
         ] {
@@ -251,9 +260,11 @@ mod tests {
     fn a_chat_that_makes_no_sense_is_refused_with_its_place() {
         for (delivery, said) in [
             (json!({"channel": "telegram"}), "/delivery/to: is missing"),
-            (json!({"channel": "discord", "to": "1"}), "no channel discord, but telegram"),
+            (json!({"channel": "slack", "to": "1"}), "no channel slack, but telegram"),
             (json!({"channel": "telegram", "to": "@somebody"}), "/delivery/to: must be the number"),
             (json!({"channel": "telegram", "to": "+5"}), "/delivery/to: must be the number"),
+            (json!({"channel": "discord", "to": "channel:general"}), "/delivery/to: must be the number"),
+            (json!({"channel": "discord", "to": "channel:-5"}), "/delivery/to: must be the number"),
             (json!({"channel": "telegram", "to": "-100:topic:general"}), "/delivery/threadId"),
             (json!({"channel": "telegram", "to": "-100", "threadId": "x"}), "/delivery/threadId"),
         ] {

@@ -117,8 +117,9 @@ impl GatewayMachine {
 
 /// The agent and the session that a message is for.
 fn routed(key: &ChannelKey, work: &Work, config: &GatewayConfig, default: &str) -> (String, String) {
-    let origin =
-        Origin { kind: key.kind, account: &key.id, is_direct: work.is_direct, sender: &work.sender, chat: &work.chat };
+    let Work { is_direct, sender, chat, guild, .. } = work;
+    let (is_direct, guild) = (*is_direct, guild.as_ref());
+    let origin = Origin { kind: key.kind, account: &key.id, is_direct, sender, chat, guild };
     route(origin, &config.bindings, config.dm_scope, default)
 }
 

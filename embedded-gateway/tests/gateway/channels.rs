@@ -79,6 +79,7 @@ impl Service {
             token: Some(Secret::new(BOT_TOKEN)),
             token_source: "config",
             api_root: self.root.clone(),
+            message_content: true,
             access: ChannelAccess { allow_from: vec!["5".to_owned()], ..ChannelAccess::default() },
         }
     }

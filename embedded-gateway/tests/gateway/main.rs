@@ -10,6 +10,10 @@ mod conversation;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod discord;
+#[cfg(test)]
+mod discord_server;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod processes;

@@ -105,7 +105,7 @@ impl Account {
                 self.log(LogLevel::Warn, &format!("the answer to {chat} waits: {said}"), turn);
                 self.not_attempted();
             }
-            Fault::Credentials(_) => self.not_reached(fault, turn),
+            Fault::Credentials(_) | Fault::Setup(..) => self.not_reached(fault, turn),
             Fault::Refused(_) => {
                 self.log(LogLevel::Warn, &format!("the answer to {chat} is refused, and given up: {said}"), turn);
                 self.done_with_part(Some(said));
@@ -152,5 +152,6 @@ impl Account {
 fn part_limit(kind: ChannelKind) -> usize {
     match kind {
         ChannelKind::Telegram => 4_096,
+        ChannelKind::Discord => 2_000,
     }
 }

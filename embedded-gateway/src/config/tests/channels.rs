@@ -134,7 +134,7 @@ fn bindings_and_the_scope_of_sessions_are_read() {
         "{agents: {entries: {a: {default: true}}}, session: {dmScope: 'per-peer', mainKey: 'x'}, bindings: [
           {agentId: 'a', match: {channel: 'telegram', peer: {kind: 'direct', id: '5'}}, session: {dmScope: 'main'}},
           {agentId: 'b', match: {channel: 'telegram', accountId: '*'}},
-          {agentId: 'a', match: {channel: 'discord', guildId: '1'}},
+          {agentId: 'a', match: {channel: 'slack', teamId: '1'}},
           {type: 'acp', agentId: 'a', match: {channel: 'telegram', peer: {kind: 'group', id: '-1'}}}]}",
     );
     let [first, second] = draft.settings().bindings.as_slice() else { panic!("{:?}", draft.settings().bindings) };

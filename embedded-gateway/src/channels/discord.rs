@@ -1,0 +1,125 @@
+//! Discord: messages come by its gateway (a WebSocket), answers go by its API.
+//!
+//! Written on the HTTP client that the workspace has, and the reader of WebSocket messages that the gateway has for its clients:
+//! six requests and three kinds of events are used, for which `twilight-gateway` and `twilight-http` would bring `hyper`,
+//! `tokio-websockets` and theirs beside it.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `conversation` | one connection to the gateway: what is said when, and what its end means |
+//! | `socket` | carries conversations out, one after the other |
+//! | `inbox` | what came and isn't taken yet, and where it is gone on after it |
+//! | `rest` | the API |
+//! | `wire` | messages and close codes |
+
+mod conversation;
+mod inbox;
+mod rest;
+mod socket;
+mod wire;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use gatewarden_protocol::Secret;
+use tokio::task::JoinHandle;
+
+use super::access::CHANNEL;
+use super::http::Http;
+use super::service::{Fault, Reply, Service};
+use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
+use inbox::{Inbox, Place};
+use rest::Rest;
+
+/// How long a poll waits for a message where the connection is well, and where it isn't there.
+const POLL: Duration = Duration::from_secs(30);
+/// A request ends within a minute, whatever it has to try.
+const PATIENCE: Duration = Duration::from_secs(50);
+
+pub(super) struct Discord {
+    link: Rc<Link>,
+    listener: RefCell<Option<JoinHandle<()>>>,
+}
+
+/// What requests and the listener share.
+struct Link {
+    rest: Rest,
+    inbox: Inbox,
+    /// The words of all messages are asked for.
+    with_content: bool,
+}
+
+impl Discord {
+    pub(super) fn new(http: Http, root: &str, token: &Secret, with_content: bool) -> Self {
+        let link = Link { rest: Rest::new(http, root, token), inbox: Inbox::default(), with_content };
+        Self { link: Rc::new(link), listener: RefCell::default() }
+    }
+
+    /// The first poll says where it is gone on.
+    fn listen(&self, place: Option<&str>, me: &Arc<ChannelIdentity>) {
+        let mut listener = self.listener.borrow_mut();
+        if listener.is_none() {
+            let place = place.and_then(Place::read).unwrap_or_default();
+            self.link.inbox.begin(place.with_content(self.link.with_content));
+            let (link, me) = (Rc::clone(&self.link), Arc::clone(me));
+            *listener = Some(actix_rt::spawn(async move { socket::listen(&link, &me.id).await }));
+        }
+    }
+}
+
+impl Drop for Discord {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+        }
+    }
+}
+
+impl Service for Discord {
+    fn perform(&self, request: ChannelRequest) -> LocalBoxFuture<'static, Result<Reply, Fault>> {
+        let link = Rc::clone(&self.link);
+        match request {
+            ChannelRequest::Identify => async move { link.rest.identity().await.map(Reply::Identity) }.boxed_local(),
+            ChannelRequest::Poll { place, most, me, .. } => {
+                self.listen(place.as_deref(), &me);
+                async move { link.inbox.next(most, POLL).await }.boxed_local()
+            }
+            ChannelRequest::Send { to, text } => within(async move {
+                let channel = link.channel(&to).await?;
+                link.rest.send(&channel, &text).await
+            }),
+            ChannelRequest::Typing { to } => within(async move {
+                let channel = link.channel(&to).await?;
+                link.rest.show_typing(&channel).await
+            }),
+        }
+    }
+}
+
+fn within(asked: impl Future<Output = Result<(), Fault>> + 'static) -> LocalBoxFuture<'static, Result<Reply, Fault>> {
+    let late = |_| Fault::Unanswered(format!("it wasn't done in {} s", PATIENCE.as_secs()));
+    async move { tokio::time::timeout(PATIENCE, asked).await.map_err(late)?.map(|()| Reply::Done) }.boxed_local()
+}
+
+impl Link {
+    /// The channel of a chat: a person's is asked for once.
+    async fn channel(&self, chat: &Chat) -> Result<String, Fault> {
+        if let Some(channel) = chat.id.strip_prefix(CHANNEL) {
+            return Ok(channel.to_owned());
+        }
+        if let Some(known) = self.inbox.direct_channel(&chat.id) {
+            return Ok(known);
+        }
+        // Nothing was sent yet, whatever becomes of this.
+        let found = self.rest.direct_channel(&chat.id).await.map_err(|fault| match fault {
+            Fault::Unanswered(said) => Fault::Trouble(said),
+            other => other,
+        })?;
+        self.inbox.met(&chat.id, &found);
+        Ok(found)
+    }
+}

@@ -1,0 +1,325 @@
+//! What came from Discord and wasn't taken yet, and where it is gone on after what was.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::conversation::Session;
+use super::wire::Received;
+use crate::channels::service::{Fault, Reply, Update};
+
+/// Messages that wait to be taken. While there are as many, nothing is listened to.
+const MOST: usize = 128;
+/// Direct chats that are remembered; the one that was quiet longest goes first.
+const MOST_DIRECT: usize = 50;
+
+/// What is kept between two starts of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Place {
+    pub session: Option<Session>,
+    /// The session was begun with the words of all messages.
+    pub with_content: bool,
+    /// The one that was heard of last is last.
+    pub direct: Vec<Direct>,
+}
+
+/// A channel of direct messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Direct {
+    pub user: String,
+    pub channel: String,
+    /// The last message that was taken; 0 where none was.
+    pub last: u64,
+}
+
+impl Place {
+    pub(super) fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// A session has the intents with which it was begun: with others there has to be a new one.
+    pub(super) fn with_content(self, with_content: bool) -> Self {
+        let session = self.session.filter(|_| self.with_content == with_content);
+        Self { session, with_content, direct: self.direct }
+    }
+
+    fn put(&mut self, user: &str, channel: &str, last: u64) {
+        let before = self.direct.iter().position(|direct| direct.user == user).map(|at| self.direct.remove(at));
+        let last = before.map_or(last, |before| before.last.max(last));
+        self.direct.push(Direct { user: user.to_owned(), channel: channel.to_owned(), last });
+        if self.direct.len() > MOST_DIRECT {
+            self.direct.remove(0);
+        }
+    }
+}
+
+struct Waiting {
+    received: Received,
+    /// The event of the session that it came by; none: the session doesn't send it again.
+    seq: Option<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// After what was taken.
+    place: Place,
+    waiting: VecDeque<Waiting>,
+    /// The connection as it is now.
+    session: Option<Session>,
+    is_open: bool,
+    /// It was opened, which nobody was told yet.
+    has_opened: bool,
+    fault: Option<Fault>,
+    /// The last one, while it isn't open.
+    last_fault: Option<Fault>,
+}
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: RefCell<State>,
+    /// Something came.
+    came: Notify,
+    /// There is room again.
+    taken: Notify,
+}
+
+impl Inbox {
+    pub(super) fn begin(&self, place: Place) {
+        let mut state = self.state.borrow_mut();
+        state.session.clone_from(&place.session);
+        state.place = place;
+    }
+
+    /// The session that can be gone on with.
+    pub(super) fn session(&self) -> Option<Session> {
+        self.state.borrow().session.clone()
+    }
+
+    /// How it stands with the session, after each event. None: it is over.
+    pub(super) fn is_at(&self, session: Option<Session>) {
+        let mut state = self.state.borrow_mut();
+        if session.is_none() {
+            state.waiting.iter_mut().for_each(|waiting| waiting.seq = None);
+        }
+        state.session = session;
+    }
+
+    pub(super) fn opened(&self) {
+        let mut state = self.state.borrow_mut();
+        (state.is_open, state.has_opened) = (true, true);
+        (state.fault, state.last_fault) = (None, None);
+        self.came.notify_one();
+    }
+
+    /// The connection has ended, which is told once.
+    pub(super) fn failed(&self, fault: Fault) {
+        let mut state = self.state.borrow_mut();
+        (state.is_open, state.has_opened) = (false, false);
+        (state.fault, state.last_fault) = (Some(fault.clone()), Some(fault));
+        self.came.notify_one();
+    }
+
+    pub(super) fn put(&self, received: Received, seq: Option<u64>) {
+        self.state.borrow_mut().waiting.push_back(Waiting { received, seq });
+        self.came.notify_one();
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.state.borrow().waiting.len() >= MOST
+    }
+
+    pub(super) async fn has_room(&self) {
+        while self.is_full() {
+            self.taken.notified().await;
+        }
+    }
+
+    /// The channels of direct messages, and the last message of each that is known.
+    pub(super) fn direct(&self) -> Vec<Direct> {
+        let state = self.state.borrow();
+        let newest = |direct: &Direct| {
+            let of = state.waiting.iter().filter(|waiting| waiting.received.channel == direct.channel);
+            of.map(|waiting| waiting.received.update.id).max().unwrap_or(0).max(direct.last)
+        };
+        state.place.direct.iter().map(|direct| Direct { last: newest(direct), ..direct.clone() }).collect()
+    }
+
+    pub(super) fn direct_channel(&self, user: &str) -> Option<String> {
+        let state = self.state.borrow();
+        let known = state.place.direct.iter().find(|direct| direct.user == user)?;
+        Some(known.channel.clone())
+    }
+
+    pub(super) fn met(&self, user: &str, channel: &str) {
+        self.state.borrow_mut().place.put(user, channel, 0);
+    }
+
+    /// What there is to say now.
+    fn take(&self, most: u8) -> Option<Result<Reply, Fault>> {
+        let mut state = self.state.borrow_mut();
+        if state.waiting.is_empty() && !std::mem::take(&mut state.has_opened) {
+            return state.fault.take().map(Err);
+        }
+        let count = state.waiting.len().min(usize::from(most));
+        let taken: Vec<Waiting> = state.waiting.drain(..count).collect();
+        for Waiting { received, .. } in &taken {
+            let direct = received.update.message.as_ref().filter(|message| message.is_direct);
+            if let Some(message) = direct {
+                state.place.put(&message.sender, &received.channel, received.update.id);
+            }
+        }
+        self.taken.notify_one();
+        // What waits here is lost with this program, so the session is gone on with before it. What it wouldn't send again is
+        // fetched where a new one begins.
+        let is_repeated = state.waiting.iter().all(|waiting| waiting.seq.is_some());
+        let before = state.waiting.front().and_then(|waiting| waiting.seq).map(|seq| seq.saturating_sub(1));
+        let session = state.session.clone().filter(|_| is_repeated);
+        state.place.session = session.map(|session| Session { seq: before.unwrap_or(session.seq), ..session });
+        let place = serde_json::to_string(&state.place).unwrap_or_default();
+        let updates: Vec<Update> = taken.into_iter().map(|waiting| waiting.received.update).collect();
+        Some(Ok(Reply::Received { updates, place }))
+    }
+
+    /// What came, or comes within the time. An error is told once; a connection that isn't there is one.
+    pub(super) async fn next(&self, most: u8, patience: Duration) -> Result<Reply, Fault> {
+        let waited = async {
+            loop {
+                match self.take(most) {
+                    Some(said) => return said,
+                    None => self.came.notified().await,
+                }
+            }
+        };
+        match tokio::time::timeout(patience, waited).await {
+            Ok(said) => said,
+            Err(_) => {
+                let mut state = self.state.borrow_mut();
+                if !state.is_open {
+                    let silence = || Fault::Unanswered("its gateway hasn't let the bot in yet".to_owned());
+                    return Err(state.last_fault.clone().unwrap_or_else(silence));
+                }
+                state.place.session = state.session.clone();
+                let place = serde_json::to_string(&state.place).unwrap_or_default();
+                Ok(Reply::Received { updates: Vec::new(), place })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channels::service::Inbound;
+    use crate::effect::Chat;
+
+    fn session(seq: u64) -> Option<Session> {
+        Some(Session { id: "s".to_owned(), url: "wss://r".to_owned(), seq })
+    }
+
+    fn received(id: u64, sender: &str, channel: &str) -> Received {
+        let message = Inbound {
+            sender: sender.to_owned(),
+            sender_name: String::new(),
+            chat: Chat { id: sender.to_owned(), thread: None },
+            is_direct: true,
+            text: Some("hi".to_owned()),
+            is_for_me: true,
+            guild: None,
+        };
+        Received { channel: channel.to_owned(), update: Update { id, message: Some(message) }, is_thread: None }
+    }
+
+    fn taken(said: Result<Reply, Fault>) -> (Vec<u64>, Place) {
+        match said {
+            Ok(Reply::Received { updates, place }) => {
+                (updates.iter().map(|update| update.id).collect(), Place::read(&place).unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_place_is_behind_what_was_taken_and_before_what_was_not() {
+        let inbox = Inbox::default();
+        inbox.is_at(session(1));
+        inbox.opened();
+        let (updates, place) = taken(inbox.next(20, POLL).await);
+        assert_eq!((updates, place.session), (vec![], session(1)), "a new session is told at once");
+        for (id, seq) in [(10, 2), (11, 4), (12, 5)] {
+            inbox.is_at(session(seq));
+            inbox.put(received(id, "1", "77"), Some(seq));
+        }
+        inbox.is_at(session(9));
+        let (updates, place) = taken(inbox.next(2, POLL).await);
+        assert_eq!((updates, &place.session), (vec![10, 11], &session(4)));
+        assert_eq!(place.direct, [Direct { user: "1".to_owned(), channel: "77".to_owned(), last: 11 }]);
+        assert_eq!(inbox.direct()[0].last, 12, "what waits isn't fetched again");
+        let (updates, place) = taken(inbox.next(2, POLL).await);
+        assert_eq!((updates, &place.session), (vec![12], &session(9)));
+        inbox.is_at(session(30));
+        let (updates, place) = taken(inbox.next(2, POLL).await);
+        assert_eq!((updates, &place.session), (vec![], &session(30)), "a quiet while moves it, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_does_not_have_what_waits_is_not_gone_on_with_after_a_kill() {
+        let inbox = Inbox::default();
+        inbox.is_at(session(2));
+        inbox.put(received(10, "1", "77"), Some(1));
+        inbox.put(received(11, "1", "77"), Some(2));
+        inbox.is_at(None);
+        inbox.is_at(Some(Session { id: "next".to_owned(), url: String::new(), seq: 1 }));
+        inbox.opened();
+        let (updates, place) = taken(inbox.next(1, POLL).await);
+        assert_eq!((updates, place.session), (vec![10], None), "11 is fetched where a new one begins");
+        let (updates, place) = taken(inbox.next(1, POLL).await);
+        assert_eq!((updates, place.session.unwrap().id.as_str()), (vec![11], "next"));
+    }
+
+    const POLL: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_connection_is_told_after_what_came_by_it_and_once() {
+        let inbox = Inbox::default();
+        assert!(matches!(inbox.next(2, POLL).await, Err(Fault::Unanswered(_))), "nothing is there yet");
+        inbox.opened();
+        inbox.put(received(1, "1", "77"), Some(2));
+        inbox.failed(Fault::Trouble("gone".to_owned()));
+        assert_eq!(taken(inbox.next(2, POLL).await).0, [1]);
+        assert_eq!(inbox.take(2), Some(Err(Fault::Trouble("gone".to_owned()))));
+        assert_eq!(inbox.take(2), None);
+        assert_eq!(inbox.next(2, POLL).await, Err(Fault::Trouble("gone".to_owned())), "it stays so");
+        inbox.opened();
+        assert!(inbox.next(2, POLL).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_full_until_something_is_taken() {
+        let inbox = Inbox::default();
+        for id in 0..MOST as u64 {
+            inbox.put(received(id, "1", "77"), Some(id));
+        }
+        assert!(inbox.is_full());
+        tokio::join!(inbox.has_room(), async { taken(inbox.next(1, POLL).await) });
+        assert!(!inbox.is_full());
+    }
+
+    #[test]
+    fn only_so_many_direct_chats_are_remembered() {
+        let mut place = Place::default();
+        for user in 0..=MOST_DIRECT {
+            place.put(&user.to_string(), "7", 1);
+        }
+        assert!(place.direct.len() == MOST_DIRECT && place.direct[0].user == "1");
+        place.put("1", "7", 0);
+        assert_eq!(place.direct.last().unwrap(), &Direct { user: "1".to_owned(), channel: "7".to_owned(), last: 1 });
+        assert_eq!(Place::read("garbage"), None);
+        let place = Place { session: session(1), with_content: true, direct: Vec::new() };
+        assert_eq!(place.clone().with_content(true), place);
+        assert_eq!(place.with_content(false).session, None, "it was begun with another intent");
+    }
+}

@@ -1,0 +1,274 @@
+//! Carries out conversations with Discord's gateway, one connection after the other, until nobody listens any more.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use actix_codec::Encoder as _;
+use actix_http::ws;
+use awc::BoxedSocket;
+use bytes::BytesMut;
+use gatewarden_protocol::message_reader::{FrameSender, MessageReader, ReadFault, WsMessage};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::Link;
+use super::conversation::{Attempts, Conversation, Session, Step, Word};
+use super::wire::{self, Next};
+use crate::channels::service::Fault;
+use crate::clock::{Chance as _, Now, SystemChance};
+
+/// Longest message of the gateway, in bytes. Its first one names all servers of the bot.
+const LONGEST: usize = 4 * 1024 * 1024;
+const FIRST_RESERVE: usize = 4 * 1024;
+/// A buffer that has grown beyond this is given back.
+const BUFFER: usize = 64 * 1024;
+const WRITE: Duration = Duration::from_secs(10);
+/// Longest that Discord can have the gateway wait.
+const LONGEST_WISH: Duration = Duration::from_secs(3_600);
+/// Whether a channel is a thread is asked while nothing else is heard.
+const LOOK_UP: Duration = Duration::from_secs(3);
+/// Direct messages that were missed are looked for in this time, before anything else is heard: less than a heartbeat takes.
+const CATCH_UP: Duration = Duration::from_secs(20);
+/// With another code than 1000 and 1001, with which the session would end.
+const LEAVE: u16 = 4_900;
+
+/// Listens for as long as it makes sense. Dropping it ends it.
+pub(super) async fn listen(link: &Link, me: &str) {
+    let mut attempts = Attempts::default();
+    loop {
+        let (next, why) = match connected(link, me, &mut attempts).await {
+            Ok(ended) => ended,
+            Err(fault @ (Fault::Credentials(_) | Fault::Setup(..))) => (Next::Never, fault),
+            Err(fault) => (if link.inbox.session().is_some() { Next::Resume } else { Next::Anew }, fault),
+        };
+        if next != Next::Resume {
+            link.inbox.is_at(None);
+        }
+        let again = attempts.ended(next, Now::read().at, chance());
+        let at = match &why {
+            Fault::Slow(seconds) => again.at.max(Now::read().at + Duration::from_secs(*seconds).min(LONGEST_WISH)),
+            _ => again.at,
+        };
+        if next == Next::Never || !again.is_usual {
+            link.inbox.failed(why);
+        }
+        if next == Next::Never {
+            return;
+        }
+        tokio::time::sleep_until(at.into()).await;
+        link.inbox.has_room().await;
+    }
+}
+
+/// 0 to 1.
+fn chance() -> f64 {
+    let digits = SystemChance.uuid();
+    let number = digits.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    f64::from(number.unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// Makes a connection, and stays for as long as it does.
+async fn connected(link: &Link, me: &str, attempts: &mut Attempts) -> Result<(Next, Fault), Fault> {
+    let session = link.inbox.session();
+    let address = match &session {
+        Some(session) if !attempts.asks_the_way() => session.url.clone(),
+        _ => {
+            let way = link.rest.way().await?;
+            if let (Some(seconds), true) = (way.closed_for, session.is_none()) {
+                return Err(Fault::Slow(seconds));
+            }
+            way.url
+        }
+    };
+    let address = wire::gateway_address(&address, link.rest.is_plain())?;
+    let (io, came) = link.rest.http().socket(&address).await?;
+    let mut connection = Connection {
+        link,
+        me,
+        attempts,
+        io,
+        source: came,
+        reader: MessageReader::new(FrameSender::Server, FIRST_RESERVE),
+        talk: Conversation::new(session, Now::read().at),
+    };
+    Ok(connection.run().await)
+}
+
+struct Connection<'a> {
+    link: &'a Link,
+    me: &'a str,
+    attempts: &'a mut Attempts,
+    io: BoxedSocket,
+    source: BytesMut,
+    reader: MessageReader<()>,
+    talk: Conversation,
+}
+
+impl Connection<'_> {
+    async fn run(&mut self) -> (Next, Fault) {
+        loop {
+            let steps = match self.next_steps().await {
+                Some(steps) => steps,
+                // A ping, or bytes of something that isn't whole yet.
+                None => continue,
+            };
+            for step in steps {
+                if let Some(ended) = self.take(step).await {
+                    return ended;
+                }
+            }
+        }
+    }
+
+    /// What comes of the next thing that happens.
+    async fn next_steps(&mut self) -> Option<Vec<Step>> {
+        // Also where there is always something to read.
+        let due = self.talk.on_time(Now::read().at);
+        if !due.is_empty() {
+            return Some(due);
+        }
+        let read = self.reader.read(&mut self.source, LONGEST, |_, _| Ok::<(), Infallible>(()));
+        let message = match read {
+            Ok(Some(message)) => message,
+            Ok(None) => return self.wait().await,
+            Err(fault) => {
+                let said = match fault {
+                    ReadFault::TooLarge { .. } => "what its gateway says is too long",
+                    _ => "what its gateway says is no WebSocket",
+                };
+                return Some(self.talk.end(Next::Resume, Fault::Trouble(said.to_owned())));
+            }
+        };
+        let now = Now::read().at;
+        match message {
+            WsMessage::Text(text, _) => Some(self.talk.hear(&text, now, chance())),
+            WsMessage::Binary(..) => Some(self.talk.hear("", now, 0.0)),
+            WsMessage::Ping(payload) => {
+                self.write(ws::Message::Pong(payload)).await.err().map(|why| self.talk.end(Next::Resume, why))
+            }
+            WsMessage::Pong(_) => None,
+            WsMessage::Close { code, reason } => Some(self.talk.closed(code, &reason)),
+        }
+    }
+
+    /// For bytes, or for the time at which something is due.
+    async fn wait(&mut self) -> Option<Vec<Step>> {
+        if self.source.is_empty() && self.source.capacity() > BUFFER {
+            self.source = BytesMut::new();
+        }
+        let at: Instant = self.talk.deadline().unwrap_or_else(|| Now::read().at);
+        tokio::select! {
+            read = self.io.read_buf(&mut self.source) => match read {
+                Ok(0) => Some(self.talk.end(Next::Resume, Fault::Trouble("its gateway ended the connection".to_owned()))),
+                Ok(_) => None,
+                Err(error) => {
+                    Some(self.talk.end(Next::Resume, Fault::Trouble(format!("the connection to its gateway broke: {error}"))))
+                }
+            },
+            () = tokio::time::sleep_until(at.into()) => Some(self.talk.on_time(Now::read().at)),
+        }
+    }
+
+    /// Some: it is over.
+    async fn take(&mut self, step: Step) -> Option<(Next, Fault)> {
+        let written = match step {
+            Step::Say(word) => self.say(word).await,
+            Step::Open { is_new } => {
+                self.attempts.opened(Now::read().at);
+                if is_new {
+                    self.catch_up().await;
+                }
+                self.link.inbox.is_at(self.talk.session.clone());
+                self.link.inbox.opened();
+                Ok(())
+            }
+            Step::Message(message) => {
+                self.receive(&message).await;
+                if self.link.inbox.is_full() {
+                    // Discord keeps it meanwhile, and sends it where the session is gone on with.
+                    let why = Fault::Trouble("more messages came than can be worked on".to_owned());
+                    return Some(self.leave(Next::Resume, why).await);
+                }
+                Ok(())
+            }
+            Step::End { next, why } => return Some(self.leave(next, why).await),
+        };
+        match written {
+            Ok(()) => {
+                self.note();
+                None
+            }
+            Err(why) => Some((Next::Resume, why)),
+        }
+    }
+
+    /// What the conversation has come to.
+    fn note(&self) {
+        if self.talk.session.is_some() {
+            self.link.inbox.is_at(self.talk.session.clone());
+        }
+    }
+
+    async fn leave(&mut self, next: Next, why: Fault) -> (Next, Fault) {
+        self.note();
+        // The peer sees the end either way once the connection is dropped.
+        let _ = self.write(ws::Message::Close(Some(ws::CloseCode::from(LEAVE).into()))).await;
+        (next, why)
+    }
+
+    async fn receive(&mut self, message: &Value) {
+        let seq = self.talk.session.as_ref().map(|session: &Session| session.seq);
+        let Some(mut received) = wire::received(message, self.me) else { return };
+        let is_thread = received.is_thread;
+        let guild = received.update.message.as_mut().and_then(|message| message.guild.as_mut());
+        if let Some(guild) = guild.filter(|_| is_thread != Some(false)) {
+            let asked = self.link.rest.parent(&received.channel);
+            guild.parent = tokio::time::timeout(LOOK_UP, asked).await.ok().flatten();
+        }
+        self.link.inbox.put(received, seq);
+    }
+
+    /// A new session has nothing of what came before it: direct messages can be fetched.
+    async fn catch_up(&self) {
+        let fetched = async {
+            for direct in self.link.inbox.direct().into_iter().filter(|direct| direct.last > 0) {
+                let Ok(messages) = self.link.rest.messages_after(&direct.channel, direct.last).await else { continue };
+                for received in messages.iter().filter_map(|message| wire::received(message, self.me)) {
+                    let is_missed = received.update.id > direct.last && received.channel == direct.channel;
+                    if is_missed {
+                        self.link.inbox.has_room().await;
+                        self.link.inbox.put(received, None);
+                    }
+                }
+            }
+        };
+        let _ = tokio::time::timeout(CATCH_UP, fetched).await;
+    }
+
+    async fn say(&mut self, word: Word) -> Result<(), Fault> {
+        let token = self.link.rest.token().expose();
+        let said = match word {
+            Word::Identify => {
+                self.attempts.identified(Now::read().at);
+                wire::identify(token, self.link.with_content)
+            }
+            Word::Resume { session, seq } => wire::resume(token, &session, seq),
+            Word::Heartbeat(seq) => wire::heartbeat(seq),
+        };
+        self.write(ws::Message::Text(said.to_string().into())).await
+    }
+
+    async fn write(&mut self, message: ws::Message) -> Result<(), Fault> {
+        let mut bytes = BytesMut::new();
+        let unsent = || Fault::Trouble("nothing can be said to its gateway any more".to_owned());
+        ws::Codec::new().client_mode().encode(message, &mut bytes).map_err(|_| unsent())?;
+        let written = async {
+            self.io.write_all(&bytes).await?;
+            self.io.flush().await
+        };
+        match tokio::time::timeout(WRITE, written).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(unsent()),
+        }
+    }
+}

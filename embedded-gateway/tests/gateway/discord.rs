@@ -1,0 +1,276 @@
+//! Discord over the network: a scripted server of its API and its gateway.
+
+use std::time::Duration;
+
+use gatewarden_embedded_gateway::channels::try_credentials;
+use gatewarden_embedded_gateway::config::{ChannelAccess, ChannelAccount, ChannelKind, GatewayConfig, GuildRule};
+use gatewarden_protocol::Secret;
+use serde_json::{Value, json};
+
+use crate::discord_server::{Answer, BOT_TOKEN, Server, Talk, direct, in_guild};
+use crate::runs::with_agent;
+use crate::support::{Client, Gateway, within};
+
+fn account(server: &Server) -> ChannelAccount {
+    let guilds = [("900".to_owned(), GuildRule::default())].into();
+    ChannelAccount {
+        kind: ChannelKind::Discord,
+        id: "default".to_owned(),
+        name: None,
+        enabled: true,
+        token: Some(Secret::new(BOT_TOKEN)),
+        token_source: "config",
+        api_root: server.root.clone(),
+        message_content: true,
+        access: ChannelAccess { allow_from: vec!["5".to_owned()], guilds, ..ChannelAccess::default() },
+    }
+}
+
+fn configure(server: &Server, config: &mut GatewayConfig) {
+    with_agent(config, "main", false, "echo said: $(cat)");
+    config.default_agent = Some("main".to_owned());
+    config.channels.push(account(server));
+}
+
+async fn until(what: impl Fn() -> bool) {
+    within(async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+async fn row(client: &mut Client) -> Value {
+    client.call("channels.status", json!({})).await["channelAccounts"]["discord"][0].clone()
+}
+
+async fn until_row(client: &mut Client, wanted: impl Fn(&Value) -> bool) -> Value {
+    within(async {
+        loop {
+            let row = row(client).await;
+            if wanted(&row) {
+                return row;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+#[actix::test]
+async fn people_are_answered_in_direct_messages_and_where_they_mention_the_bot() {
+    let server = Server::start().await;
+    server.state().answers.extend([
+        ("users/@me", Answer::Bytes("garbage\r\n\r\n")),
+        ("gateway/bot", Answer::Json(429, json!({"retry_after": 0.2, "global": false}))),
+        ("messages", Answer::Json(429, json!({"retry_after": 0.1, "global": false}))),
+        ("messages", Answer::Lost),
+        ("messages", Answer::Json(502, json!({}))),
+    ]);
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    let online = until_row(&mut client, |row| row["connected"] == true).await;
+    assert_eq!((&online["bot"]["username"], &online["mode"]), (&json!("TestBot"), &json!("gateway")));
+    let identify = server.heard(2);
+    assert_eq!((identify.len(), &identify[0]["d"]["intents"]), (1, &json!(37_376)));
+    server.says(direct(1_001, "5", "one"));
+    let message = client.event("message").await;
+    assert_eq!((&message["channel"], &message["from"]), (&json!("discord"), &json!("discord:5")));
+    assert_eq!(message["sessionKey"], "agent:main:discord:default:user5");
+    until(|| !server.written_to("77").is_empty()).await;
+    server.says(in_guild(1_002, "710", "8", "nobody is asked"));
+    server.says(in_guild(1_003, "710", "8", "<@666> two"));
+    let message = client.event("message").await;
+    assert_eq!(message["sessionKey"], "agent:main:discord:channel:710");
+    until(|| !server.written_to("710").is_empty()).await;
+    assert_eq!(
+        (server.written_to("77"), server.written_to("710")),
+        (vec!["said: one".to_owned()], vec!["said: two".to_owned()])
+    );
+    let typed = server.state().asked.iter().any(|(path, _)| path == "POST /channels/77/typing");
+    assert!(typed, "it shows that it works");
+    let kept = std::fs::read_to_string(gateway.state_dir().join("channels/discord-default.json")).unwrap();
+    let log = client.call("logs.tail", json!({})).await.to_string();
+    for shown in [row(&mut client).await.to_string(), log, kept] {
+        assert!(!shown.contains("may-see"), "{shown}");
+    }
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_stranger_gets_a_code_and_no_agent_hears_of_it() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(direct(1, "9", "let me in"));
+    until(|| !server.written_to("77").is_empty()).await;
+    let said = server.written_to("77").remove(0);
+    assert!(
+        said.contains("Your Discord user id: 9") && said.contains("gatewarden gateway pairing approve discord "),
+        "{said}"
+    );
+    let code = said.split("Pairing code: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    client.call("channels.pairing.approve", json!({"channel": "discord", "code": code, "notify": true})).await;
+    server.says(direct(2, "9", "now"));
+    until(|| server.written_to("77").iter().any(|text| text == "said: now")).await;
+    assert!(!server.written_to("77").iter().any(|text| text.contains("let me in")));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_refused_token_and_a_missing_intent_are_said_and_not_tried_again() {
+    for (code, cure) in [(4004, "Reset Token"), (4014, "Message Content Intent"), (4011, "sharding")] {
+        let server = Server::start().await;
+        server.state().talks.push_back(Talk::Close(code));
+        let gateway = Gateway::start(|config| configure(&server, config)).await;
+        let mut client = Client::connect(&gateway).await;
+        let row = until_row(&mut client, |row| row["healthState"] == "blocked").await;
+        assert!(row["fix"].as_str().unwrap().contains(cure), "{row}");
+        assert!(row["lastError"].as_str().unwrap().contains(&code.to_string()), "{row}");
+        assert_eq!(server.heard(2).len(), 1);
+        // As soon as somebody has seen to it, it goes on.
+        client.call("channels.start", json!({"channel": "discord"})).await;
+        until_row(&mut client, |row| row["connected"] == true).await;
+        gateway.stop().await;
+    }
+}
+
+#[actix::test]
+async fn a_session_goes_on_after_garbage_a_deaf_gateway_and_a_cut_and_loses_and_doubles_nothing() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.state().talks.extend([Talk::Says("garbage"), Talk::Says(r#"{"op":7,"d":null}"#), Talk::Deaf]);
+    server.says(direct(1, "5", "one"));
+    until(|| server.written_to("77").len() == 1).await;
+    server.cut();
+    // Nobody is connected: it comes when the session goes on, by the deaf connection, which is then left.
+    server.says(direct(2, "5", "two"));
+    until(|| server.written_to("77").len() == 2).await;
+    until(|| server.heard(6).len() >= 4).await;
+    server.says(direct(3, "5", "three"));
+    until(|| server.written_to("77").len() == 3).await;
+    assert_eq!(server.written_to("77"), ["said: one", "said: two", "said: three"]);
+    assert_eq!(server.heard(2).len(), 1, "one session");
+    assert!(server.heard(6).iter().all(|said| said["d"]["session_id"] == "session-1"));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn what_was_missed_by_an_ended_session_is_fetched_of_direct_messages() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(direct(10, "5", "one"));
+    until(|| server.written_to("77").len() == 1).await;
+    {
+        let mut state = server.state();
+        state.talks.push_back(Talk::Says(r#"{"op":9,"d":false}"#));
+        state.history =
+            vec![direct(9, "5", "old"), direct(10, "5", "one"), direct(11, "5", "two"), direct(12, "5", "three")];
+    }
+    server.cut();
+    until(|| server.written_to("77").len() == 3).await;
+    assert_eq!(server.written_to("77"), ["said: one", "said: two", "said: three"]);
+    assert_eq!(server.heard(2).len(), 2, "a new session");
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_restarted_gateway_goes_on_with_its_session() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(direct(1, "5", "one"));
+    until(|| server.written_to("77").len() == 1).await;
+    let state = gateway.stop().await;
+    server.says(direct(2, "5", "two"));
+    let gateway = Gateway::start_in(state, |config| configure(&server, config)).await;
+    until(|| server.written_to("77").len() == 2).await;
+    assert_eq!(server.written_to("77"), ["said: one", "said: two"]);
+    assert_eq!((server.heard(2).len(), server.heard(6).len()), (1, 1));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_thread_is_heard_where_its_channel_is() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| {
+        configure(&server, config);
+        let guild = config.channels[0].access.guilds.get_mut("900").unwrap();
+        guild.channels = Some([("710".to_owned(), Default::default())].into());
+    })
+    .await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(in_guild(1, "720", "5", "<@666> elsewhere"));
+    server.says(in_guild(2, "711", "5", "<@666> in a thread"));
+    until(|| !server.written_to("711").is_empty()).await;
+    assert_eq!((server.written_to("711"), server.written_to("720")), (vec!["said: in a thread".to_owned()], vec![]));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn credentials_are_tried_and_no_fault_says_the_token() {
+    let server = Server::start().await;
+    let said = format!("bad header Bot {BOT_TOKEN}");
+    server.state().answers.extend([
+        ("users/@me", Answer::Json(401, json!({"message": "401: Unauthorized", "code": 0}))),
+        ("users/@me", Answer::Json(400, json!({"message": said}))),
+        (
+            "users/@me",
+            Answer::Bytes("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+        ),
+    ]);
+    let account = account(&server);
+    for said in ["401", "[token]", "HTTP 302"] {
+        let (error, cure) = try_credentials(&account).await.unwrap_err();
+        assert!(error.contains(said) && !error.contains("may-see"), "{error}");
+        assert!(!cure.contains("BotFather"), "{cure}");
+    }
+    assert_eq!(try_credentials(&account).await, Ok("TestBot".to_owned()));
+    assert!(server.heard(2).is_empty(), "no session is begun for it");
+}
+
+/// With its side of the connections in the same process: an account costs this at most.
+#[actix::test]
+#[ignore = "measures the whole process: run it alone, with --nocapture"]
+async fn ten_accounts_at_rest_cost_little() {
+    let resident = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let server = Server::start().await;
+    let measured = async |accounts: usize| {
+        let gateway = Gateway::start(|config| {
+            with_agent(config, "main", false, "cat");
+            for number in 0..accounts {
+                config.channels.push(ChannelAccount { id: format!("a{number}"), ..account(&server) });
+            }
+        })
+        .await;
+        let mut client = Client::connect(&gateway).await;
+        let connected = |status: &Value| {
+            let rows = status["channelAccounts"]["discord"]
+                .as_array()
+                .map_or(0, |rows| rows.iter().filter(|row| row["connected"] == true).count());
+            rows == accounts
+        };
+        within(async { while !connected(&client.call("channels.status", json!({})).await) {} }).await;
+        let figure = resident();
+        gateway.stop().await;
+        figure
+    };
+    // What the first one needs for itself isn't counted.
+    measured(1).await;
+    let (one, eleven) = (measured(1).await, measured(11).await);
+    let each = eleven.saturating_sub(one) / 10;
+    println!("{one} KiB with one account, {eleven} KiB with eleven: {each} KiB each");
+    assert!(each < 5 * 1_024, "{each} KiB");
+}
