@@ -28,6 +28,7 @@ use crate::caller::{Caller, ConnectionId, Role};
 use crate::config::GatewayConfig;
 
 pub(crate) use connect_params::{Client, ConnectParams};
+pub(crate) use credential::same_secret;
 pub(crate) use handshake::{FirstStep, Handshake};
 pub(crate) use host_guard::{HOST_NOT_ALLOWED, HostGuard};
 use lockout::{FailureLog, LockOuts};

@@ -9,7 +9,7 @@
 //! | `splitting` | long answers in parts |
 //! | `service`, `services` | the interface to a service, and what carries requests out |
 //! | `http` | how services are reached |
-//! | `telegram`, `discord` | the services |
+//! | `telegram`, `discord`, `whatsapp` | the services |
 //!
 //! A further channel is a [`service::Service`] in a file of its own, and a variant of `ChannelKind`, which says what else there is to
 //! decide. An account that isn't configured costs nothing.
@@ -28,6 +28,7 @@ mod splitting;
 mod telegram;
 #[cfg(test)]
 mod tests;
+pub(crate) mod whatsapp;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ use account::{Account, Phase};
 use pairing::PairingRequest;
 pub(crate) use record::{FOLDER, Record, Work};
 pub(crate) use routing::{Origin, route};
+pub(crate) use service::Update;
 pub use services::try_credentials;
 pub(crate) use services::{ChannelNews, Services};
 
@@ -314,7 +316,7 @@ impl Channels {
             let known: Vec<String> = self.accounts.keys().map(ToString::to_string).collect();
             if known.is_empty() {
                 return Err(
-                    "no channel is configured: add channels.telegram or channels.discord to the configuration, or leave channel and to out"
+                    "no channel is configured: add a section of channels to the configuration, or leave channel and to out"
                         .to_owned(),
                 );
             }
@@ -410,7 +412,7 @@ fn row(account: &Account) -> Value {
         "activeRuns": account.running.len(),
         "waitingMessages": account.record.waiting.len(),
         "waitingAnswers": account.record.replies.len(),
-        "mode": if settings.kind.has_connection() { "gateway" } else { "polling" },
+        "mode": settings.kind.mode(),
         "dmPolicy": settings.access.dm_policy.as_str(),
         "allowFrom": settings.access.allow_from,
         "tokenSource": settings.token_source,

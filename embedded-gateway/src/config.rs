@@ -33,11 +33,11 @@ use gatewarden_protocol::forwarded::Network;
 
 pub(crate) use agents_section::is_agent_id;
 pub(crate) use all_keys::SCHEMA;
-pub(crate) use channels_section::DEFAULT_ACCOUNT;
 pub use channels_section::{
-    Binding, ChannelAccess, ChannelAccount, ChannelKind, DmPolicy, DmScope, GroupPolicy, GroupRule, GuildRule,
-    MemberRule,
+    Binding, ChannelAccess, ChannelAccount, ChannelKind, CloudApi, DmPolicy, DmScope, GroupPolicy, GroupRule,
+    GuildRule, MemberRule,
 };
+pub(crate) use channels_section::{DEFAULT_ACCOUNT, is_scoped_id, person};
 pub use file::ConfigFile;
 pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};

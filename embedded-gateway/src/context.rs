@@ -30,6 +30,8 @@ pub(crate) struct GatewayContext {
     pub(crate) metrics: GatewayMetrics,
     pub(crate) budget: MemoryBudget,
     pub(crate) unread: MemoryBudget,
+    /// Bodies of strangers that are being read.
+    pub(crate) webhook_bodies: MemoryBudget,
     pub(crate) limits: ConnectionLimits,
     /// Where the gateway listens.
     pub(crate) bound: IpAddr,

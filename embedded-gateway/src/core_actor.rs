@@ -18,10 +18,10 @@ use tokio::sync::{oneshot, watch};
 use crate::auth::{Admission, Attempt};
 use crate::call::{Call, CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::channels::Services;
+use crate::channels::{Services, Update};
 use crate::clock::{Now, SystemChance};
 use crate::config::{ConfigFile, GatewayConfig};
-use crate::effect::{DiskQuery, Effect, FileChange, ProcessNews};
+use crate::effect::{ChannelKey, DiskQuery, Effect, FileChange, ProcessNews};
 use crate::files::{Files, FilesNews};
 use crate::loading::Loaded;
 use crate::log_sinks::LogSinks;
@@ -77,6 +77,16 @@ pub(crate) struct CallMethod(pub(crate) Call);
 pub(crate) struct Ask {
     pub(crate) call: Call,
     pub(crate) answer: oneshot::Sender<Result<Value, CallError>>,
+}
+
+/// From an HTTP handler: what the service of a channel has sent to its webhook. `stored` is told when it is on disk, and dropped
+/// where it isn't taken.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Received {
+    pub(crate) account: ChannelKey,
+    pub(crate) updates: Vec<Update>,
+    pub(crate) stored: oneshot::Sender<()>,
 }
 
 /// From a connection's task, once, at its end.
@@ -386,6 +396,14 @@ impl Handler<Ask> for CoreActor {
     fn handle(&mut self, Ask { call, answer }: Ask, _: &mut Self::Context) {
         self.asking.insert(call.caller.connection, answer);
         self.call(&call);
+    }
+}
+
+impl Handler<Received> for CoreActor {
+    type Result = ();
+
+    fn handle(&mut self, Received { account, updates, stored }: Received, _: &mut Self::Context) {
+        self.channel_services.receive(&account, updates, stored);
     }
 }
 

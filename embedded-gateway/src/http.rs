@@ -5,6 +5,7 @@ pub(crate) mod entrance;
 mod operations;
 mod status_page;
 mod webhooks;
+mod whatsapp;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceCo
         operations::routes(service);
         // What the gateway itself serves comes first: a webhook can't take its place.
         webhooks::routes(service);
+        whatsapp::routes(service);
         let control_ui = &context.config().control_ui;
         if control_ui.enabled {
             status_page::routes(service, &control_ui.base_path);

@@ -30,6 +30,9 @@ use crate::private_files::make_private;
 /// How long connections may take to end after they were told to.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);
 
+/// What bodies of strangers may take together while they are read, in bytes.
+const WEBHOOK_BODIES: usize = 16 * 1024 * 1024;
+
 /// Why a gateway doesn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -132,6 +135,7 @@ pub async fn start_with(
         core: CoreActor::new(configure, config_file, loaded, metrics.clone(), log_sinks).start(),
         budget: MemoryBudget::default(),
         unread: MemoryBudget::new(config.limits.max_buffered_total),
+        webhook_bodies: MemoryBudget::new(WEBHOOK_BODIES),
         limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
         bound: address.ip(),
         phase: present,

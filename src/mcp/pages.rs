@@ -27,6 +27,7 @@ pages! {
     "embedded-gateway-channels.md"
     "embedded-gateway-cron.md"
     "embedded-gateway-nodes.md"
+    "embedded-gateway-whatsapp.md"
     "embedded-gateway.md"
     "events.md"
     "local-gateways.md"

@@ -115,10 +115,12 @@ export function ChannelsPage() {
       h(
         "p",
         { key: "n" },
-        "No channel is configured. With a bot of Telegram or Discord people can write to the agents: name its token in ",
+        "No channel is configured. With a bot of Telegram or Discord, or a number of WhatsApp, people can write to the agents: name it in ",
         h("code", null, "channels.telegram"),
-        " or ",
+        ", ",
         h("code", null, "channels.discord"),
+        " or ",
+        h("code", null, "channels.whatsapp"),
         " of the gateway's configuration.",
       ),
     ];

@@ -97,11 +97,21 @@ impl GatewayMachine {
         turn: &mut Turn<'_>,
     ) -> Result<(), CallError> {
         let mut configured = self.config.webhooks.iter();
-        let is_certain = || {
-            shown == Shown::Right
-                && configured.any(|known| known.id == webhook && known.secret.as_ref().is_some_and(is_unguessable))
-        };
-        self.check_lock_out(peer, is_certain, NEWEST_PROTOCOL, turn.now).map_err(|rejection| rejection.error)?;
+        let is_certain = shown == Shown::Right
+            && configured.any(|known| known.id == webhook && known.secret.as_ref().is_some_and(is_unguessable));
+        self.judge_webhook(peer, &format!("webhook:{webhook}"), shown, is_certain, turn)
+    }
+
+    /// The same of any sender without a credential of the gateway. `is_certain`: what was shown can't have been guessed.
+    pub(crate) fn judge_webhook(
+        &mut self,
+        peer: &Peer,
+        client_id: &str,
+        shown: Shown,
+        is_certain: bool,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), CallError> {
+        self.check_lock_out(peer, || is_certain, NEWEST_PROTOCOL, turn.now).map_err(|rejection| rejection.error)?;
         let error = match shown {
             Shown::Right => return Ok(()),
             // The loopback address alone isn't enough: a page in a browser, or a proxy's client, comes from there, too.
@@ -112,7 +122,6 @@ impl GatewayMachine {
             Shown::Wrong => CallError::forbidden("unauthorized: the webhook's secret or signature is wrong"),
             Shown::Nothing => CallError::forbidden("unauthorized: the webhook needs its secret or a signature"),
         };
-        let client_id = &format!("webhook:{webhook}");
         self.report_failure(&Failure { peer, client_id, device_id: None, error: &error, counts: true }, turn);
         Err(error)
     }

@@ -37,7 +37,7 @@ pub(super) struct EnteringDevice {
 }
 
 /// Whether two secrets are the same, in a time that tells nothing of them (their lengths neither: hashes are compared).
-pub(super) fn same_secret(one: &Secret, other: &Secret) -> bool {
+pub(crate) fn same_secret(one: &Secret, other: &Secret) -> bool {
     let (one, other) = (Sha256::digest(one.expose()), Sha256::digest(other.expose()));
     bool::from(one.as_slice().ct_eq(other.as_slice()))
 }

@@ -34,7 +34,8 @@ pub(crate) fn shown(headers: &HeaderMap, bearer: Option<Secret>, secret: Option<
     }
 }
 
-fn signed(value: &str, secret: &Secret, body: &[u8]) -> bool {
+/// Whether a signature is that of the body, in a time that tells nothing of it.
+pub(crate) fn signed(value: &str, secret: &Secret, body: &[u8]) -> bool {
     let Some(signature) = unhex(value.trim().trim_start_matches("sha256=")) else { return false };
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else { return false };
     mac.update(body);

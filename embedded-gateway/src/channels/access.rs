@@ -172,6 +172,7 @@ mod tests {
             is_direct: sender == chat,
             text: Some("hi".to_owned()),
             is_for_me,
+            id: None,
             guild: None,
         }
     }

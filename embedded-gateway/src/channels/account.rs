@@ -249,7 +249,8 @@ impl Account {
     /// Settings have changed. Only another way to the service makes it connect anew.
     pub(super) fn configure(&mut self, settings: Arc<ChannelAccount>, life: u64, turn: &mut Turn<'_>) {
         let way = |account: &ChannelAccount| {
-            (account.enabled, account.token.clone(), account.api_root.clone(), account.message_content)
+            let of_kind = (account.message_content, account.cloud.clone());
+            (account.enabled, account.token.clone(), account.api_root.clone(), of_kind)
         };
         let is_same = way(&self.settings) == way(&settings);
         self.settings = settings;
@@ -476,7 +477,11 @@ impl Account {
         if before != (self.record.bot.clone(), self.record.root.clone()) {
             self.save();
         }
-        self.log(LogLevel::Info, &format!("connected as @{}", gatewarden_protocol::words::shown(&me.name)), turn);
+        self.log(
+            LogLevel::Info,
+            &format!("connected as {}", self.key.kind.named_as(&gatewarden_protocol::words::shown(&me.name))),
+            turn,
+        );
         self.me = Some(Arc::new(me));
         (self.phase, self.trouble) = (Phase::Online, None);
         if self.key.kind.has_connection() {
@@ -525,7 +530,7 @@ impl Account {
             }
             // A service that doesn't repeat itself needs no acknowledgement of what changed nothing: a lively place costs no writes.
             if repeats || is_kept {
-                self.record.note(update.id, turn.now.wall_ms);
+                self.record.note(update.id, self.key.kind.remembered(), turn.now.wall_ms);
                 is_new = true;
             }
         }

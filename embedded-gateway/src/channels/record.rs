@@ -12,8 +12,6 @@ use crate::effect::{ChannelKey, Chat};
 
 /// Folder of these files in the state directory.
 pub(crate) const FOLDER: &str = "channels";
-/// Ids of updates that are remembered, so that one that comes again is known.
-const SEEN: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -24,6 +22,7 @@ pub(crate) struct Record {
     pub root: Option<String>,
     /// The first update that isn't acknowledged.
     pub cursor: Option<u64>,
+    /// Updates that are known when they come again.
     pub seen: VecDeque<u64>,
     /// Where its service goes on, in the service's own words.
     pub place: Option<String>,
@@ -72,10 +71,10 @@ impl Record {
         PathBuf::from(FOLDER).join(format!("{}-{}.json", key.kind.id(), key.id))
     }
 
-    /// An update was taken.
-    pub(super) fn note(&mut self, update: u64, now_ms: i64) {
+    /// An update was taken. `remembered`: so many of the last ones are.
+    pub(super) fn note(&mut self, update: u64, remembered: usize, now_ms: i64) {
         self.seen.push_back(update);
-        if self.seen.len() > SEEN {
+        if self.seen.len() > remembered {
             self.seen.pop_front();
         }
         self.cursor = Some(update.saturating_add(1));

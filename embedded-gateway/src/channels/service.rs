@@ -4,6 +4,7 @@ use std::fmt;
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::config::ChannelKind;
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
@@ -15,6 +16,9 @@ use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 pub(crate) trait Service {
     /// Carries a request out. Dropping the future gives it up.
     fn perform(&self, request: ChannelRequest) -> LocalBoxFuture<'static, Result<Reply, Fault>>;
+
+    /// What came by the gateway's own HTTP. `stored` is told when it is on disk, and dropped where it isn't taken.
+    fn receive(&self, _updates: Vec<Update>, _stored: oneshot::Sender<()>) {}
 }
 
 /// What a service says.
@@ -53,6 +57,8 @@ pub(crate) struct Inbound {
     pub text: Option<String>,
     /// It names the bot, or answers it.
     pub is_for_me: bool,
+    /// What the service calls the message, where answers refer to it.
+    pub id: Option<String>,
     /// The server that the chat is part of, where the service has such.
     pub guild: Option<Membership>,
 }
@@ -118,6 +124,9 @@ impl Fault {
             }
             (Self::Conflict(_), ChannelKind::Telegram | ChannelKind::Discord) => {
                 "Stop the other program that polls with this token (another gateway, perhaps), or make a new token at @BotFather"
+            }
+            (Self::Credentials(_) | Self::Conflict(_) | Self::Refused(_), ChannelKind::WhatsApp) => {
+                "Check the section cloudApi, and the business account in the WhatsApp Manager"
             }
             (Self::Slow(_), _) => "It goes on by itself",
             (Self::Refused(_), ChannelKind::Telegram) => {

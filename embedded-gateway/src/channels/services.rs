@@ -5,12 +5,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::discord;
 use super::http::Http;
-use super::service::{Fault, Reply, RequestKind, Service};
+use super::service::{Fault, Reply, RequestKind, Service, Update};
 use super::telegram;
+use super::whatsapp;
 use crate::config::{ChannelAccount, ChannelKind};
 use crate::effect::{ChannelKey, ChannelOrder, ChannelRequest};
 
@@ -73,6 +75,13 @@ impl Services {
         }
     }
 
+    /// What came for an account by the gateway's own HTTP. `stored` is told when it is on disk, and dropped where it isn't taken.
+    pub(crate) fn receive(&self, account: &ChannelKey, updates: Vec<Update>, stored: oneshot::Sender<()>) {
+        if let Some(Opened { service: Ok(service), .. }) = self.open.get(account) {
+            service.receive(updates, stored);
+        }
+    }
+
     fn ask(&mut self, account: ChannelKey, life: u64, request: ChannelRequest) {
         let (Some(opened), Some(tell)) = (self.open.get_mut(&account), self.tell.clone()) else { return };
         let kind = RequestKind::of(&request);
@@ -109,6 +118,7 @@ fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Res
         ChannelKind::Discord => {
             Box::new(discord::Discord::new(http, &account.api_root, &token, account.message_content))
         }
+        ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
     })
 }
 

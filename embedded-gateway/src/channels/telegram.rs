@@ -178,6 +178,7 @@ fn message(message: Option<&Value>, me: &ChannelIdentity) -> Option<Inbound> {
         is_direct,
         text: text.map(str::to_owned),
         is_for_me: is_direct || is_for(message, text.unwrap_or_default(), me),
+        id: None,
         guild: None,
     })
 }

@@ -74,6 +74,8 @@ fn config(access: ChannelAccess) -> GatewayConfig {
         token_source: "config",
         api_root: "https://api.telegram.org".to_owned(),
         message_content: true,
+        cloud: crate::config::CloudApi::default(),
+        text_limit: None,
         access,
     });
     config
@@ -95,6 +97,7 @@ fn update(id: u64, sender: &str, text: &str) -> Update {
         is_direct: true,
         text: Some(text.to_owned()),
         is_for_me: true,
+        id: None,
         guild: None,
     };
     Update { id, message: Some(message) }

@@ -73,6 +73,12 @@ mod tests {
                 "channels.discord.token",
                 "channels.telegram.accounts.*.botToken",
                 "channels.telegram.botToken",
+                "channels.whatsapp.accounts.*.cloudApi.accessToken",
+                "channels.whatsapp.accounts.*.cloudApi.appSecret",
+                "channels.whatsapp.accounts.*.cloudApi.verifyToken",
+                "channels.whatsapp.cloudApi.accessToken",
+                "channels.whatsapp.cloudApi.appSecret",
+                "channels.whatsapp.cloudApi.verifyToken",
                 "gateway.auth.password",
                 "gateway.auth.token",
                 "hooks.webhooks[].secret"

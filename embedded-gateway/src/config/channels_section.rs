@@ -12,7 +12,10 @@ use super::section::{Others, Section, set};
 use super::{GatewayConfig, is_agent_id};
 
 mod discord;
+mod whatsapp;
 pub use discord::{GuildRule, MemberRule};
+pub use whatsapp::CloudApi;
+pub(crate) use whatsapp::{is_scoped_id, person};
 
 /// Most accounts of all channels, entries of one list, and bindings.
 const MOST_ACCOUNTS: usize = 20;
@@ -25,17 +28,20 @@ pub enum ChannelKind {
     Telegram,
     /// Its gateway and its API, version 10.
     Discord,
+    /// The Cloud API.
+    WhatsApp,
 }
 
 impl ChannelKind {
     /// All that there are.
-    pub const ALL: [Self; 2] = [Self::Telegram, Self::Discord];
+    pub const ALL: [Self; 3] = [Self::Telegram, Self::Discord, Self::WhatsApp];
 
     /// Its name in the configuration and on the wire.
     pub fn id(self) -> &'static str {
         match self {
             Self::Telegram => "telegram",
             Self::Discord => "discord",
+            Self::WhatsApp => "whatsapp",
         }
     }
 
@@ -44,6 +50,7 @@ impl ChannelKind {
         match self {
             Self::Telegram => "Telegram",
             Self::Discord => "Discord",
+            Self::WhatsApp => "WhatsApp",
         }
     }
 
@@ -61,6 +68,7 @@ impl ChannelKind {
         match self {
             Self::Telegram => "https://api.telegram.org",
             Self::Discord => "https://discord.com/api/v10",
+            Self::WhatsApp => whatsapp::DEFAULT_ROOT,
         }
     }
 
@@ -68,6 +76,7 @@ impl ChannelKind {
         match self {
             Self::Telegram => "TELEGRAM_BOT_TOKEN",
             Self::Discord => "DISCORD_BOT_TOKEN",
+            Self::WhatsApp => whatsapp::ACCESS_TOKEN,
         }
     }
 
@@ -76,6 +85,7 @@ impl ChannelKind {
         match self {
             Self::Telegram => "botToken",
             Self::Discord => "token",
+            Self::WhatsApp => "cloudApi.accessToken",
         }
     }
 
@@ -87,6 +97,9 @@ impl ChannelKind {
                 "is no token of a bot, which looks like MTk4NjIy.Cl2FMQ.ZnCjm1; https://discord.com/developers/applications shows it \
                  (the application, Bot, Reset Token)"
             }
+            Self::WhatsApp => {
+                "is no access token, which has letters and digits alone; a system user of the business has one"
+            }
         }
     }
 
@@ -95,14 +108,40 @@ impl ChannelKind {
         match self {
             Self::Telegram => "it has no token: write botToken or tokenFile",
             Self::Discord => "it has no token: write token or tokenFile",
+            Self::WhatsApp => "its section cloudApi isn't complete; the gateway's log says what is missing",
         }
     }
 
     /// Messages come by a connection of its own: that its token is accepted doesn't mean that they do.
     pub(crate) fn has_connection(self) -> bool {
         match self {
-            Self::Telegram => false,
+            Self::Telegram | Self::WhatsApp => false,
             Self::Discord => true,
+        }
+    }
+
+    /// How messages come, in the words of `channels.status`.
+    pub(crate) fn mode(self) -> &'static str {
+        match self {
+            Self::Telegram => "polling",
+            Self::Discord => "gateway",
+            Self::WhatsApp => "webhook",
+        }
+    }
+
+    /// A bot's name as people see it.
+    pub fn named_as(self, name: &str) -> String {
+        match self {
+            Self::Telegram | Self::Discord => format!("@{name}"),
+            Self::WhatsApp => name.to_owned(),
+        }
+    }
+
+    /// Updates that are remembered, so that one that comes again is known. WhatsApp's service calls again for days.
+    pub(crate) fn remembered(self) -> usize {
+        match self {
+            Self::Telegram | Self::Discord => 200,
+            Self::WhatsApp => 2_000,
         }
     }
 
@@ -121,6 +160,7 @@ impl ChannelKind {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
                 (20..=200).contains(&text.len()) && text.contains('.') && text.bytes().all(plain)
             }
+            Self::WhatsApp => text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic()),
         }
     }
 
@@ -135,6 +175,7 @@ impl ChannelKind {
                  linkPreview silentErrorReplies errorPolicy trustedLocalFileRoots autoTopicLabel"
             }
             Self::Discord => discord::UNUSED,
+            Self::WhatsApp => whatsapp::UNUSED,
         }
     }
 }
@@ -158,6 +199,10 @@ pub struct ChannelAccount {
     pub api_root: String,
     /// Of Discord: the privileged intent by which the words of all messages are read is asked for.
     pub message_content: bool,
+    /// Of WhatsApp: the way to its phone number.
+    pub cloud: CloudApi,
+    /// Longest part of an answer; none: as long as the service takes.
+    pub text_limit: Option<usize>,
     /// Who may talk.
     pub access: ChannelAccess,
 }
@@ -281,6 +326,8 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             token_source: "none",
             api_root: kind.default_root().to_owned(),
             message_content: true,
+            cloud: CloudApi::default(),
+            text_limit: None,
             access: ChannelAccess::default(),
         };
         account(&section, &mut base);
@@ -291,10 +338,16 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
         {
             (base.token, base.token_source) = (token_of(&section, kind.token_variable(), kind, token), "env");
         }
+        if kind == ChannelKind::WhatsApp && is_read {
+            whatsapp::from_environment(&section, &mut base.cloud);
+        }
         let mut found = Vec::new();
         for (id, value) in &accounts {
             let mut own = ChannelAccount { id: (*id).to_owned(), ..base.clone() };
-            if *id != DEFAULT_ACCOUNT {
+            if *id != DEFAULT_ACCOUNT && kind == ChannelKind::WhatsApp {
+                // Several phone numbers may be of one app and have one token.
+                own.cloud.phone_number_id = None;
+            } else if *id != DEFAULT_ACCOUNT {
                 (own.token, own.token_source) = (None, "none");
             }
             let below = Section::open(section.findings, Some(value), format!("{}.accounts.{id}", section.path));
@@ -310,14 +363,20 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             }
         }
         let has_default = found.iter().any(|account| account.id == DEFAULT_ACCOUNT);
-        if !has_default && (found.is_empty() || base.token.is_some()) {
+        let is_account =
+            base.token.is_some() && (kind != ChannelKind::WhatsApp || base.cloud.phone_number_id.is_some());
+        if !has_default && (found.is_empty() || is_account) {
             found.insert(0, base);
+        }
+        if kind == ChannelKind::WhatsApp && is_read {
+            found.iter_mut().for_each(|account| whatsapp::complete(&section, account));
         }
         section.close(Others::RefusedBut(kind.unused()));
         if !is_read {
             continue;
         }
-        for account in found.iter().filter(|account| account.enabled && account.token.is_none()) {
+        let is_bare = |account: &&ChannelAccount| account.enabled && account.token.is_none();
+        for account in found.iter().filter(is_bare).filter(|_| kind != ChannelKind::WhatsApp) {
             channels.findings.warn(format!(
                 "channels.{} has no token for the account {}, which isn't used: write {} or tokenFile, set {} for the default \
                  account, or say enabled: false",
@@ -340,21 +399,27 @@ fn account(section: &Section<'_>, into: &mut ChannelAccount) {
     let kind = into.kind;
     set(&mut into.enabled, section.switch("enabled"));
     into.name = section.text("name").or(into.name.take());
-    // As real releases have it, a file goes before a token that is written out.
-    let written = section.secret(kind.token_key()).map(|token| (token, "config"));
-    let file = secret_file(section, "tokenFile").map(|token| (token, "tokenFile"));
-    if let Some((token, source)) = file.or(written) {
-        let key = if source == "config" { kind.token_key() } else { "tokenFile" };
-        (into.token, into.token_source) = (token_of(section, key, kind, token.expose()), source);
+    if kind == ChannelKind::WhatsApp {
+        whatsapp::account(section, into);
+    } else {
+        // As real releases have it, a file goes before a token that is written out.
+        let written = section.secret(kind.token_key()).map(|token| (token, "config"));
+        let file = secret_file(section, "tokenFile").map(|token| (token, "tokenFile"));
+        if let Some((token, source)) = file.or(written) {
+            let key = if source == "config" { kind.token_key() } else { "tokenFile" };
+            (into.token, into.token_source) = (token_of(section, key, kind, token.expose()), source);
+        }
+        set(&mut into.api_root, section.parsed("apiRoot", api_root));
     }
-    set(&mut into.api_root, section.parsed("apiRoot", api_root));
     if kind == ChannelKind::Discord {
         discord::direct(section, &mut into.access);
     }
     let access = &mut into.access;
     set(&mut access.dm_policy, section.parsed("dmPolicy", parse_dm_policy));
     set(&mut access.allow_from, ids(section, "allowFrom", kind));
-    set(&mut access.group_policy, section.parsed("groupPolicy", parse_group_policy));
+    if kind != ChannelKind::WhatsApp {
+        set(&mut access.group_policy, section.parsed("groupPolicy", parse_group_policy));
+    }
     if kind == ChannelKind::Telegram {
         access.group_allow_from = ids(section, "groupAllowFrom", kind).or(access.group_allow_from.take());
         if section.value("groups").is_some() || section.findings.schema.is_some() {
@@ -439,15 +504,26 @@ fn ids(section: &Section<'_>, name: &'static str, kind: ChannelKind) -> Option<V
         let short = match kind {
             ChannelKind::Telegram => "tg",
             ChannelKind::Discord => "user",
+            ChannelKind::WhatsApp => "wa",
         };
         let id =
             [kind.id(), short].iter().find_map(|prefix| text.strip_prefix(prefix)?.strip_prefix(':')).unwrap_or(&text);
-        if id == "*" || (!id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit())) {
-            ids.push(id.to_owned());
-        } else {
-            let cure =
-                "must be the numeric id of a person, or \"*\"; names change hands, and groups have a key of their own";
-            section.findings.wrong(&path, Some(item), cure);
+        let is_number = !id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
+        let known = match kind {
+            _ if id == "*" => Some(id.to_owned()),
+            ChannelKind::WhatsApp => whatsapp::person(id),
+            ChannelKind::Telegram | ChannelKind::Discord => is_number.then(|| id.to_owned()),
+        };
+        match (known, kind) {
+            (Some(known), _) => ids.push(known),
+            (None, ChannelKind::WhatsApp) => {
+                let cure = "must be a phone number with its country such as \"+15551234567\", or \"*\"";
+                section.findings.wrong(&path, Some(item), cure);
+            }
+            (None, ChannelKind::Telegram | ChannelKind::Discord) => {
+                let cure = "must be the numeric id of a person, or \"*\"; names change hands, and groups have a key of their own";
+                section.findings.wrong(&path, Some(item), cure);
+            }
         }
     }
     Some(ids)

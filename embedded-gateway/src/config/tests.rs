@@ -1,5 +1,6 @@
 mod channels;
 mod discord;
+mod whatsapp;
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;

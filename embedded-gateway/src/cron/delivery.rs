@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::ChannelKind;
+use crate::config::{ChannelKind, person};
 use crate::effect::Chat;
 use crate::payload::{joined, joined_if};
 
@@ -87,13 +87,20 @@ impl Delivery {
                 ));
             }
             (named, Some((kind, place))) => (named.or(Some(kind)), place),
+            // Only phone numbers begin so.
+            (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
             (named, None) => (named, to),
         };
-        Ok(Some(Target { kind, account: self.account_id.clone(), chat: self.chat(place)? }))
+        Ok(Some(Target { kind, account: self.account_id.clone(), chat: self.chat(kind, place)? }))
     }
 
-    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`.
-    fn chat(&self, place: &str) -> Result<Chat, String> {
+    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`; `+15551234567`.
+    fn chat(&self, kind: Option<ChannelKind>, place: &str) -> Result<Chat, String> {
+        if kind == Some(ChannelKind::WhatsApp) {
+            return person(place).map(|id| Chat { id, thread: None }).ok_or_else(|| {
+                "at /delivery/to: must be a phone number with its country, such as +15551234567".to_owned()
+            });
+        }
         // As Discord's are written.
         let is_number = |id: &str| !id.starts_with(['+', '-']) && id.parse::<i64>().is_ok();
         if place.strip_prefix("channel:").is_some_and(is_number) {
@@ -241,6 +248,9 @@ mod tests {
             (json!({"channel": "discord", "to": "channel:77"}), ("channel:77", None)),
             (json!({"to": "discord:channel:77"}), ("channel:77", None)),
             (json!({"to": "discord:user:5"}), ("5", None)),
+            (json!({"channel": "whatsapp", "to": "+1 555 123-4567"}), ("+15551234567", None)),
+            (json!({"to": "whatsapp:15551234567"}), ("+15551234567", None)),
+            (json!({"to": "+15551234567"}), ("+15551234567", None)),
             (json!({"channel": "telegram", "to": "-100", "threadId": 7}), ("-100", Some(7))),
             (json!({"channel": "telegram", "to": "-100", "threadId": "7"}), ("-100", Some(7))),
         ] {
@@ -265,6 +275,7 @@ mod tests {
             (json!({"channel": "telegram", "to": "+5"}), "/delivery/to: must be the number"),
             (json!({"channel": "discord", "to": "channel:general"}), "/delivery/to: must be the number"),
             (json!({"channel": "discord", "to": "channel:-5"}), "/delivery/to: must be the number"),
+            (json!({"channel": "whatsapp", "to": "eve"}), "/delivery/to: must be a phone number"),
             (json!({"channel": "telegram", "to": "-100:topic:general"}), "/delivery/threadId"),
             (json!({"channel": "telegram", "to": "-100", "threadId": "x"}), "/delivery/threadId"),
         ] {

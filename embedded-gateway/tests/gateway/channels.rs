@@ -80,6 +80,8 @@ impl Service {
             token_source: "config",
             api_root: self.root.clone(),
             message_content: true,
+            cloud: Default::default(),
+            text_limit: None,
             access: ChannelAccess { allow_from: vec!["5".to_owned()], ..ChannelAccess::default() },
         }
     }

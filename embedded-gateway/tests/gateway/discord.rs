@@ -22,6 +22,8 @@ fn account(server: &Server) -> ChannelAccount {
         token_source: "config",
         api_root: server.root.clone(),
         message_content: true,
+        cloud: Default::default(),
+        text_limit: None,
         access: ChannelAccess { allow_from: vec!["5".to_owned()], guilds, ..ChannelAccess::default() },
     }
 }

@@ -27,3 +27,5 @@ mod runs;
 mod support;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod whatsapp;

@@ -130,6 +130,11 @@ fn commands(report: &mut Report, config: &GatewayConfig) {
     }
 }
 
+/// Phone numbers of WhatsApp may have one token.
+fn has_same_bot(one: &ChannelAccount, other: &ChannelAccount) -> bool {
+    one.token == other.token && (one.kind, &one.cloud.phone_number_id) == (other.kind, &other.cloud.phone_number_id)
+}
+
 /// Each token is tried at its service, which a gateway that uses it doesn't notice. Whether another program polls with it is known to
 /// the running gateway alone.
 fn channels(report: &mut Report, draft: &Draft, holder: Option<&Holder>) {
@@ -140,7 +145,7 @@ fn channels(report: &mut Report, draft: &Draft, holder: Option<&Holder>) {
         draft.settings().channels.iter().filter(|account| account.enabled && account.token.is_some()).collect();
     let mut found = Vec::new();
     for (at, account) in used.iter().enumerate() {
-        if let Some(other) = used.iter().take(at).find(|other| other.token == account.token) {
+        if let Some(other) = used.iter().take(at).find(|other| has_same_bot(other, account)) {
             let text =
                 format!("{} and {} have the same token, and take each other's messages", which(other), which(account));
             report.problem(
@@ -152,7 +157,10 @@ fn channels(report: &mut Report, draft: &Draft, holder: Option<&Holder>) {
         match system.block_on(try_credentials(account)) {
             Ok(name) => {
                 let bot = words::shown(&name);
-                report.fine(AREA, format!("{}: its token is accepted, the bot is @{bot}", which(account)));
+                report.fine(
+                    AREA,
+                    format!("{}: its token is accepted, the bot is {}", which(account), account.kind.named_as(&bot)),
+                );
             }
             Err((error, cure)) => {
                 found.push(words::shown(&format!("{} {}: {error}", account.kind.id(), account.id)));

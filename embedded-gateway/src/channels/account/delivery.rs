@@ -28,7 +28,7 @@ impl Account {
     }
 
     fn put(&mut self, chat: Chat, text: &str, run: Option<String>) -> bool {
-        let mut parts = split(text, part_limit(self.key.kind));
+        let mut parts = split(text, self.settings.text_limit.unwrap_or(usize::MAX).min(part_limit(self.key.kind)));
         if parts.len() > MOST_PARTS {
             parts.truncate(MOST_PARTS - 1);
             parts.push("(The answer is longer than this. The rest is in the session, at the gateway.)".to_owned());
@@ -105,7 +105,11 @@ impl Account {
                 self.log(LogLevel::Warn, &format!("the answer to {chat} waits: {said}"), turn);
                 self.not_attempted();
             }
-            Fault::Credentials(_) | Fault::Setup(..) => self.not_reached(fault, turn),
+            Fault::Credentials(_) | Fault::Setup(..) => {
+                // It is sent when a person has helped.
+                self.not_attempted();
+                self.not_reached(fault, turn);
+            }
             Fault::Refused(_) => {
                 self.log(LogLevel::Warn, &format!("the answer to {chat} is refused, and given up: {said}"), turn);
                 self.done_with_part(Some(said));
@@ -151,7 +155,7 @@ impl Account {
 
 fn part_limit(kind: ChannelKind) -> usize {
     match kind {
-        ChannelKind::Telegram => 4_096,
+        ChannelKind::Telegram | ChannelKind::WhatsApp => 4_096,
         ChannelKind::Discord => 2_000,
     }
 }

@@ -228,6 +228,7 @@ mod tests {
             is_direct: true,
             text: Some("hi".to_owned()),
             is_for_me: true,
+            id: None,
             guild: None,
         };
         Received { channel: channel.to_owned(), update: Update { id, message: Some(message) }, is_thread: None }

@@ -70,6 +70,7 @@ pub(super) fn received(message: &Value, me: &str) -> Option<Received> {
         is_direct,
         text: Some(text).filter(|text| !text.is_empty()).map(str::to_owned),
         is_for_me: is_direct || is_for(message, me),
+        id: None,
         guild,
     };
     let number = id(message.get("id"))?.parse().ok()?;
