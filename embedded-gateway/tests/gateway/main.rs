@@ -22,4 +22,6 @@ mod runs;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tailscale;
+#[cfg(test)]
 mod tls;

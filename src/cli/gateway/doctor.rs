@@ -58,6 +58,7 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
         secrets(&mut report, draft);
         commands(&mut report, draft.settings());
         channels(&mut report, draft, holder.as_ref());
+        tailscale(&mut report, draft.settings());
     }
     if state_dir.is_dir() {
         permissions(&mut report, &state_dir);
@@ -82,7 +83,11 @@ fn port(report: &mut Report, config: &GatewayConfig, holder: Option<&Holder>) {
         report.fine("port", format!("the running gateway listens on {own}"));
         return;
     }
-    let address = SocketAddr::new(config.bind.address(), config.port);
+    let Some(address) = config.bind.address() else {
+        let cure = "connect it with `sudo tailscale up`, or choose another gateway.bind";
+        return report.problem("port", "gateway.bind is tailnet, and this machine has no Tailscale IPv4 address", cure);
+    };
+    let address = SocketAddr::new(address, config.port);
     match TcpListener::bind(address) {
         Ok(_) => report.fine("port", format!("{address} is free")),
         Err(error) => report.problem(
@@ -127,6 +132,18 @@ fn commands(report: &mut Report, config: &GatewayConfig) {
             format!("{entry}: there is no {}", command.program.display()),
             "install the program, or write its absolute path",
         );
+    }
+}
+
+/// What a running gateway says of its route is in `status`.
+fn tailscale(report: &mut Report, config: &GatewayConfig) {
+    const AREA: &str = "tailscale";
+    let seen = actix_rt::System::new()
+        .block_on(gatewarden_embedded_gateway::tailscale::look(&config.tailscale, &config.state_dir));
+    match seen {
+        None => {}
+        Some(Ok(name)) => report.fine(AREA, format!("this machine can serve as {name}")),
+        Some(Err((error, cure))) => report.problem(AREA, error, cure),
     }
 }
 
