@@ -105,7 +105,7 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Print a link that logs a browser in to the dashboard of a running daemon, once.
     Dashboard(dashboard::DashboardArgs),
-    /// Find gateways that announce themselves in the network of a running daemon.
+    /// Find gateways in the network of a running daemon, or in a DNS domain.
     Discover(discover::DiscoverArgs),
     /// List, change and follow the gateways of a running daemon.
     Gateways(gateways::GatewaysArgs),

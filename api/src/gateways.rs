@@ -8,7 +8,7 @@ use gatewarden_protocol::LogLevel;
 
 use crate::names::{self, BreakerState, GapReason, HealthStatus, ProbeOutcome, ProcessKind, ProcessState};
 use crate::request::{Fields, Rule, request};
-use crate::rules::{action, capped, flag, id, integer, raw, rule, small, word};
+use crate::rules::{action, capped, flag, id, integer, raw, rule, small, text, word};
 
 /// State of the circuit breaker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -47,7 +47,7 @@ pub struct Pairing {
     pub command: Option<String>,
 }
 
-/// The gateways that announce themselves in the daemon's network.
+/// The gateways that were found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DiscoveredGateways {
     /// By name; at most 256.
@@ -56,7 +56,7 @@ pub struct DiscoveredGateways {
     pub total: usize,
 }
 
-/// A gateway that announces itself over mDNS. Nobody vouches for what it says.
+/// A gateway that announces itself over mDNS, or that a domain names. Nobody vouches for what it says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DiscoveredGateway {
     /// The name that it gives itself.
@@ -498,10 +498,12 @@ request! {
         /// Which.
         gateway_id: Option<i64> = id() => 1;
     }
-    /// How long to listen for gateways.
+    /// Where to look for gateways.
     DiscoverBody {
-        /// Milliseconds; without it 2000.
+        /// How long, in milliseconds; without it 2000, with a domain 5000.
         timeout_ms: Option<i64> = integer(1_000..=10_000) => 2000;
+        /// The DNS domain that is asked for gateways, such as openclaw.internal; without it the daemon listens in its network.
+        domain: Option<String> = text(1..=253) => "openclaw.internal";
     }
     /// What is to be done.
     ProcessBody {

@@ -18,15 +18,24 @@ const GOODBYE_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is announced of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Announcement {
+pub(crate) struct Announcement {
     /// The instance's name.
-    name: String,
+    pub(crate) name: String,
     /// The host's name in the domain `local`, without it.
-    host: String,
-    texts: Vec<(&'static str, String)>,
+    pub(crate) host: String,
+    pub(crate) texts: Vec<(&'static str, String)>,
 }
 
 impl Announcement {
+    /// That of this machine. `fingerprint`: of the certificate.
+    pub(crate) fn of_machine(config: &GatewayConfig, fingerprint: Option<&str>) -> Self {
+        let system = rustix::system::uname();
+        let host = std::env::var("OPENCLAW_MDNS_HOSTNAME").ok().filter(|name| !name.trim().is_empty());
+        let host = host.unwrap_or_else(|| system.nodename().to_string_lossy().into_owned());
+        let program = std::env::current_exe().ok();
+        Self::of(config, &host, program.as_deref().and_then(std::path::Path::to_str), fingerprint)
+    }
+
     fn of(config: &GatewayConfig, host: &str, program: Option<&str>, fingerprint: Option<&str>) -> Self {
         let host = label_of(host);
         let mut texts = vec![
@@ -74,16 +83,11 @@ impl Announcer {
         if config.mdns == Mdns::Off || bound.is_loopback() {
             return None;
         }
-        let system = rustix::system::uname();
-        let host = std::env::var("OPENCLAW_MDNS_HOSTNAME").ok().filter(|name| !name.trim().is_empty());
-        let host = host.unwrap_or_else(|| system.nodename().to_string_lossy().into_owned());
-        let program = std::env::current_exe().ok();
-        let program = program.as_deref().and_then(std::path::Path::to_str);
         let failed = |error: mdns_sd::Error| {
             tracing::warn!(%error, "the gateway is not announced in its network (discovery.mdns)");
         };
         let responder = ServiceDaemon::new().map_err(failed).ok()?;
-        let what = Announcement::of(config, &host, program, fingerprint);
+        let what = Announcement::of_machine(config, fingerprint);
         match announce(&responder, &what, config.port, bound) {
             Ok(full_name) => Some(Self { responder, full_name }),
             Err(error) => {

@@ -10,6 +10,7 @@ mod credential;
 mod handshake;
 mod hello;
 mod host_guard;
+mod ingress;
 mod lockout;
 mod origin;
 mod refusals;
@@ -31,6 +32,7 @@ pub(crate) use connect_params::{Client, ConnectParams};
 pub(crate) use credential::same_secret;
 pub(crate) use handshake::{FirstStep, Handshake};
 pub(crate) use host_guard::{HOST_NOT_ALLOWED, HostGuard};
+pub(crate) use ingress::{Ingress, NOT_THROUGH_TAILSCALE, TailnetLogin, tailscale_client};
 use lockout::{FailureLog, LockOuts};
 pub(crate) use origin::{Peer, origin_is_allowed};
 
@@ -92,6 +94,19 @@ pub(crate) struct ProvenDevice {
 }
 
 impl Attempt {
+    /// The Tailscale login that it could be let in by, if that is confirmed: a page in a browser that shows no shared credential. It
+    /// comes as an operator and with a device.
+    pub(crate) fn claimed_login(&self) -> Option<&str> {
+        let (Some(TailnetLogin::Claimed(login)), Claim::Connect { params, role: Role::Operator, proven: Some(_), .. }) =
+            (&self.peer.tailnet, &self.claim)
+        else {
+            return None;
+        };
+        let shown = &params.credentials;
+        let shows_none = shown.token.is_none() && shown.password.is_none() && shown.bootstrap_token.is_none();
+        (origin::is_control_ui(&params.client) && shows_none).then_some(login)
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         match &self.claim {
             Claim::Connect { .. } => Dialect::Openclaw,

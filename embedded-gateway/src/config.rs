@@ -13,6 +13,7 @@ mod gateway_section;
 mod inputs;
 mod load;
 mod merging;
+mod network_section;
 mod other_sections;
 mod plan;
 mod redaction;
@@ -43,10 +44,13 @@ pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};
 pub use load::{Draft, load};
 pub(crate) use merging::merged;
+pub use network_section::parse_domain;
 pub(crate) use plan::plan;
 pub(crate) use redaction::{REDACTED, argument_shown};
 pub use token_file::{TokenFile, TokenFileError};
 pub use written::{read as read_tree_of, too_deep};
+
+use crate::tailnet::tailnet_ipv4;
 
 /// Port where none is configured (document 004).
 pub const DEFAULT_PORT: u16 = 18789;
@@ -104,6 +108,10 @@ pub struct GatewayConfig {
     pub cron: CronSettings,
     /// What is announced in the network.
     pub mdns: Mdns,
+    /// The domain of the DNS zone that tells other networks of the gateway (`discovery.wideArea.domain`), without a dot at its end.
+    pub wide_area: Option<String>,
+    /// What Tailscale does for the gateway.
+    pub tailscale: Tailscale,
     /// Commands of nodes that the tables don't decide.
     pub node_commands: NodeCommands,
     /// What bounds the gateway.
@@ -139,6 +147,40 @@ pub enum Mdns {
     Full,
 }
 
+/// `gateway.tailscale`, and `gateway.auth.allowTailscale`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tailscale {
+    /// Who reaches the gateway through Tailscale.
+    pub mode: TailscaleMode,
+    /// A browser whose Tailscale login the command confirms needs no shared credential (`serve` alone).
+    pub allow_logins: bool,
+    /// Where the command `tailscale` is looked for: the folders of `PATH`.
+    pub folders: Vec<PathBuf>,
+}
+
+/// `gateway.tailscale.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TailscaleMode {
+    /// Nobody (default).
+    #[default]
+    Off,
+    /// Devices of the tailnet, over HTTPS.
+    Serve,
+    /// The whole internet, over HTTPS.
+    Funnel,
+}
+
+impl TailscaleMode {
+    /// Its word in the configuration, and the subcommand of `tailscale`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Serve => "serve",
+            Self::Funnel => "funnel",
+        }
+    }
+}
+
 /// `gateway.bind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bind {
@@ -146,28 +188,36 @@ pub enum Bind {
     Loopback,
     /// All interfaces (0.0.0.0).
     Lan,
+    /// This machine's IPv4 address in its tailnet, and 127.0.0.1.
+    Tailnet,
     /// One address.
     Custom(IpAddr),
 }
 
 impl Bind {
-    /// The address to listen on.
-    pub fn address(self) -> IpAddr {
+    /// The address to listen on. None: it is that of the tailnet, and this machine has none now.
+    pub fn address(self) -> Option<IpAddr> {
         match self {
-            Self::Loopback => IpAddr::from([127, 0, 0, 1]),
-            Self::Lan => IpAddr::from([0, 0, 0, 0]),
-            Self::Custom(address) => address,
+            Self::Tailnet => tailnet_ipv4().map(IpAddr::V4),
+            Self::Loopback => Some(IpAddr::from([127, 0, 0, 1])),
+            Self::Lan => Some(IpAddr::from([0, 0, 0, 0])),
+            Self::Custom(address) => Some(address),
         }
     }
 
     /// Whether only this machine can connect.
     pub fn is_loopback(self) -> bool {
-        self.address().is_loopback()
+        match self {
+            Self::Loopback => true,
+            Self::Lan | Self::Tailnet => false,
+            Self::Custom(address) => address.is_loopback(),
+        }
     }
 
-    /// For people: `loopback`, `lan` or the address.
+    /// For people: `loopback`, `lan`, `tailnet` or the address.
     pub fn describe(self) -> String {
         match self {
+            Self::Tailnet => "tailnet".to_owned(),
             Self::Loopback => "loopback".to_owned(),
             Self::Lan => "lan".to_owned(),
             Self::Custom(address) => address.to_string(),
@@ -490,6 +540,8 @@ impl GatewayConfig {
             dm_scope: None,
             cron: CronSettings { enabled: true, skip_missed: false },
             mdns: Mdns::Off,
+            wide_area: None,
+            tailscale: Tailscale::default(),
             node_commands: NodeCommands::default(),
             limits: Limits::default(),
             state_dir,

@@ -22,7 +22,7 @@ use gatewarden_listener::{ClientSocket as _, GuardedStream};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::auth::{HOST_NOT_ALLOWED, HostGuard, Peer};
+use crate::auth::{HOST_NOT_ALLOWED, Ingress, NOT_THROUGH_TAILSCALE, Peer};
 use crate::context::GatewayContext;
 pub(crate) use wire::Socket;
 
@@ -32,7 +32,8 @@ pub(crate) async fn upgrade(
     request: Request,
     mut framed: Framed<GuardedStream<Socket>, h1::Codec>,
 ) {
-    if !(HostGuard { bound: context.bound, config: &context.config() }).allows(request.head()) {
+    let ingress = request.conn_data::<Ingress>().copied().unwrap_or_default();
+    if !context.host_guard(ingress, &context.config()).allows(request.head()) {
         return refuse(framed, "403 Forbidden", "host_not_allowed", HOST_NOT_ALLOWED).await;
     }
     let Ok(remote) = framed.io_ref().socket().tcp().peer_addr() else { return };
@@ -44,7 +45,9 @@ pub(crate) async fn upgrade(
         }
         Err(error) => return refuse(framed, "400 Bad Request", "invalid_upgrade", &error.to_string()).await,
     };
-    let peer = Peer::of_request(remote.ip(), request.head(), &context.config());
+    let Some(peer) = Peer::of_request(remote.ip(), ingress, request.head(), &context.config()) else {
+        return refuse(framed, "403 Forbidden", "proxy_attribution_required", NOT_THROUGH_TAILSCALE).await;
+    };
     let slot = match context.limits.take(peer.remote) {
         Ok(slot) => slot,
         Err(full) => {

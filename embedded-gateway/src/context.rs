@@ -1,18 +1,21 @@
 //! What all connections and requests of one gateway share.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Addr, MailboxError};
 use tokio::sync::watch;
 
+use crate::auth::{HostGuard, Ingress};
 use crate::clock::Now;
 use crate::config::GatewayConfig;
 use crate::connection_limits::{ConnectionLimits, MemoryBudget};
 use crate::core_actor::{CoreActor, InTurn};
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
+use crate::tailscale::Tailscale;
 use crate::turn::Turn;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +39,8 @@ pub(crate) struct GatewayContext {
     /// Where the gateway listens.
     pub(crate) bound: IpAddr,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// None where it is off.
+    pub(crate) tailscale: Option<Rc<Tailscale>>,
     pub(crate) started: Instant,
 }
 
@@ -51,6 +56,15 @@ impl GatewayContext {
     /// The configuration as it counts now.
     pub(crate) fn config(&self) -> Arc<GatewayConfig> {
         Arc::clone(&self.live_config.borrow())
+    }
+
+    /// Which names requests may ask for at a listener.
+    pub(crate) fn host_guard<'a>(&self, ingress: Ingress, config: &'a GatewayConfig) -> HostGuard<'a> {
+        let published = match ingress {
+            Ingress::Ordinary => None,
+            Ingress::Tailscale(_) => Some(self.tailscale.as_ref().and_then(|tailscale| tailscale.published())),
+        };
+        HostGuard { bound: self.bound, config, published }
     }
 
     pub(crate) fn uptime(&self, now: Now) -> Duration {

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::COMPATIBLE_VERSION;
-use crate::auth::Peer;
+use crate::auth::{Ingress, NOT_THROUGH_TAILSCALE, Peer};
 use crate::call::{Call, CallError};
 use crate::caller::Caller;
 use crate::clock::Now;
@@ -94,14 +94,21 @@ async fn metrics(context: SharedContext) -> HttpResponse {
 
 /// The caller of a request, or the answer that refuses it.
 async fn caller(request: &HttpRequest, context: &SharedContext) -> Result<Arc<Caller>, HttpResponse> {
-    let peer = peer_of(request, context).ok_or_else(no_peer)?;
+    let peer = peer_of(request, context).ok_or_else(|| no_peer(request))?;
     let (connection, token) = (context.limits.next_connection(), bearer(request));
     let checked = context.in_turn(move |machine, turn| machine.bearer(connection, &peer, token.as_ref(), turn)).await;
     checked.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))
 }
 
+/// The listener that a request came to.
+fn ingress_of(request: &HttpRequest) -> Ingress {
+    request.conn_data::<Ingress>().copied().unwrap_or_default()
+}
+
+/// Who asks; else [`no_peer`] is the answer.
 fn peer_of(request: &HttpRequest, context: &GatewayContext) -> Option<Peer> {
-    Some(Peer::of_request(request.peer_addr()?.ip(), request.head(), &context.config()))
+    let remote = request.peer_addr()?.ip();
+    Peer::of_request(remote, ingress_of(request), request.head(), &context.config())
 }
 
 /// The token of the `Authorization` header, where it has one.
@@ -202,8 +209,11 @@ fn wrong_method(allowed: &'static str) -> HttpResponse {
     answer
 }
 
-/// The client hung up so early that its connection has no address any more.
-fn no_peer() -> HttpResponse {
+/// It didn't come through Tailscale where it had to, or the client hung up so early that its connection has no address any more.
+fn no_peer(request: &HttpRequest) -> HttpResponse {
+    if request.peer_addr().is_some() {
+        return refusal(StatusCode::FORBIDDEN, "proxy_attribution_required", NOT_THROUGH_TAILSCALE);
+    }
     refusal(StatusCode::BAD_REQUEST, "no_peer", "the connection has no address")
 }
 

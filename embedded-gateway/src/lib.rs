@@ -57,9 +57,12 @@ pub mod sample_agent;
 pub mod server;
 mod sessions;
 mod subscribers;
+mod tailnet;
+pub mod tailscale;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod wide_area;
 
 /// The version that clients are told. The daemon's rules for a minimum version compare calendar versions, which this crate's
 /// own would never satisfy: it is that of the release whose protocol is followed, with this crate's as build metadata.

@@ -15,7 +15,7 @@ use crate::call::CallError;
 use crate::caller::{Caller, ConnectionId, Role, Scope};
 use crate::channels::Channels;
 use crate::clock::Now;
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, TailscaleMode};
 use crate::cron::{self, Cron};
 use crate::devices::Devices;
 use crate::effect::{AwaitedBy, Effect, FileChange, LogLevel, LogLine, ProcessNews, RunId};
@@ -26,6 +26,7 @@ use crate::processes::Orphan;
 use crate::runs::{Parts, Runs};
 use crate::sessions::{Sessions, tick_snapshot, transcript};
 use crate::subscribers::Subscribers;
+use crate::tailscale::RouteState;
 use crate::turn::Turn;
 use presence::Presence;
 use wall_clock::WallClock;
@@ -86,6 +87,8 @@ pub(crate) struct GatewayMachine {
     pub nodes: Nodes,
     /// Processes that a gateway which crashed left running on this state directory.
     pub orphans: Vec<Orphan>,
+    /// How it is with Tailscale's route, where there is to be one.
+    pub route: Option<RouteState>,
     /// What is known of the wall clock.
     wall_clock: WallClock,
     logged: u64,
@@ -101,6 +104,7 @@ impl GatewayMachine {
             turn.log(LogLevel::Warn, "files", None, remark);
         }
         let auth = AuthState::new(&config);
+        let route = (config.tailscale.mode != TailscaleMode::Off).then_some(RouteState::Beginning);
         let channels = Channels::new(loaded.channels, &config, turn);
         let cron = Cron::resume(loaded.cron, loaded.zone, config.cron, &channels.answers_of_jobs(), turn);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
@@ -122,6 +126,7 @@ impl GatewayMachine {
             cron,
             nodes: Nodes::default(),
             orphans: loaded.orphans,
+            route,
             wall_clock,
             logged: 0,
             stopping: false,

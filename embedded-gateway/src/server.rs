@@ -15,9 +15,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::announcement::Announcer;
+use crate::announcement::{Announcement, Announcer};
+use crate::auth::Ingress;
 use crate::clock::Now;
-use crate::config::{ConfigFile, GatewayConfig, Mdns};
+use crate::config::{Bind, ConfigFile, GatewayConfig, Mdns};
 use crate::connection_limits::{ConnectionLimits, MemoryBudget};
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{CoreActor, Stop};
@@ -26,6 +27,9 @@ use crate::log_sinks::LogSinks;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
 use crate::private_files::make_private;
+use crate::tailscale::Tailscale;
+use crate::tailscale::route::Keeper;
+use crate::wide_area;
 
 /// How long connections may take to end after they were told to.
 const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -46,6 +50,12 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// It is to listen in a tailnet, and this machine is in none.
+    #[error(
+        "gateway.bind is tailnet, and this machine has no Tailscale IPv4 address (100.64.0.0/10): connect it with `sudo tailscale up` \
+         and start the gateway again, or choose another gateway.bind"
+    )]
+    NoTailnet,
     /// The state directory can't be made, or is another user's.
     #[error("the state directory {path} can't be used: {source}; make it, or choose another one")]
     StateDirectory {
@@ -97,6 +107,7 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     serving: Vec<JoinHandle<()>>,
     announcer: Option<Announcer>,
+    route: Option<Keeper>,
 }
 
 /// Starts a gateway inside the present actix system and returns once it can be connected to.
@@ -118,10 +129,13 @@ pub async fn start_with(
 ) -> Result<Running, StartError> {
     let path = &config.state_dir;
     make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })?;
-    let address = SocketAddr::new(config.bind.address(), config.port);
+    let address = SocketAddr::new(config.bind.address().ok_or(StartError::NoTailnet)?, config.port);
     let (listener, address) = listen(address, GATEWAY_KEYS).await?;
+    let near = |port| listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), GATEWAY_KEYS);
+    // Programs of this machine find it where they look for it.
+    let also = if config.bind == Bind::Tailnet { Some(near(address.port()).await?.0) } else { None };
     let encryption = config.tls.as_ref().map(|tls| tls::acceptor(tls, &config, address.ip())).transpose()?;
-    let is_announced = config.mdns != Mdns::Off;
+    let is_announced = config.mdns != Mdns::Off || config.wide_area.is_some();
     let fingerprint = config.tls.as_ref().filter(|_| is_announced).map(tls::fingerprint).transpose()?;
     let metrics = GatewayMetrics::new().map_err(|error| StartError::Other(error.to_string()))?;
     let started = Now::read();
@@ -129,6 +143,7 @@ pub async fn start_with(
     // What a port of 0 became is what the gateway tells of itself.
     let config = Arc::new(GatewayConfig { port: address.port(), ..config });
     let loaded = read_state(&config)?;
+    let tailscale = Tailscale::of(&config.tailscale, &config.state_dir).map(Rc::new);
     let (phase, present) = watch::channel(Phase::Serving);
     let (configure, live_config) = watch::channel(Arc::clone(&config));
     let context = Rc::new(GatewayContext {
@@ -139,12 +154,17 @@ pub async fn start_with(
         limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
         bound: address.ip(),
         phase: present,
+        tailscale: tailscale.clone(),
         started: started.at,
         metrics,
         live_config,
     });
     let encrypted = encryption.is_some();
-    let mut serving = vec![accept::gateway(listener, encryption, Rc::clone(&context)).await?];
+    let ordinary = Ingress::Ordinary;
+    let mut serving = vec![accept::gateway(listener, encryption.clone(), ordinary, Rc::clone(&context)).await?];
+    if let Some(also) = also {
+        serving.push(accept::gateway(also, encryption, ordinary, Rc::clone(&context)).await?);
+    }
     let mut metrics_address = None;
     if let Some(metrics) = config.metrics {
         // A gateway is of use without its metrics; their default port is also that of Prometheus itself (document 002).
@@ -157,8 +177,19 @@ pub async fn start_with(
         }
     }
     tracing::info!(%address, encrypted, "the gateway listens");
+    let mut route = None;
+    if let Some(tailscale) = tailscale {
+        let (listener, handed_on) = near(0).await?;
+        let ingress = Ingress::Tailscale(tailscale.mode);
+        serving.push(accept::gateway(listener, None, ingress, Rc::clone(&context)).await?);
+        route = Some(Keeper::begin(tailscale, Rc::clone(&context), handed_on.port()));
+    }
+    if let Some(domain) = config.wide_area.as_ref().filter(|_| !address.ip().is_loopback()) {
+        let what = Announcement::of_machine(&config, fingerprint.as_deref());
+        wide_area::publish(domain, &what, config.port, address.ip(), &config.state_dir, started.wall_ms);
+    }
     let announcer = Announcer::begin(&config, address.ip(), fingerprint.as_deref());
-    Ok(Running { address, metrics_address, encrypted, context, phase, serving, announcer })
+    Ok(Running { address, metrics_address, encrypted, context, phase, serving, announcer, route })
 }
 
 impl Running {
@@ -192,6 +223,9 @@ impl Running {
         // Nobody is to find a gateway that ends.
         if let Some(announcer) = self.announcer {
             announcer.end().await;
+        }
+        if let Some(route) = self.route {
+            route.end().await;
         }
         self.phase.send_replace(Phase::Draining);
         let _ = self.context.core.send(Stop).await;

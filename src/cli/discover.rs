@@ -1,4 +1,4 @@
-//! `gatewarden discover`: the gateways that announce themselves in the daemon's network.
+//! `gatewarden discover`: the gateways that announce themselves in the daemon's network, or that a DNS domain names.
 
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ pub(super) struct DiscoverArgs {
     /// How long to listen, in milliseconds: a gateway answers once a second at most [default: the daemon's, two seconds]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(1_000..=MOST_MS))]
     timeout: Option<i64>,
+    /// Ask the daemon's resolver for the gateways of this DNS domain instead, such as openclaw.internal [default time: five seconds]
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
     /// Register those that aren't yet, without a token: give it with `gatewarden gateways update`
     #[arg(long)]
     register: bool,
@@ -31,7 +34,7 @@ pub(super) struct DiscoverArgs {
 pub(super) fn run(args: &DiscoverArgs) -> u8 {
     args.daemon.run(|daemon| {
         let patience = daemon.within(Duration::from_millis(MOST_MS.unsigned_abs()) + Duration::from_secs(10));
-        let body = DiscoverBody { timeout_ms: args.timeout };
+        let body = DiscoverBody { timeout_ms: args.timeout, domain: args.domain.clone() };
         let answer = patience.send("POST", "/api/gateways/discover", &body)?;
         if !args.register {
             return daemon.list(&answer, "gateways", table);
@@ -81,6 +84,6 @@ fn table(found: &DiscoveredGateways) -> Table {
         ]
     };
     let heading = ["NAME", "ADDRESS", "HOST", "GATEWAY", "CERTIFICATE"];
-    let empty = "No gateway announces itself in the daemon's network.";
+    let empty = "No gateway was found.";
     Table::of(&heading, found.gateways.iter().map(row), empty).leaving_out(&["CERTIFICATE", "HOST"])
 }

@@ -23,7 +23,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("context use", "gatewarden context use prod"),
     ("status", "gatewarden status\ngatewarden status --context prod --json"),
     ("cluster", "gatewarden cluster\ngatewarden cluster --json"),
-    ("discover", "gatewarden discover\ngatewarden discover --timeout 5000 --register"),
+    (
+        "discover",
+        "gatewarden discover\ngatewarden discover --timeout 5000 --register\ngatewarden discover --domain openclaw.internal",
+    ),
     ("dashboard", "gatewarden dashboard\ngatewarden dashboard --quiet"),
     ("gateways list", "gatewarden gateways list\ngatewarden gateways ls -l site=a --status offline -o wide"),
     (

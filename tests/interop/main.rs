@@ -66,3 +66,5 @@ mod scene;
 mod telegram;
 #[cfg(test)]
 mod templates;
+#[cfg(test)]
+mod wide_area;

@@ -171,7 +171,7 @@ impl GatewayMachine {
         }
         self.auth.lock_outs.succeeded(peer);
         let caller = Arc::new(Caller::plain(attempt.connection, Dialect::Rpc, RPC, peer.remote.to_string()));
-        report::success(&caller, method, turn);
+        report::success(&caller, method, None, turn);
         let granted = Granted { caller: &caller, method, device_token: None, approved: None };
         let hello = hello::rpc(self, &granted, turn);
         self.let_in(&caller, turn);
@@ -208,7 +208,7 @@ impl GatewayMachine {
         if let Some(device) = connect.proven {
             report::verified(device, &caller.client_id, turn);
         }
-        report::success(&caller, entry.method, turn);
+        report::success(&caller, entry.method, connect.tailnet_login(), turn);
         let (device_token, approved) = self.token_of(connect, entry.device.as_ref(), turn);
         let granted = Granted { caller: &caller, method: entry.method, device_token, approved };
         let hello = hello::release(self, &granted, turn);
@@ -259,6 +259,7 @@ impl GatewayMachine {
         connect: &Connect<'_>,
         device: &ProvenDevice,
         introduction: Introduction,
+        approved_by: &'static str,
         turn: &mut Turn<'_>,
     ) -> Decision<()> {
         let subscribers = &self.subscribers;
@@ -274,7 +275,7 @@ impl GatewayMachine {
             Err(no_room) => return reject(refusals::too_many_devices(no_room), false),
         }
         if let Some(device) = self.devices.get(&device.id) {
-            report::registered(device, "loopback", turn);
+            report::registered(device, approved_by, turn);
         }
         self.devices.save(turn);
         let request_id = turn.uuid();

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::refusals::{self, Told, Unauthorized};
-use super::{Attempt, ConnectParams, Decision, ProvenDevice, origin, reject};
+use super::{Attempt, ConnectParams, Decision, ProvenDevice, TailnetLogin, origin, reject};
 use crate::caller::{Role, covers, covers_all};
 use crate::config::Auth;
 use crate::devices::PairingReason::{NotPaired, RoleUpgrade, ScopeUpgrade};
@@ -81,6 +81,14 @@ impl Connect<'_> {
         self.protocol == 3 && self.role == Role::Operator && (shown.documented_device_token.is_some() || is_sample)
     }
 
+    /// The Tailscale login that was confirmed. It is the only thing that was shown.
+    pub(super) fn tailnet_login(&self) -> Option<&str> {
+        match &self.attempt.peer.tailnet {
+            Some(TailnetLogin::Confirmed(login)) => Some(login),
+            _ => None,
+        }
+    }
+
     /// Refuses a credential. It counts as a failed login unless there was none.
     fn reject_credential<T>(&self, why: Unauthorized) -> Decision<T> {
         let told =
@@ -94,7 +102,8 @@ impl GatewayMachine {
     /// Whether a client shows a right credential that nobody can have guessed: the shared one where it is long enough, else a
     /// token of its device.
     pub(super) fn is_certain(&self, connect: &Connect<'_>, wall_ms: i64) -> bool {
-        if self.config.auth.is_unguessable() && connect.check_shared(&self.config.auth).is_ok() {
+        let is_shared = self.config.auth.is_unguessable() && connect.check_shared(&self.config.auth).is_ok();
+        if is_shared || connect.tailnet_login().is_some() {
             return true;
         }
         match (connect.proven, &connect.params.credentials.documented_device_token) {
@@ -173,7 +182,10 @@ impl GatewayMachine {
         let by_own_page =
             origin::is_control_ui(client) && attempt.peer.is_own_page() && !matches!(self.config.auth, Auth::None);
         let is_near = attempt.peer.is_local() || by_own_page;
-        let trusted = is_near && entry.by_shared && self.config.device_auth.approve_loopback;
+        let is_approved = is_near && entry.by_shared && self.config.device_auth.approve_loopback;
+        // As real releases: who it is, is known.
+        let trusted = is_approved || connect.tailnet_login().is_some();
+        let approved_by = if is_approved { "loopback" } else { "tailscale" };
         // As real releases: such a client is as good as the gateway's own host, and isn't paired.
         if trusted && connect.role == Role::Operator && client.id == "gateway-client" && client.mode == "backend" {
             return Ok(entry);
@@ -189,7 +201,9 @@ impl GatewayMachine {
         };
         match self.devices.must_ask(&device.id, &introduction, &params.scopes) {
             None => {}
-            Some(NotPaired) if trusted => self.approve_silently(connect, device, introduction, turn)?,
+            Some(NotPaired) if trusted => {
+                self.approve_silently(connect, device, introduction, approved_by, turn)?;
+            }
             Some(reason @ (ScopeUpgrade | RoleUpgrade)) if trusted => {
                 match reason {
                     RoleUpgrade => self.devices.add_role(&device.id, introduction, &params.scopes),
@@ -202,7 +216,7 @@ impl GatewayMachine {
                         "deviceId": device.id,
                         "role": connect.role,
                         "scopes": params.scopes,
-                        "approvedBy": "loopback",
+                        "approvedBy": approved_by,
                     }),
                 );
             }
@@ -238,6 +252,9 @@ impl GatewayMachine {
             Ok(method) => return entry(method, true, params.scopes.clone(), None),
             Err(why) => why,
         };
+        if connect.tailnet_login().is_some() {
+            return entry("tailscale", true, params.scopes.clone(), None);
+        }
         let explicit = shown.device_token.as_ref().or(shown.documented_device_token.as_ref());
         let state = |token: &Secret| self.devices.check_token(&device.id, connect.role, token, wall_ms);
         let mut is_expired = false;

@@ -17,6 +17,8 @@ pub(crate) const HOST_NOT_ALLOWED: &str =
 pub(crate) struct HostGuard<'a> {
     pub(crate) bound: IpAddr,
     pub(crate) config: &'a GatewayConfig,
+    /// Of a request that came through Tailscale: the one name that there is, none while there is no route.
+    pub(crate) published: Option<Option<String>>,
 }
 
 impl HostGuard<'_> {
@@ -45,8 +47,12 @@ impl HostGuard<'_> {
             Some(Host::Domain(name)) => {
                 let name = name.trim_end_matches('.');
                 let is_known = |known: &String| known.trim_end_matches('.').eq_ignore_ascii_case(name);
+                if let Some(published) = &self.published {
+                    return published.as_ref().is_some_and(is_known);
+                }
                 name == "localhost" || self.config.allowed_hosts.iter().any(is_known)
             }
+            Some(_) if self.published.is_some() => false,
             Some(Host::Ipv4(address)) => self.knows_address(IpAddr::V4(address)),
             Some(Host::Ipv6(address)) => self.knows_address(IpAddr::V6(address)),
             None => false,
@@ -78,7 +84,7 @@ mod tests {
     fn guard(bound: [u8; 4], names: &[&str]) -> HostGuard<'static> {
         let mut config = GatewayConfig::defaults(PathBuf::from("state"), Auth::None);
         config.allowed_hosts = names.iter().map(|name| (*name).to_owned()).collect();
-        HostGuard { bound: IpAddr::V4(Ipv4Addr::from(bound)), config: Box::leak(Box::new(config)) }
+        HostGuard { bound: IpAddr::V4(Ipv4Addr::from(bound)), config: Box::leak(Box::new(config)), published: None }
     }
 
     #[test]
@@ -117,6 +123,17 @@ mod tests {
         let guard = guard([0, 0, 0, 0], &[]);
         assert!(guard.knows("192.168.1.20:18789"));
         assert!(!guard.knows("evil.example"));
+    }
+
+    #[test]
+    fn through_tailscale_the_gateway_has_the_name_of_its_route_and_no_other() {
+        let published = Some(Some("box.tail.ts.net".to_owned()));
+        let guard = HostGuard { published, ..guard([127, 0, 0, 1], &["gateway.example.com"]) };
+        assert!(guard.knows("box.tail.ts.net") && guard.knows("BOX.tail.ts.net:443"));
+        for host in ["localhost", "127.0.0.1:18789", "[::1]", "gateway.example.com", "other.tail.ts.net"] {
+            assert!(!guard.knows(host), "{host}");
+        }
+        assert!(!HostGuard { published: Some(None), ..guard }.knows("box.tail.ts.net"), "there is no route");
     }
 
     #[test]

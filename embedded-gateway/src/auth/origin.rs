@@ -8,7 +8,7 @@ use actix_http::header::{HOST, ORIGIN};
 use gatewarden_protocol::forwarded::client_behind;
 use url::{Host, Url};
 
-use super::Client;
+use super::{Client, Ingress, TailnetLogin, tailscale_client};
 use crate::config::GatewayConfig;
 
 /// Whether a client is one that runs in a browser by its own word, and so must come with an `Origin`.
@@ -85,9 +85,19 @@ fn is_loopback_authority(authority: &str) -> bool {
     parse(&format!("http://{authority}")).is_some_and(|page| is_loopback(&page.host))
 }
 
-/// Headers that proxies add (the same that real releases look for).
-const FORWARDING_HEADERS: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+/// Headers that proxies add, Tailscale's among them (the same that real releases look for).
+const FORWARDING_HEADERS: [&str; 10] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "tailscale-funnel-request",
+    "tailscale-headers-info",
+    "tailscale-user-login",
+    "tailscale-user-name",
+    "tailscale-user-profile-pic",
+];
 
 /// `host` has been checked against the allowed names before (an unlisted one is refused first of all).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,11 +112,18 @@ pub(crate) struct Peer {
     /// It came with a header in which a proxy names the client that it speaks for: the other end of the socket is not who asks.
     /// Whoever sent it, and whatever it says, it makes nobody local.
     pub(crate) forwarded: bool,
+    /// The Tailscale login that it came with, where Serve handed it on.
+    pub(crate) tailnet: Option<TailnetLogin>,
 }
 
 impl Peer {
-    /// `remote` is the other end of the socket.
-    pub(crate) fn of_request(remote: IpAddr, head: &RequestHead, config: &GatewayConfig) -> Self {
+    /// `remote` is the other end of the socket. None: it came to Tailscale's listener, and not through Tailscale.
+    pub(crate) fn of_request(
+        remote: IpAddr,
+        ingress: Ingress,
+        head: &RequestHead,
+        config: &GatewayConfig,
+    ) -> Option<Self> {
         let headers = head.headers();
         let text = |name| headers.get(name).map(|value| value.to_str().map(str::to_owned).unwrap_or_default());
         let lines = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
@@ -114,12 +131,22 @@ impl Peer {
         if hops.is_empty() && config.real_ip_fallback {
             hops.extend(headers.get("x-real-ip").and_then(|value| value.to_str().ok()));
         }
-        Self {
-            remote: client_behind(remote, hops.into_iter(), &config.trusted_proxies).to_canonical(),
+        let (remote, tailnet) = match ingress {
+            Ingress::Ordinary => {
+                (client_behind(remote, hops.into_iter(), &config.trusted_proxies).to_canonical(), None)
+            }
+            Ingress::Tailscale(mode) => {
+                let client = tailscale_client(mode, remote, head)?;
+                (client.address, client.login)
+            }
+        };
+        Some(Self {
+            remote,
             origin: text(ORIGIN),
             host: text(HOST).or_else(|| head.uri.authority().map(ToString::to_string)),
             forwarded: FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name)),
-        }
+            tailnet,
+        })
     }
 
     /// On this machine, named as such, and no browser: the one kind of peer that is trusted without an approval, if it

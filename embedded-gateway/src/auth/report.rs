@@ -9,6 +9,7 @@ use crate::caller::Caller;
 use crate::devices::Device;
 use crate::effect::{Effect, LogLevel};
 use crate::machine::GatewayMachine;
+use crate::payload::joined_if;
 use crate::turn::Turn;
 
 const LONGEST_ORIGIN: usize = 256;
@@ -80,21 +81,20 @@ fn report_left_out(LeftOut { network, failures }: LeftOut, turn: &mut Turn<'_>) 
     );
 }
 
-pub(super) fn success(caller: &Caller, method: &str, turn: &mut Turn<'_>) {
+/// `login`: that of Tailscale by which it was let in.
+pub(super) fn success(caller: &Caller, method: &str, login: Option<&str>, turn: &mut Turn<'_>) {
     let Caller { client_id, device_id, remote, scopes, protocol, dialect, .. } = caller;
-    turn.audit(
-        "auth.success",
-        json!({
-            "clientId": client_id,
-            "deviceId": device_id,
-            "remote": remote,
-            "method": method,
-            "dialect": dialect.as_str(),
-            "protocol": protocol,
-            "role": caller.role,
-            "scopes": scopes,
-        }),
-    );
+    let fields = json!({
+        "clientId": client_id,
+        "deviceId": device_id,
+        "remote": remote,
+        "method": method,
+        "dialect": dialect.as_str(),
+        "protocol": protocol,
+        "role": caller.role,
+        "scopes": scopes,
+    });
+    turn.audit("auth.success", joined_if(fields, login.is_some(), || json!({ "login": login })));
     log(
         turn,
         LogLevel::Info,

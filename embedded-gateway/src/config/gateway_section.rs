@@ -9,13 +9,12 @@ use serde_json::Value;
 use url::Url;
 
 use super::section::{Findings, Others, Section, set};
-use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, Mdns, NodeCommands, Tls};
+use super::{Auth, Bind, ControlUi, DeviceAuth, GatewayConfig, Limits, NodeCommands, Tls, network_section};
 
 /// Real OpenClaw's keys of `gateway` that have no meaning here.
 const FOREIGN: &str = "remote reload http tools channelHealthCheckMinutes \
     channelStaleEventThresholdMinutes channelMaxRestartsPerHour webchat push restart handshakeTimeoutMs terminal \
     cliCommands";
-const NO_TAILSCALE: &str = "Tailscale is not supported by this gateway; ";
 
 pub(super) enum Credential {
     Known(Auth),
@@ -29,12 +28,7 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
         "local" => Ok(()),
         _ => Err("must be local: this gateway runs where it is started"),
     });
-    let tailscale = gateway.section("tailscale");
-    let _ = tailscale.parsed("mode", |mode| match mode {
-        "off" => Ok(()),
-        _ => Err(format!("{NO_TAILSCALE}write off, and run `tailscale serve` beside it")),
-    });
-    tailscale.close(Others::RefusedBut("resetOnExit"));
+    network_section::tailscale(&gateway, &mut config.tailscale);
     let port = gateway.number("port", 0..=65_535);
     config.tls = tls(&gateway, port, config);
     set(&mut config.port, port);
@@ -51,26 +45,11 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
     }
     set(&mut config.real_ip_fallback, gateway.switch("allowRealIpFallback"));
     control_ui(&gateway, &mut config.control_ui);
-    discovery(&gateway, &mut config.mdns);
+    network_section::discovery(&gateway, config);
     node_commands(&gateway, &mut config.node_commands);
     let credential = auth(&gateway, config);
     gateway.close(Others::RefusedBut(FOREIGN));
     credential
-}
-
-/// `discovery`, at the top as real OpenClaw has it, and in `gateway` as document 004 does.
-pub(super) fn discovery(above: &Section<'_>, into: &mut Mdns) {
-    let section = above.section("discovery");
-    let mdns = section.section("mdns");
-    let mode = mdns.parsed("mode", |mode| match mode {
-        "off" => Ok(Mdns::Off),
-        "minimal" => Ok(Mdns::Minimal),
-        "full" => Ok(Mdns::Full),
-        _ => Err("must be off, minimal or full"),
-    });
-    set(into, mode);
-    mdns.close(Others::RefusedBut(""));
-    section.close(Others::Ignored);
 }
 
 fn node_commands(gateway: &Section<'_>, into: &mut NodeCommands) {
@@ -95,11 +74,11 @@ pub(super) fn parse_bind(text: &str) -> Result<Bind, String> {
         // Real releases prefer loopback for `auto`; this one never leaves it unasked.
         "loopback" | "auto" | "local" => Ok(Bind::Loopback),
         "lan" => Ok(Bind::Lan),
-        "tailnet" | "tailscale" => Err(format!("{NO_TAILSCALE}write the tailnet address of this machine instead")),
+        "tailnet" | "tailscale" => Ok(Bind::Tailnet),
         other => other
             .parse::<IpAddr>()
             .map(Bind::Custom)
-            .map_err(|_| "must be loopback, lan or an IP address of this machine".to_owned()),
+            .map_err(|_| "must be loopback, lan, tailnet or an IP address of this machine".to_owned()),
     }
 }
 
@@ -160,7 +139,7 @@ fn auth(gateway: &Section<'_>, config: &mut GatewayConfig) -> Credential {
     let (token, password) = (section.secret("token"), section.secret("password"));
     device_auth(&section, &mut config.device_auth);
     rate_limit(&section, &mut config.limits);
-    section.refuse("allowTailscale", &format!("{NO_TAILSCALE}leave it out or write false"));
+    set(&mut config.tailscale.allow_logins, section.switch("allowTailscale"));
     let credential = credential(&section, mode.as_deref(), token, password);
     section.close(Others::RefusedBut("trustedProxy"));
     credential
@@ -194,7 +173,10 @@ fn credential(
         }
         (Some(other), ..) => {
             let cure = match other {
-                "trusted-proxy" | "tailscale" => "is not supported by this gateway; write token or password",
+                "tailscale" => {
+                    "must be token or password; gateway.auth.allowTailscale lets logins of the tailnet in beside it"
+                }
+                "trusted-proxy" => "is not supported by this gateway; write token or password",
                 _ => "must be token, password or none",
             };
             section.wrong("mode", Some(&other.into()), cure);

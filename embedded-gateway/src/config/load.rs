@@ -10,7 +10,7 @@ use super::gateway_section::{self, Credential};
 use super::inputs::{ConfigError, Inputs, Problem};
 use super::section::{Findings, Others, Section, set};
 use super::token_file::{TokenFile, TokenFileError};
-use super::{Auth, GatewayConfig, Mdns, agents_section, channels_section, other_sections, written};
+use super::{Auth, GatewayConfig, agents_section, channels_section, network_section, other_sections, written};
 use crate::clock::{Chance, SystemChance};
 
 /// A checked configuration whose token may still have to be made. Nothing has been written yet.
@@ -97,9 +97,7 @@ pub(super) fn read_tree(
         Credential::TokenFile => None,
     };
     gateway_section::check_exposure(&findings, &config, auth);
-    if config.mdns != Mdns::Off && config.bind.is_loopback() {
-        findings.warn("discovery.mdns has no effect: gateway.bind lets nobody else connect".to_owned());
-    }
+    network_section::check(&findings, &config, auth);
     check_whole(&findings, &config);
     let ignored = findings.ignored.into_inner();
     let mut warnings = findings.warnings.into_inner();
@@ -136,7 +134,7 @@ pub(super) fn read_all(findings: &Findings<'_>, tree: &Value, config: &mut Gatew
     other_sections::audit(&root, &mut config.audit);
     other_sections::logging(&root, &mut config.log);
     other_sections::cron(&root, &mut config.cron);
-    gateway_section::discovery(&root, &mut config.mdns);
+    network_section::discovery(&root, config);
     let ours = root.section("gatewarden");
     other_sections::ours(&ours, config);
     agents_section::commands(&ours, config);
@@ -165,6 +163,8 @@ fn from_outside(findings: &Findings<'_>, config: &mut GatewayConfig) {
         outside(findings, &mut config.port, text.parse().map_err(cure));
     }
     set(&mut config.port, inputs.port);
+    config.tailscale.folders =
+        inputs.environment.get("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
     if let Some(text) = &inputs.bind {
         let cure = |cure| Problem::of("--bind", None, format!("{text:?} {cure}"));
         outside(findings, &mut config.bind, gateway_section::parse_bind(text).map_err(cure));

@@ -4,7 +4,7 @@
 //! [`plan`] makes the new configuration field by field, without a rest: each setting is of exactly one class, and a new one
 //! doesn't compile until it has one.
 
-use super::{ConfiguredAgent, GatewayConfig, Limits, Log};
+use super::{ConfiguredAgent, GatewayConfig, Limits, Log, Tailscale};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -65,6 +65,16 @@ pub(crate) fn plan(old: &GatewayConfig, new: GatewayConfig) -> Plan {
         dm_scope: steps.at_once("session.dmScope", &old.dm_scope, new.dm_scope),
         cron: steps.at_once("cron", &old.cron, new.cron),
         mdns: steps.waits("discovery.mdns", &old.mdns, &new.mdns),
+        wide_area: steps.waits("discovery.wideArea", &old.wide_area, &new.wide_area),
+        tailscale: Tailscale {
+            mode: steps.waits("gateway.tailscale.mode", &old.tailscale.mode, &new.tailscale.mode),
+            allow_logins: steps.at_once(
+                "gateway.auth.allowTailscale",
+                &old.tailscale.allow_logins,
+                new.tailscale.allow_logins,
+            ),
+            folders: old.tailscale.folders.clone(),
+        },
         node_commands: steps.at_once("gateway.nodes.commands", &old.node_commands, new.node_commands),
         limits: limits(&mut steps, &old.limits, new.limits),
     };

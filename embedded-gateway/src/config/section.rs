@@ -179,13 +179,6 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A switch that must not be on.
-    pub(super) fn refuse(&self, name: &'static str, cure: &str) {
-        if self.switch(name) == Some(true) {
-            self.wrong(name, Some(&true.into()), cure);
-        }
-    }
-
     pub(super) fn number<T: TryFrom<u64>>(&self, name: &'static str, range: RangeInclusive<u64>) -> Option<T> {
         let kind = || json!({"type": "integer", "minimum": range.start(), "maximum": range.end()});
         self.findings.kind(&self.key(name), kind);

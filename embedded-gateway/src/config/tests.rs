@@ -286,17 +286,48 @@ fn no_authentication_must_be_written_out_and_stays_on_loopback() {
 
 #[test]
 fn what_isnt_supported_says_so() {
-    for mode in ["trusted-proxy", "tailscale"] {
-        refused_with(&format!("{{gateway: {{auth: {{mode: '{mode}'}}}}}}"), &["not supported", "token or password"]);
-    }
-    refused_with("{gateway: {tailscale: {mode: 'serve'}}}", &["Tailscale is not supported"]);
-    refused_with("{gateway: {bind: 'tailnet'}}", &["Tailscale is not supported"]);
+    refused_with("{gateway: {auth: {mode: 'trusted-proxy'}}}", &["not supported", "token or password"]);
+    refused_with("{gateway: {auth: {mode: 'tailscale'}}}", &["token or password", "allowTailscale"]);
     refused_with("{gateway: {mode: 'remote'}}", &["must be local"]);
     refused_with("{$include: './more.json'}", &["$include", "not supported"]);
     refused_with("{gateway: {auth: {token: {source: 'env'}}}}", &["${NAME}"]);
-    assert!(
-        load(&Home::with("openclaw.json", "{gateway: {tailscale: {mode: 'off', resetOnExit: true}}}").inputs).is_ok()
-    );
+}
+
+#[test]
+fn tailscale_opens_the_gateway_only_to_who_shows_something() {
+    let serve = json("{gateway: {tailscale: {mode: 'serve', resetOnExit: true}, auth: {allowTailscale: true}}}");
+    let settings = &serve.settings().tailscale;
+    assert_eq!((settings.mode, settings.allow_logins), (TailscaleMode::Serve, true));
+    assert!(!json("{gateway: {tailscale: {mode: 'serve'}}}").settings().tailscale.allow_logins, "unless it is written");
+    let funnel = |auth: &str| format!("{{gateway: {{tailscale: {{mode: 'funnel'}}, auth: {auth}}}}}");
+    let password = json(&funnel("{mode: 'password', password: 'a-password-of-a-test'}"));
+    assert_eq!(password.settings().tailscale.mode, TailscaleMode::Funnel);
+    for auth in ["{}", "{token: 'a-token-of-a-test-0123'}", "{mode: 'none'}"] {
+        refused_with(&funnel(auth), &["gateway.tailscale.mode", "auth.mode: password"]);
+    }
+    refused_with("{gateway: {tailscale: {mode: 'serve'}, auth: {mode: 'none'}}}", &["token or password"]);
+    for bind in ["lan", "tailnet", "192.0.2.1"] {
+        refused_with(&format!("{{gateway: {{tailscale: {{mode: 'serve'}}, bind: '{bind}'}}}}"), &["bind: loopback"]);
+    }
+    refused_with("{gateway: {tailscale: {mode: 'on'}}}", &["off, serve or funnel"]);
+    assert_eq!(json("{gateway: {bind: 'tailnet'}}").settings().bind, Bind::Tailnet);
+    refused_with("{gateway: {bind: 'tailnet', auth: {mode: 'none'}}}", &["loopback only"]);
+}
+
+#[test]
+fn the_domain_of_discovery_is_one_of_dns() {
+    let domain = |text: &str| json(text).settings().wide_area.clone();
+    for section in ["discovery", "gateway: {discovery"] {
+        let end = if section.contains('{') { "}" } else { "" };
+        let written = format!("{{{section}: {{wideArea: {{enabled: true, domain: 'openclaw.internal.'}}}}{end}}}");
+        assert_eq!(domain(&written).as_deref(), Some("openclaw.internal"));
+    }
+    assert_eq!(domain("{discovery: {wideArea: {domain: 'a.example'}}}").as_deref(), Some("a.example"));
+    assert_eq!(domain("{discovery: {wideArea: {enabled: false, domain: 'a.example'}}}"), None);
+    refused_with("{discovery: {wideArea: {enabled: true}}}", &["discovery.wideArea.domain", "is missing"]);
+    for wrong in ["a..b", "-a.b", "a b", "../x", "a/b", "a_b", ""] {
+        refused_with(&format!("{{discovery: {{wideArea: {{domain: '{wrong}'}}}}}}"), &["must be a DNS domain"]);
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::requests::{self, ClientFrame};
 use super::wire::{self, Incoming, ReadEnd, Receiver, Sender, Socket};
 use super::wording::Wording;
-use crate::auth::{Admission, FirstStep, Handshake, Peer, Refusal};
+use crate::auth::{Admission, Attempt, FirstStep, Handshake, Peer, Refusal, TailnetLogin};
 use crate::call::Call;
 use crate::caller::{Caller, ConnectionId};
 use crate::clock::{Chance as _, Now, SystemChance};
@@ -127,7 +127,7 @@ async fn shake_hands(
     context.metrics.messages_received.inc();
     let judged = slot.judged();
     let attempt = match handshake.first_frame(&first, &context.config(), Now::read()) {
-        FirstStep::Ask(attempt) => attempt,
+        FirstStep::Ask(attempt) => with_login(attempt, deadline, context).await,
         FirstStep::Close { code, reason } => return Err(Ending::close(code, reason)),
         FirstStep::Refuse(refusal) => {
             drop(judged);
@@ -153,6 +153,19 @@ async fn shake_hands(
         }
         Admission::Refused(refusal) => Err(refuse(sender, refusal, deadline, context).await),
     }
+}
+
+/// A Tailscale login that is claimed either is confirmed, or is none.
+async fn with_login(mut attempt: Box<Attempt>, deadline: Instant, context: &GatewayContext) -> Box<Attempt> {
+    let mut confirmed = None;
+    if let (Some(login), Some(tailscale)) = (attempt.claimed_login(), &context.tailscale)
+        && context.config().tailscale.allow_logins
+        && let Ok(true) = timeout_at(deadline, tailscale.confirms(attempt.peer.remote, login)).await
+    {
+        confirmed = Some(TailnetLogin::Confirmed(login.to_owned()));
+    }
+    attempt.peer.tailnet = confirmed;
+    attempt
 }
 
 /// The first text or binary message. Pings before it are answered.

@@ -15,8 +15,8 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage as _, HttpResponse};
 use gatewarden_listener::AnswerBody;
 
-use super::{no_peer, peer_of, refusal};
-use crate::auth::{HOST_NOT_ALLOWED, HostGuard, origin_is_allowed};
+use super::{ingress_of, no_peer, peer_of, refusal};
+use crate::auth::{HOST_NOT_ALLOWED, origin_is_allowed};
 use crate::context::GatewayContext;
 
 /// How long a request may take in all, the arrival of its body included: nobody holds a connection by sending slowly.
@@ -54,10 +54,10 @@ fn refused(request: &ServiceRequest) -> Option<HttpResponse> {
     };
     context.metrics.http_requests.inc();
     let config = context.config();
-    if !(HostGuard { bound: context.bound, config: &config }).allows(request.request().head()) {
+    if !context.host_guard(ingress_of(request.request()), &config).allows(request.request().head()) {
         return Some(refusal(StatusCode::FORBIDDEN, "host_not_allowed", HOST_NOT_ALLOWED));
     }
-    let Some(peer) = peer_of(request.request(), context) else { return Some(no_peer()) };
+    let Some(peer) = peer_of(request.request(), context) else { return Some(no_peer(request.request())) };
     if !origin_is_allowed(&peer, &config) {
         let said = "origin not allowed: add it to gateway.controlUi.allowedOrigins";
         return Some(refusal(StatusCode::FORBIDDEN, "origin_not_allowed", said));

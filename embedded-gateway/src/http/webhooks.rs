@@ -54,7 +54,7 @@ async fn started(
     webhook: &Webhook,
     body: &[u8],
 ) -> Result<HttpResponse, HttpResponse> {
-    let peer = peer_of(request, context).ok_or_else(no_peer)?;
+    let peer = peer_of(request, context).ok_or_else(|| no_peer(request))?;
     let shown = webhook_secret::shown(request.headers(), bearer(request), webhook.secret.as_ref(), body);
     let id = webhook.id.clone();
     let checked = context.in_turn(move |machine, turn| machine.webhook(&peer, &id, shown, turn)).await;

@@ -193,6 +193,7 @@ fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) 
         "bind": machine.config.bind.describe(),
         "mode": "local",
         "tls": machine.config.tls.is_some(),
+        "tailscale": machine.route.as_ref().map(|route| route.to_value(machine.config.tailscale.mode)),
         "connections": machine.subscribers.len(),
         "agents": machine.agents.list().len(),
         "sessions": machine.sessions.len(),

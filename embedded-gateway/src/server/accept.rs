@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{CONNECTIONS_END_WITHIN, StartError};
+use crate::auth::Ingress;
 use crate::connection::{Socket, upgrade};
 use crate::context::GatewayContext;
 use crate::http;
@@ -34,6 +35,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 pub(super) async fn gateway(
     listener: TcpListener,
     encryption: Option<TlsAcceptor>,
+    ingress: Ingress,
     context: Rc<GatewayContext>,
 ) -> Result<JoinHandle<()>, StartError> {
     let deadline = context.config().limits.handshake;
@@ -43,7 +45,10 @@ pub(super) async fn gateway(
         .client_request_timeout(deadline)
         .client_disconnect_timeout(Duration::from_secs(1))
         .h1_write_buffer_size(WRITE_BUFFER)
-        .on_connect_ext(introduce)
+        .on_connect_ext(move |stream: &GuardedStream<Socket>, data: &mut Extensions| {
+            introduce(stream, data);
+            data.insert(ingress);
+        })
         .upgrade(fn_service(move |(request, framed): (Request, Framed<GuardedStream<Socket>, h1::Codec>)| {
             let context = Rc::clone(&to_upgrade);
             async move {

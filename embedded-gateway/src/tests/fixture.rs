@@ -135,6 +135,7 @@ pub(crate) fn local() -> Peer {
         origin: None,
         host: Some("127.0.0.1:18789".to_owned()),
         forwarded: false,
+        tailnet: None,
     }
 }
 
@@ -144,6 +145,7 @@ pub(crate) fn remote(last: u8) -> Peer {
         origin: None,
         host: Some("gateway:18789".to_owned()),
         forwarded: false,
+        tailnet: None,
     }
 }
 

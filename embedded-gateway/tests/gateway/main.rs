@@ -26,6 +26,8 @@ mod runs;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tailscale;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod whatsapp;

@@ -58,6 +58,7 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
         secrets(&mut report, draft);
         commands(&mut report, draft.settings());
         channels(&mut report, draft, holder.as_ref());
+        tailscale(&mut report, draft.settings());
     }
     if state_dir.is_dir() {
         permissions(&mut report, &state_dir);
@@ -82,7 +83,11 @@ fn port(report: &mut Report, config: &GatewayConfig, holder: Option<&Holder>) {
         report.fine("port", format!("the running gateway listens on {own}"));
         return;
     }
-    let address = SocketAddr::new(config.bind.address(), config.port);
+    let Some(address) = config.bind.address() else {
+        let cure = "connect it with `sudo tailscale up`, or choose another gateway.bind";
+        return report.problem("port", "gateway.bind is tailnet, and this machine has no Tailscale IPv4 address", cure);
+    };
+    let address = SocketAddr::new(address, config.port);
     match TcpListener::bind(address) {
         Ok(_) => report.fine("port", format!("{address} is free")),
         Err(error) => report.problem(
@@ -133,6 +138,18 @@ fn commands(report: &mut Report, config: &GatewayConfig) {
 /// Phone numbers of WhatsApp may have one token.
 fn has_same_bot(one: &ChannelAccount, other: &ChannelAccount) -> bool {
     one.token == other.token && (one.kind, &one.cloud.phone_number_id) == (other.kind, &other.cloud.phone_number_id)
+}
+
+/// What a running gateway says of its route is in `status`.
+fn tailscale(report: &mut Report, config: &GatewayConfig) {
+    const AREA: &str = "tailscale";
+    let seen = actix_rt::System::new()
+        .block_on(gatewarden_embedded_gateway::tailscale::look(&config.tailscale, &config.state_dir));
+    match seen {
+        None => {}
+        Some(Ok(name)) => report.fine(AREA, format!("this machine can serve as {name}")),
+        Some(Err((error, cure))) => report.problem(AREA, error, cure),
+    }
 }
 
 /// Each token is tried at its service, which a gateway that uses it doesn't notice. Whether another program polls with it is known to

@@ -10,7 +10,7 @@ use gatewarden_actors::dialing::http_probe::HttpGateway;
 use gatewarden_actors::dialing::{DialRequest, Dialed, Dialer as _, Incoming, MemoryAccount, NetworkDialer};
 use gatewarden_actors::gateway_record::TlsTrust;
 use gatewarden_actors::machines::connection::{HttpAnswer, HttpOperation};
-use gatewarden_embedded_gateway::config::{Draft, load};
+use gatewarden_embedded_gateway::config::{Draft, TailscaleMode, load};
 use gatewarden_embedded_gateway::lock_file::Holder;
 use gatewarden_protocol::frame::Frame;
 use gatewarden_protocol::{Dialect, GatewayAddress, Secret, WireError, encode_request};
@@ -71,6 +71,8 @@ pub(super) struct Overview {
     /// Accounts of channels that are connected, where that could be asked, and what is wrong with the others.
     pub(super) channels: Option<u32>,
     pub(super) channel_troubles: Vec<String>,
+    /// How it is with Tailscale's route, where there is to be one.
+    pub(super) tailscale: Option<String>,
 }
 
 /// How it is reached.
@@ -81,6 +83,7 @@ pub(super) struct Running {
     credential: Option<Secret>,
     /// None: the configuration can't be read, so neither credential nor channels are known.
     has_channels: Option<bool>,
+    uses_tailscale: bool,
 }
 
 impl Running {
@@ -101,7 +104,8 @@ impl Running {
         let address = parsed.map_err(|error| error.to_string())?.address;
         let credential = draft.and_then(|draft| draft.credential().ok().flatten());
         let has_channels = draft.map(|draft| !draft.settings().channels.is_empty());
-        Ok(Self { address, shown: listens, tls, credential, has_channels })
+        let uses_tailscale = draft.is_some_and(|draft| draft.settings().tailscale.mode != TailscaleMode::Off);
+        Ok(Self { address, shown: listens, tls, credential, has_channels, uses_tailscale })
     }
 
     /// Err: why there is none.
@@ -138,7 +142,17 @@ impl Running {
                 Err(_) => (0, vec!["the gateway doesn't say how they are".to_owned()]),
             },
         };
-        Ok(Overview { version, sessions, active_sessions, configuration, channels: Some(channels), channel_troubles })
+        let asked = self.uses_tailscale.then(|| tokio::time::timeout(LIMIT, self.ask("gateway.info", &all)));
+        let tailscale = match asked {
+            None => None,
+            Some(asked) => Some(match asked.await {
+                Ok(Ok(info)) => route_of(&info),
+                Ok(Err(why)) => why,
+                Err(_) => "the gateway doesn't say how it is".to_owned(),
+            }),
+        };
+        let channels = Some(channels);
+        Ok(Overview { version, sessions, active_sessions, configuration, channels, channel_troubles, tailscale })
     }
 
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
@@ -221,6 +235,23 @@ fn channels_of(status: &Value) -> (u32, Vec<String>) {
     (connected, troubles)
 }
 
+/// What an answer of `gateway.info` says of Tailscale's route.
+fn route_of(info: &Value) -> String {
+    let text = |name: &str| {
+        let said = info.pointer(&format!("/tailscale/{name}")).and_then(Value::as_str);
+        said.map(gatewarden_protocol::words::shown)
+    };
+    match (text("mode"), text("url"), text("error")) {
+        (Some(mode), Some(url), _) => format!("{mode}, {url}"),
+        (Some(mode), None, Some(error)) => {
+            let help = text("help").map_or_else(String::new, |help| format!(": {help}"));
+            format!("{mode}, not reached: {error}{help}")
+        }
+        (Some(mode), None, None) => format!("{mode}, it is being set up"),
+        (None, ..) => "off until a restart".to_owned(),
+    }
+}
+
 /// What an answer of `config.get` says of settings that don't count.
 fn unapplied(shown: &Value) -> Vec<String> {
     let list = |pointer: &str| -> Vec<&str> {
@@ -257,6 +288,19 @@ mod tests {
         ];
         let status = json!({"channelAccounts": {"telegram": rows}});
         assert_eq!(channels_of(&status), (1, vec!["telegram a: HTTP 401. Take another token".to_owned()]));
+    }
+
+    #[test]
+    fn a_route_is_said_with_its_address_or_with_what_helps() {
+        let said = |tailscale: Value| route_of(&json!({ "tailscale": tailscale }));
+        assert_eq!(
+            said(json!({"mode": "serve", "active": true, "url": "https://b.ts.net/"})),
+            "serve, https://b.ts.net/"
+        );
+        let missing = json!({"mode": "funnel", "active": false, "error": "no", "help": "do"});
+        assert_eq!(said(missing), "funnel, not reached: no: do");
+        assert_eq!(said(json!({"mode": "serve", "active": false})), "serve, it is being set up");
+        assert_eq!(said(Value::Null), "off until a restart");
     }
 
     #[test]

@@ -78,6 +78,7 @@ struct ProcessPage {
     /// Accounts of channels that are connected.
     channels: Option<u32>,
     channel_troubles: Vec<String>,
+    tailscale: Option<String>,
     sessions: Option<u64>,
     active_sessions: Option<u64>,
     /// What its configuration's file says and doesn't count.
@@ -118,6 +119,7 @@ impl Page {
             put("Version", process.version.clone());
             put("Channels", process.channels.map(|channels| format!("{channels} connected")));
             process.channel_troubles.iter().for_each(|said| put("Channel", Some(said.clone())));
+            put("Tailscale", process.tailscale.clone());
             let sessions = process.active_sessions.zip(process.sessions);
             put("Sessions", sessions.map(|(active, all)| format!("{active} active, {all} in all")));
             put("Trouble", process.trouble.clone());
@@ -151,6 +153,7 @@ impl ProcessPage {
             version: overview.version,
             channels: overview.channels,
             channel_troubles: overview.channel_troubles,
+            tailscale: overview.tailscale,
             sessions: overview.sessions,
             active_sessions: overview.active_sessions,
             configuration: overview.configuration,

@@ -1,5 +1,8 @@
-//! `POST /api/gateways/discover`: gateways that announce themselves in the daemon's network (mDNS). Anybody there can announce
-//! anything: what is found is shown, and never registered or trusted by itself.
+//! `POST /api/gateways/discover`: gateways that announce themselves in the daemon's network (mDNS), or that a DNS domain names. Anybody
+//! there can announce anything: what is found is shown, and never registered or trusted by itself.
+
+mod resolver;
+mod wide_area;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +14,7 @@ use gatewarden_actors::error::Failure;
 use gatewarden_api::ErrorBody;
 use gatewarden_api::gateways::{DiscoverBody, DiscoveredGateway, DiscoveredGateways};
 use gatewarden_embedded_gateway::announcement::SERVICE_TYPE;
+use gatewarden_embedded_gateway::config::parse_domain;
 use gatewarden_protocol::GatewayAddress;
 use gatewarden_protocol::forbidden_address::is_forbidden;
 use gatewarden_protocol::words::shown;
@@ -18,17 +22,22 @@ use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent};
 
 use crate::http::auth::{Authorized, GatewayAdmin};
 use crate::http::context::App;
-use crate::http::error::Answer;
+use crate::http::error::{Answer, invalid_field};
 use crate::http::input::OptionalJsonBody;
 
+/// What is read of the texts of a service.
+const TEXTS: [&str; 2] = ["gatewayTls", "gatewayTlsSha256"];
 /// Most gateways of one answer.
 const MAX_FOUND: usize = 256;
 /// Where the request doesn't say how long.
 const LISTEN: Duration = Duration::from_secs(2);
+/// The same for a domain: of two resolvers one may not answer.
+const ASK: Duration = Duration::from_secs(5);
 
-/// Find gateways in the daemon's network
+/// Find gateways
 ///
-/// Listens for gateways that announce themselves over mDNS (`_openclaw-gw._tcp`): embedded gateways with `discovery.mdns.mode`, and
+/// With a `domain` the daemon's resolver is asked for the gateways that this DNS domain names (DNS-SD). Without one the daemon listens in
+/// its own network for gateways that announce themselves over mDNS (`_openclaw-gw._tcp`): embedded gateways with `discovery.mdns.mode`, and
 /// OpenClaw with its bonjour plugin. Nothing is registered. Anybody in the network can announce anything, so compare before you trust.
 /// An announcement doesn't tell the gateway's version.
 #[utoipa::path(
@@ -36,21 +45,25 @@ const LISTEN: Duration = Duration::from_secs(2);
     request_body(content = Option<DiscoverBody>, description = "May be left out"),
     responses(
         (status = 200, description = "What was found", body = DiscoveredGateways),
-        (status = 503, description = "Other searches and checks are under way, or the system takes no multicast", body = ErrorBody),
+        (status = 503, description = "Other searches and checks are under way, the system takes no multicast, or no resolver answers", body = ErrorBody),
     ),
 )]
 #[post("/api/gateways/discover")]
 pub(crate) async fn discover_gateways(_by: Authorized<GatewayAdmin>, app: App, body: OptionalJsonBody) -> Answer {
-    let DiscoverBody { timeout_ms } = body.read()?;
+    let DiscoverBody { timeout_ms, domain } = body.read()?;
+    let domain = domain.map(|domain| parse_domain(&domain).map_err(|why| invalid_field("domain", why))).transpose()?;
     let place = Arc::clone(&app.checks).try_acquire_owned();
     let _place = place.map_err(|_all_taken| Failure::unavailable("search for gateways"))?;
-    let found = listen(timeout_ms.map_or(LISTEN, |ms| Duration::from_millis(ms.unsigned_abs()))).await;
-    let found = found.map_err(|error| {
-        tracing::warn!(%error, "no gateways can be looked for in the network");
-        Failure::unavailable("search for gateways")
-    })?;
+    let wait = timeout_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+    let found = match domain {
+        Some(domain) => wide_area::find(&domain, wait.unwrap_or(ASK)).await?,
+        None => listen(wait.unwrap_or(LISTEN)).await.map_err(|error| {
+            tracing::warn!(%error, "no gateways can be looked for in the network");
+            Failure::unavailable("search for gateways")
+        })?,
+    };
     let registered = app.roster.list();
-    let known = |service: &ResolvedService| {
+    let known = |service: &Announced| {
         let one = registered.iter().find(|view| has_address(service, &view.record.host, view.record.port));
         one.map(|view| view.record.id.0)
     };
@@ -58,6 +71,33 @@ pub(crate) async fn discover_gateways(_by: Authorized<GatewayAdmin>, app: App, b
         found.iter().filter_map(|service| described(service, known(service))).collect();
     gateways.sort_by(|one, other| (&one.name, &one.address).cmp(&(&other.name, &other.address)));
     Ok(HttpResponse::Ok().json(DiscoveredGateways { total: gateways.len(), gateways }))
+}
+
+/// What is said of a gateway, as it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Announced {
+    /// The instance's own label.
+    instance: String,
+    /// Without the dot at its end.
+    host: String,
+    port: u16,
+    addresses: Vec<IpAddr>,
+    texts: BTreeMap<String, String>,
+}
+
+impl From<ResolvedService> for Announced {
+    fn from(service: ResolvedService) -> Self {
+        let instance = service.fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&service.fullname);
+        let texts =
+            TEXTS.iter().filter_map(|key| Some(((*key).to_owned(), service.get_property_val_str(key)?.to_owned())));
+        Self {
+            instance: instance.trim_end_matches('.').to_owned(),
+            host: service.host.trim_end_matches('.').to_owned(),
+            port: service.port,
+            addresses: service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr).collect(),
+            texts: texts.collect(),
+        }
+    }
 }
 
 /// Ends the search, whoever goes away.
@@ -70,7 +110,7 @@ impl Drop for Search {
 }
 
 /// What announces itself meanwhile, and is still there at the end.
-async fn listen(wait: Duration) -> mdns_sd::Result<Vec<ResolvedService>> {
+async fn listen(wait: Duration) -> mdns_sd::Result<Vec<Announced>> {
     let search = Search(ServiceDaemon::new()?);
     search.0.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
     let events = search.0.browse(SERVICE_TYPE)?;
@@ -91,24 +131,23 @@ async fn listen(wait: Duration) -> mdns_sd::Result<Vec<ResolvedService>> {
         }
     };
     let _ = tokio::time::timeout(wait, collect).await;
-    Ok(found.into_values().collect())
+    Ok(found.into_values().map(Announced::from).collect())
 }
 
 /// The address to connect to: where the service record says, never where a text says. IPv4 first.
-fn address_of(service: &ResolvedService) -> Option<IpAddr> {
-    let mut addresses: Vec<IpAddr> = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr).collect();
+fn address_of(service: &Announced) -> Option<IpAddr> {
+    let mut addresses = service.addresses.clone();
     addresses.retain(|address| !address.is_loopback() && is_forbidden(*address).is_none());
     addresses.sort_unstable();
     addresses.first().copied().filter(|_| service.port != 0)
 }
 
-fn described(service: &ResolvedService, gateway_id: Option<i64>) -> Option<DiscoveredGateway> {
+fn described(service: &Announced, gateway_id: Option<i64>) -> Option<DiscoveredGateway> {
     let address = address_of(service)?;
-    let text = |key| service.get_property_val_str(key).map(shown).filter(|text| !text.is_empty());
+    let text = |key: &str| service.texts.get(key).map(|text| shown(text)).filter(|text| !text.is_empty());
     let tls = text("gatewayTls").is_some_and(|word| ["1", "true", "yes"].contains(&word.as_str()));
     // Unique in the network, unlike the name that is meant to be displayed: the second of a name has a number.
-    let instance = service.fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&service.fullname).trim_end_matches('.');
-    let instance = shown(&instance.replacen(" (OpenClaw)", "", 1));
+    let instance = shown(&service.instance.replacen(" (OpenClaw)", "", 1));
     let scheme = if tls { "wss" } else { "ws" };
     let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     Some(DiscoveredGateway {
@@ -117,7 +156,7 @@ fn described(service: &ResolvedService, gateway_id: Option<i64>) -> Option<Disco
             IpAddr::V4(address) => format!("{scheme}://{address}:{}", service.port),
             IpAddr::V6(address) => format!("{scheme}://[{address}]:{}", service.port),
         },
-        host: shown(service.host.trim_end_matches('.')),
+        host: shown(&service.host),
         tls,
         tls_sha256: text("gatewayTlsSha256").map(|text| text.replace(':', "")).filter(is_digest),
         gateway_id,
@@ -126,11 +165,11 @@ fn described(service: &ResolvedService, gateway_id: Option<i64>) -> Option<Disco
 }
 
 /// Whether a registered gateway's address is the service's.
-fn has_address(service: &ResolvedService, host: &str, port: u16) -> bool {
+fn has_address(service: &Announced, host: &str, port: u16) -> bool {
     let Ok(parsed) = GatewayAddress::parse(host, Some(port)) else { return false };
     let is_host = match parsed.address.ip() {
-        Some(address) => !address.is_loopback() && service.addresses.iter().any(|known| known.to_ip_addr() == address),
-        None => parsed.address.host().eq_ignore_ascii_case(service.host.trim_end_matches('.')),
+        Some(address) => !address.is_loopback() && service.addresses.contains(&address),
+        None => parsed.address.host().eq_ignore_ascii_case(&service.host),
     };
     is_host && parsed.port() == service.port
 }
@@ -141,12 +180,12 @@ mod tests {
 
     use super::*;
 
-    fn named(name: &str, addresses: &str, texts: &[(&str, &str)]) -> ResolvedService {
+    fn named(name: &str, addresses: &str, texts: &[(&str, &str)]) -> Announced {
         let service = ServiceInfo::new(SERVICE_TYPE, name, "studio.local.", addresses, 18_789, texts);
-        service.unwrap().as_resolved_service()
+        service.unwrap().as_resolved_service().into()
     }
 
-    fn service(addresses: &str, texts: &[(&str, &str)]) -> ResolvedService {
+    fn service(addresses: &str, texts: &[(&str, &str)]) -> Announced {
         named("studio (OpenClaw)", addresses, texts)
     }
 

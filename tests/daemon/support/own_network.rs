@@ -27,7 +27,8 @@ until_total() {
 /// configuration of an embedded gateway as `gateway.json`.
 pub(crate) fn run(script: &str, config: &Value) -> Option<Vec<Value>> {
     let mut unshare = Command::new("unshare");
-    unshare.arg("--net");
+    // A script may put files of its own over the system's.
+    unshare.args(["--net", "--mount"]);
     if !rustix::process::geteuid().is_root() {
         unshare.arg("--map-root-user");
     }

@@ -11,7 +11,13 @@ fn start() -> Instant {
 }
 
 fn peer(number: u32) -> Peer {
-    Peer { remote: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | number)), origin: None, host: None, forwarded: false }
+    Peer {
+        remote: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | number)),
+        origin: None,
+        host: None,
+        forwarded: false,
+        tailnet: None,
+    }
 }
 
 #[test]
@@ -47,7 +53,13 @@ fn a_page_and_a_native_client_of_one_address_are_counted_apart() {
 fn a_whole_network_of_version_6_counts_as_one() {
     let mut locks = LockOuts::new(2, Duration::from_secs(300));
     let now = start();
-    let of = |address: &str| Peer { remote: address.parse().unwrap(), origin: None, host: None, forwarded: false };
+    let of = |address: &str| Peer {
+        remote: address.parse().unwrap(),
+        origin: None,
+        host: None,
+        forwarded: false,
+        tailnet: None,
+    };
     assert!(!locks.failed(&of("2001:db8::1"), now));
     assert!(locks.failed(&of("2001:db8::ffff:2"), now));
     assert!(locks.locked_for(&of("2001:db8::3"), now).is_some());

@@ -78,8 +78,21 @@ fn a_trusted_proxys_real_ip_counts_where_it_is_wanted_and_nothing_else_is_said()
         (&both, near, &on, IpAddr::from([203, 0, 113, 6])),
         (&real, far, &on, far),
     ] {
-        let peer = Peer::of_request(remote, request.head(), config);
+        let peer = Peer::of_request(remote, Ingress::Ordinary, request.head(), config).unwrap();
         assert_eq!(peer.remote, expected, "{request:?}");
         assert!(!peer.is_local(), "whatever it says, it makes nobody local");
+    }
+}
+
+#[test]
+fn tailscales_headers_make_nobody_of_the_ordinary_listener_known_or_local() {
+    let mut request = actix_http::test::TestRequest::default();
+    for header in [("host", "127.0.0.1:18789"), ("tailscale-user-login", "a@example.com")] {
+        request.append_header(header);
+    }
+    let request = request.finish();
+    for remote in [IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 168, 1, 1])] {
+        let peer = Peer::of_request(remote, Ingress::Ordinary, request.head(), &config()).unwrap();
+        assert_eq!((peer.remote, &peer.tailnet, peer.is_local()), (remote, &None, false));
     }
 }

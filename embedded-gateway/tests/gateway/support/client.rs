@@ -1,6 +1,7 @@
 //! A WebSocket client that signs as a device.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use gatewarden_protocol::DeviceIdentity;
@@ -86,7 +87,15 @@ impl Client {
         gateway: &Gateway,
         headers: &[(&'static str, String)],
     ) -> Result<Self, tungstenite::Error> {
-        let stream = TcpStream::connect(gateway.running().address).await.unwrap();
+        Self::attempt_at(gateway.running().address, gateway, headers).await
+    }
+
+    async fn attempt_at(
+        address: SocketAddr,
+        gateway: &Gateway,
+        headers: &[(&'static str, String)],
+    ) -> Result<Self, tungstenite::Error> {
+        let stream = TcpStream::connect(address).await.unwrap();
         let mut request = gateway.running().websocket_url().into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -104,7 +113,12 @@ impl Client {
 
     /// Somebody else.
     pub(crate) async fn connect_as(gateway: &Gateway, connect: Connect) -> Result<Self, Refused> {
-        let mut client = Self::attempt(gateway, &connect.headers).await.unwrap();
+        Self::connect_at(gateway.running().address, gateway, connect).await
+    }
+
+    /// Somebody else, at another of its listeners.
+    pub(crate) async fn connect_at(address: SocketAddr, gateway: &Gateway, connect: Connect) -> Result<Self, Refused> {
+        let mut client = Self::attempt_at(address, gateway, &connect.headers).await.unwrap();
         let params = client.params(&connect);
         match client.try_call("connect", params).await {
             Ok(hello) => {

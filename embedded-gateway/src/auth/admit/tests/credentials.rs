@@ -1,6 +1,7 @@
 //! Tokens, passwords, and who comes in without.
 
 use super::*;
+use crate::auth::{Peer, TailnetLogin};
 
 #[test]
 fn signatures_can_be_demanded_of_everybody() {
@@ -180,4 +181,28 @@ fn the_key_of_a_page_is_no_login_without_its_credential() {
     fixture.attempt(&program).caller();
     let in_a_page = LoginAttempt { peer: page(OWN_PAGE), ..program };
     assert_eq!(fixture.attempt(&in_a_page).code(), "AUTH_TOKEN_MISSING");
+}
+
+#[test]
+fn a_tailscale_login_lets_the_gateways_page_in_once_it_is_confirmed() {
+    let attempt = |tailnet: TailnetLogin| LoginAttempt {
+        client: ("openclaw-control-ui", "ui"),
+        token: None,
+        peer: Peer {
+            tailnet: Some(tailnet),
+            origin: Some("https://box.ts.net".to_owned()),
+            host: Some("box.ts.net".to_owned()),
+            forwarded: true,
+            ..remote(5)
+        },
+        ..LoginAttempt::default()
+    };
+    let mut fixture = Fixture::new(config());
+    let claimed = attempt(TailnetLogin::Claimed("a@example.com".to_owned()));
+    assert_eq!(fixture.attempt(&claimed).code(), "AUTH_TOKEN_MISSING", "anybody can claim one");
+    let confirmed = attempt(TailnetLogin::Confirmed("a@example.com".to_owned()));
+    let (outcome, effects) = fixture.attempt_with_effects(&confirmed);
+    assert!(outcome.caller().device_id.is_some(), "its device is approved");
+    let login = |effect: &Effect| matches!(effect, Effect::Audit(entry) if entry.fields["login"] == "a@example.com");
+    assert!(effects.iter().any(login), "the audit log has it");
 }
