@@ -16,6 +16,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
+use futures_util::stream::LocalBoxStream;
 use futures_util::{FutureExt as _, Stream as AsyncStream};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
@@ -294,7 +295,7 @@ struct Tunnel {
     /// Read, and not handed over yet.
     came: BytesMut,
     /// What the client says; none once it has said all.
-    body: Option<Pin<Box<dyn AsyncStream<Item = Result<Bytes, PayloadError>>>>>,
+    body: Option<LocalBoxStream<'static, Result<Bytes, PayloadError>>>,
     to_send: Bytes,
     needs_flush: bool,
 }

@@ -53,7 +53,7 @@ async fn registered(request: HttpRequest, context: SharedContext) -> HttpRespons
     if accounts(&config).next().is_none() {
         return not_found().await;
     }
-    let Some(peer) = peer_of(&request, &context) else { return no_peer() };
+    let Some(peer) = peer_of(&request, &context) else { return no_peer(&request) };
     let found = |name: &str| {
         let mut pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
@@ -97,7 +97,7 @@ async fn taken(request: &HttpRequest, context: &SharedContext, payload: Payload)
     if accounts(&config).next().is_none() {
         return Err(not_found().await);
     }
-    let peer = peer_of(request, context).ok_or_else(no_peer)?;
+    let peer = peer_of(request, context).ok_or_else(|| no_peer(request))?;
     let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok());
     // Who shows nothing has no body read.
     let body = match signature {
