@@ -166,7 +166,7 @@ impl RegistryActor {
         let answer = input(&mut self.fleet, time_of(&self.clock));
         self.perform(ctx);
         if self.settled.is_some()
-            && self.fleet.has_settled(time_of(&self.clock))
+            && self.fleet.has_settled()
             && let Some(settled) = self.settled.take()
         {
             // A stop that took too long waits no more.

@@ -72,6 +72,7 @@ fn full() -> Metrics {
     metrics.set_newest_backup(1_000);
     metrics.count_backup(true);
     metrics.count_notification("ops", Attempt::Delivered, 1_700_000_000_000);
+    metrics.show_forwarded();
     metrics
 }
 

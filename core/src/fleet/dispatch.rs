@@ -342,11 +342,7 @@ impl Fleet {
     }
 
     /// For the daemon's stop, once its gateways are closed: whether nothing more becomes of any spawn, and all that did is written.
-    /// What is in line is written at once.
-    pub fn has_settled(&mut self, time: Time) -> bool {
-        if self.spawns.has_line() {
-            self.coalescer.hurry(time.now);
-        }
+    pub fn has_settled(&self) -> bool {
         let is_settled = self.recording.is_empty() && self.attempts.is_empty() && self.awaiting_write.is_empty();
         is_settled && !self.spawns.has_any_unwritten()
     }

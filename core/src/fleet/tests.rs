@@ -547,12 +547,12 @@ fn unsent(fleet: &mut Fleet, time: Time, recorded: impl FnOnce(SpawnRecord) -> R
     let [Effect::WriteSpawns(batch)] = written[..] else { panic!("{effects:?}") };
     let states: Vec<SpawnState> = batch.iter().map(|step| step.to).collect();
     assert_eq!(states, [SpawnState::Sent, SpawnState::Failed], "its record, if there is one, says so");
-    assert!(!fleet.has_settled(time), "that isn't written yet");
+    assert!(!fleet.has_settled(), "that isn't written yet");
     fleet.on_spawns_written(time, &["s".into()], Ok(Vec::new()));
     let told = fleet.take_effects(time);
     let is_sent = |effect: &&Effect| matches!(effect, Effect::StartRun(..));
     assert_eq!(effects.iter().chain(&told).find(is_sent).map(|effect| format!("{effect:?}")), None);
-    assert!(fleet.has_settled(time));
+    assert!(fleet.has_settled());
     let answer = told.into_iter().find_map(|effect| match effect {
         Effect::AnswerSpawn(_, answer) => Some(*answer),
         _ => None,
@@ -578,7 +578,7 @@ fn a_spawn_that_is_recorded_only_after_its_daemon_began_to_stop_ends_unsent_and_
     spawn(&mut fleet, time, RouteRequest::default());
     fleet.take_effects(time);
     fleet.stop();
-    assert!(!fleet.has_settled(time));
+    assert!(!fleet.has_settled());
     let told = unsent(&mut fleet, time, |record| Ok(Recorded::New(record)));
     assert_eq!(told.code, ErrorCode::Unavailable);
     assert_eq!(fleet.open_spawns(), 0);

@@ -162,7 +162,7 @@ impl World {
     }
 
     fn end_when_settled(&mut self, owner: Owner) {
-        if self.feed(Fleet::has_settled).is_some_and(|is_settled| !is_settled) {
+        if self.feed(|fleet, _| fleet.has_settled()).is_some_and(|is_settled| !is_settled) {
             return self.after(LOOK, owner, move |world| world.end_when_settled(owner));
         }
         // Whoever finds one has to take it for sent.
