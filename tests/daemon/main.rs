@@ -147,4 +147,6 @@ mod trust;
 #[cfg(test)]
 mod up;
 #[cfg(test)]
+mod whatsapp;
+#[cfg(test)]
 mod wire_faults;
