@@ -149,4 +149,6 @@ mod trust;
 #[cfg(test)]
 mod up;
 #[cfg(test)]
+mod whatsapp;
+#[cfg(test)]
 mod wire_faults;
