@@ -107,6 +107,8 @@ pub struct RegistryActor {
     trials: HashMap<GatewayId, watch::Sender<GatewayReport>>,
     /// Who waits for the acceptance of a spawn, by its id.
     spawners: HashMap<String, oneshot::Sender<Result<SpawnAnswer, Failure>>>,
+    /// Who waits, at the daemon's stop, until nothing more becomes of any spawn.
+    settled: Option<oneshot::Sender<()>>,
     roster: RosterWriter,
     processes: LocalProcesses,
     store: StoreHandle,
@@ -139,6 +141,7 @@ impl RegistryActor {
             handles: HashMap::new(),
             trials: HashMap::new(),
             spawners: HashMap::new(),
+            settled: None,
             roster,
             processes: LocalProcesses::new(parts.processes),
             store: parts.store,
@@ -162,6 +165,13 @@ impl RegistryActor {
     fn feed<T>(&mut self, ctx: &mut Context<Self>, input: impl FnOnce(&mut Fleet, Time) -> T) -> T {
         let answer = input(&mut self.fleet, time_of(&self.clock));
         self.perform(ctx);
+        if self.settled.is_some()
+            && self.fleet.has_settled(time_of(&self.clock))
+            && let Some(settled) = self.settled.take()
+        {
+            // A stop that took too long waits no more.
+            let _ = settled.send(());
+        }
         self.timer.arm(ctx, self.clock.now(), self.fleet.next_deadline(), |registry: &mut Self, ctx, armed| {
             if registry.timer.expire(armed) {
                 registry.feed(ctx, Fleet::on_deadline);

@@ -23,7 +23,7 @@ use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
 use crate::run::{ControlSession, NoAnswer, SessionAction};
-use crate::spawn::{Idempotency, SpawnRequest, SpawnState};
+use crate::spawn::{Idempotency, SpawnRequest};
 use crate::store::records::MainAgent;
 
 /// How long gateways may take to close their sockets when the daemon stops.
@@ -239,7 +239,7 @@ impl Handler<Ping> for RegistryActor {
     fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
 }
 
-/// From the daemon's stop: stop all gateways, then reply.
+/// From the daemon's stop: stop all gateways, then reply once all that came of spawns is written.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Drain;
@@ -263,23 +263,11 @@ impl Handler<Drain> for RegistryActor {
             }
             health_log.flush().await;
         };
-        Box::pin(drain.into_actor(self).then(|(), registry, _| registry.write_last_spawns()))
-    }
-}
-
-impl RegistryActor {
-    /// Once, for the daemon's stop.
-    fn write_last_spawns(&mut self) -> ResponseActFuture<Self, ()> {
-        let batch = self.fleet.last_batch();
-        let store = self.store.clone();
-        let write = async move {
-            if batch.steps.is_empty() {
-                return (batch.spawn_ids, Ok(Vec::new()));
-            }
-            (batch.spawn_ids, store.move_spawns(&SpawnState::OPEN, batch.steps).await)
-        };
-        Box::pin(write.into_actor(self).map(|(spawn_ids, written), registry, ctx| {
-            registry.feed(ctx, |fleet, time| fleet.on_spawns_written(time, &spawn_ids, written));
+        Box::pin(drain.into_actor(self).then(|(), registry, ctx| {
+            let (settled, all_settled) = oneshot::channel();
+            registry.settled = Some(settled);
+            registry.feed(ctx, |_, _| ());
+            async move { all_settled.await.unwrap_or_default() }.into_actor(registry)
         }))
     }
 }

@@ -84,6 +84,14 @@ impl Fleet {
     pub fn on_spawn_recorded(&mut self, time: Time, spawn_id: &str, recorded: Result<Recorded, Failure>) {
         let Some((mut request, no_route)) = self.recording.remove(spawn_id) else { return };
         let answer = match recorded {
+            // It may be on record. Whoever finds it there after a crash would take it for sent: so it ends, as what was never sent.
+            Err(failure) if failure.code == ErrorCode::OutcomeUnknown => {
+                self.spawns.open(spawn_id, request.record.gateway());
+                let certainty = Certainty::NotTaken;
+                let failure = Failure::new(ErrorCode::StoreUnavailable, failure.message)
+                    .with_help("It was not sent, and never will be. Send it again, with another Idempotency-Key.");
+                return self.not_accepted(time, Arc::new(request), NotAccepted { failure, certainty });
+            }
             Err(failure) => Err(failure),
             Ok(Recorded::Mismatch) => {
                 Err(Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
@@ -106,6 +114,10 @@ impl Fleet {
     /// Gives it to its gateway, which may have been lost meanwhile.
     fn send(&mut self, time: Time, request: Arc<SpawnRequest>) {
         let gateway = request.record.gateway();
+        if self.stopping {
+            let not_accepted = NotAccepted { failure: Failure::unavailable("daemon"), certainty: Certainty::NotTaken };
+            return self.not_accepted(time, request, not_accepted);
+        }
         if !self.members.get(&gateway).is_some_and(Member::is_usable) {
             let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), request.timeout);
             return self.not_accepted(time, request, not_accepted);
@@ -313,9 +325,14 @@ impl Fleet {
         }
     }
 
-    /// What is in line, for the daemon's stop. What can't be written now is found open at the next start.
-    pub fn last_batch(&mut self) -> SpawnBatch {
-        SpawnBatch::of(self.spawns.take_batch(usize::MAX))
+    /// For the daemon's stop, once its gateways are closed: whether nothing more becomes of any spawn, and all that did is written.
+    /// What is in line is written at once.
+    pub fn has_settled(&mut self, time: Time) -> bool {
+        if self.spawns.has_line() {
+            self.coalescer.hurry(time.now);
+        }
+        let is_settled = self.recording.is_empty() && self.attempts.is_empty() && self.awaiting_write.is_empty();
+        is_settled && !self.spawns.has_any_unwritten()
     }
 
     /// What came of [`Effect::WriteSpawns`]: the records as they are stored now.

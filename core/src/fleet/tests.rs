@@ -4,6 +4,7 @@ use gatewarden_protocol::refusal::RefusalCode;
 use serde_json::Value;
 
 use super::*;
+use crate::error::ErrorCode;
 use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
@@ -533,4 +534,51 @@ fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
     }
     let forgets = |effect: &&Effect| matches!(effect, Effect::Tell(PROD, GatewayOrder::ForgetRun(run)) if run == "s");
     assert_eq!((told.iter().filter(forgets).count(), fleet.open_spawns()), (1, 0));
+}
+
+/// What becomes of a spawn at [`PROD`] whose record ended so: the states that are written in the end, and what its client is told.
+/// Nothing is sent.
+fn unsent(fleet: &mut Fleet, time: Time, recorded: impl FnOnce(SpawnRecord) -> Result<Recorded, Failure>) -> Failure {
+    let (gateway_id, gateway_name) = (Some(PROD), Some("gateway-1".into()));
+    fleet.on_spawn_recorded(time, "s", recorded(SpawnRecord { gateway_id, gateway_name, ..as_recorded("s") }));
+    let effects = fleet.take_effects(time);
+    let written: Vec<_> = effects.iter().filter(|effect| matches!(effect, Effect::WriteSpawns(_))).collect();
+    let [Effect::WriteSpawns(batch)] = written[..] else { panic!("{effects:?}") };
+    let states: Vec<SpawnState> = batch.steps.iter().map(|step| step.to).collect();
+    assert_eq!(states, [SpawnState::Sent, SpawnState::Failed], "its record, if there is one, says so");
+    assert!(!fleet.has_settled(time), "that isn't written yet");
+    fleet.on_spawns_written(time, &["s".into()], Ok(Vec::new()));
+    let told = fleet.take_effects(time);
+    let is_sent = |effect: &&Effect| matches!(effect, Effect::StartRun(..));
+    assert_eq!(effects.iter().chain(&told).find(is_sent).map(|effect| format!("{effect:?}")), None);
+    assert!(fleet.has_settled(time));
+    let answer = told.into_iter().find_map(|effect| match effect {
+        Effect::AnswerSpawn(_, answer) => Some(*answer),
+        _ => None,
+    });
+    answer.expect("it is answered").unwrap_err()
+}
+
+#[test]
+fn a_spawn_that_may_be_recorded_ends_as_one_that_was_never_sent() {
+    let time = begin();
+    let mut fleet = two_online(time);
+    spawn(&mut fleet, time, RouteRequest::default());
+    fleet.take_effects(time);
+    let told = unsent(&mut fleet, time, |_| Err(Failure::outcome_unknown("no answer")));
+    assert_eq!((told.code, told.details), (ErrorCode::StoreUnavailable, Some(serde_json::json!({"spawnId": "s"}))));
+    assert_eq!(fleet.open_spawns(), 0);
+}
+
+#[test]
+fn a_spawn_that_is_recorded_only_after_its_daemon_began_to_stop_ends_unsent_and_the_stop_waits_for_that() {
+    let time = begin();
+    let mut fleet = two_online(time);
+    spawn(&mut fleet, time, RouteRequest::default());
+    fleet.take_effects(time);
+    fleet.stop();
+    assert!(!fleet.has_settled(time));
+    let told = unsent(&mut fleet, time, |record| Ok(Recorded::New(record)));
+    assert_eq!(told.code, ErrorCode::Unavailable);
+    assert_eq!(fleet.open_spawns(), 0);
 }

@@ -547,6 +547,11 @@ impl SpawnTracker {
         self.open.get(spawn_id).is_some_and(|spawn| !spawn.unwritten.is_empty())
     }
 
+    /// Whether anything decided about any of them isn't written yet. O(open spawns).
+    pub(crate) fn has_any_unwritten(&self) -> bool {
+        self.open.values().any(|spawn| !spawn.unwritten.is_empty())
+    }
+
     /// Whether any spawn waits in line for a write.
     pub(crate) fn has_line(&self) -> bool {
         !self.line.is_empty()

@@ -11,7 +11,7 @@ use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::run::{Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use gatewarden_core::spawn::{Idempotency, SpawnRequest};
+use gatewarden_core::spawn::{Idempotency, SpawnRequest, SpawnState};
 use gatewarden_protocol::Secret;
 
 use crate::actor::Actor;
@@ -22,6 +22,8 @@ pub(crate) const MAX_HOP_MS: u64 = 3;
 /// As in `actors/src/registry.rs`.
 const GRACE: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+/// While the daemon stops, until it is looked again whether all is written.
+const LOOK: Duration = Duration::from_millis(20);
 const WATCH_INTERVAL_MS: u64 = 250;
 /// Expiries of one timer within a second: more is a deadline that doesn't pass.
 const MAX_EXPIRIES: u32 = 300;
@@ -155,11 +157,17 @@ impl World {
             self.store.records.get_mut(&id).unwrap().observed = observed;
         }
         let owner = Owner::Daemon(self.daemon_starts);
-        self.after(Duration::from_millis(1_500), owner, |world| {
-            let Some(daemon) = world.daemon.as_mut() else { return };
-            let batch = daemon.fleet.last_batch();
-            world.write(|store| store.move_spawns(batch.steps), |world, _| world.kill_daemon());
-        });
+        self.after(Duration::from_millis(1_500), owner, move |world| world.end_when_settled(owner));
+    }
+
+    fn end_when_settled(&mut self, owner: Owner) {
+        if self.feed(Fleet::has_settled).is_some_and(|is_settled| !is_settled) {
+            return self.after(LOOK, owner, move |world| world.end_when_settled(owner));
+        }
+        // Whoever finds one has to take it for sent.
+        let recorded = self.store.spawns.values().find(|spawn| spawn.state == SpawnState::Recorded);
+        assert_eq!(recorded, None, "a daemon that was stopped in order leaves it undecided");
+        self.kill_daemon();
     }
 
     /// One input: the fleet decides, the effects are carried out, the timer is set to what is due next.

@@ -109,7 +109,12 @@ impl World {
                     world.start_daemon();
                 });
             }
-            85..88 => {
+            85..86 => {
+                self.store.is_silent = true;
+                let span = self.dice.s(1, 20);
+                self.later(span, |world| world.store.is_silent = false);
+            }
+            86..88 => {
                 self.store.is_full = true;
                 let span = self.dice.s(1, 60);
                 self.later(span, |world| world.store.is_full = false);
@@ -232,7 +237,7 @@ impl World {
             self.run(until.max(self.now));
         }
         self.start_daemon();
-        (self.store.is_full, self.store.pace) = (false, (0, 3));
+        (self.store.is_full, self.store.is_silent, self.store.pace) = (false, false, (0, 3));
         for id in self.gateways.keys().copied().collect::<Vec<_>>() {
             self.clear_up(id);
             let gateway = self.gateways.get_mut(&id).unwrap();

@@ -19,6 +19,8 @@ pub(crate) struct Store {
     keys: BTreeMap<String, (String, String)>,
     /// Writes fail.
     pub(crate) is_full: bool,
+    /// Nobody is told what became of a write; every second one is done.
+    pub(crate) is_silent: bool,
     /// What each write takes.
     pub(crate) pace: (u64, u64),
     /// When the writer has done what it was given.
@@ -33,6 +35,7 @@ impl Store {
             spawns: BTreeMap::new(),
             keys: BTreeMap::new(),
             is_full: false,
+            is_silent: false,
             pace: (0, 3),
             free_at: now,
         }
@@ -64,7 +67,7 @@ impl Store {
     pub(crate) fn move_spawns(&mut self, steps: Vec<SpawnStep>) -> Vec<SpawnRecord> {
         let mut moved = Vec::new();
         for SpawnStep { spawn_id, to, change } in steps {
-            let record = self.spawns.get_mut(&spawn_id).unwrap();
+            let Some(record) = self.spawns.get_mut(&spawn_id) else { continue };
             if !to.may_follow(record.state) {
                 continue;
             }
@@ -98,6 +101,11 @@ impl World {
         self.at(at, owner, move |world| {
             let written = if world.store.is_full {
                 Err(Failure::new(ErrorCode::StoreUnavailable, "the disk is full"))
+            } else if world.store.is_silent {
+                if world.dice.happens(50) {
+                    write(&mut world.store);
+                }
+                Err(Failure::outcome_unknown("no answer"))
             } else {
                 Ok(write(&mut world.store))
             };

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use gatewarden_core::error::Failure;
+use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnState, SpawnStep};
 use gatewarden_protocol::Secret;
@@ -25,6 +25,9 @@ const MAX_ERROR: usize = 4_000;
 const MAX_REASON: usize = 1_000;
 /// Largest result in bytes of JSON.
 const MAX_RESULT: usize = 64 * 1024;
+/// How often, and after which pause, it is asked what became of a record whose commit got no answer.
+const MAX_QUESTIONS: usize = 5;
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(500);
 
 /// All but the sealed request, which may be large.
 #[derive(Queryable, Selectable)]
@@ -92,15 +95,45 @@ impl StoreHandle {
 
     /// Records a new spawn under its id and, sealed, its request's text; to be called before anything is sent. With an idempotency key that was
     /// used in the last 24 hours it answers with that spawn, or with the mismatch, and records nothing; of two requests at the
-    /// same time one is new.
+    /// same time one is new. Where the server didn't say in time whether it is recorded, it is asked, some times.
+    ///
+    /// # Errors
+    /// `outcome_unknown`: it may be recorded. Else it isn't.
     pub async fn record_spawn(
         &self,
         spawn: SpawnRecord,
         text: Secret,
         idempotency: Option<Idempotency>,
     ) -> Result<Recorded, Failure> {
+        let mut recorded = self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency.clone(), false).await;
+        for _ in 0..MAX_QUESTIONS {
+            if !recorded.as_ref().is_err_and(|failure| failure.code == ErrorCode::OutcomeUnknown) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_QUESTIONS).await;
+            match self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency.clone(), true).await {
+                // The doubt stays; it will never be resolved by a node that acts no longer.
+                Err(failure) if failure.code == ErrorCode::NotActing => break,
+                Err(_) => {}
+                known => recorded = known,
+            }
+        }
+        recorded
+    }
+
+    async fn try_to_record_spawn(
+        &self,
+        spawn: SpawnRecord,
+        text: Secret,
+        idempotency: Option<Idempotency>,
+        again: bool,
+    ) -> Result<Recorded, Failure> {
         let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
         self.write("record the spawn", move |db| {
+            // Nobody else draws its id. A commit that is still under way is waited for by the insertion.
+            if again && let Some(record) = find(db, &spawn.spawn_id)? {
+                return Ok(Recorded::New(record));
+            }
             let Some(idempotency) = &idempotency else { return Ok(Recorded::New(insert(db, &spawn, &text)?)) };
             let used: Option<(String, String)> = idempotency_keys::table
                 .find((idempotency.key_id, key_hash(&idempotency.key)))

@@ -13,6 +13,8 @@ use crate::support::postgres_server::Server;
 use crate::support::wait::{self, Stopwatch};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const FAULTS: [&str; 8] =
+    ["kill", "freeze", "stop", "cut", "silence", "restart of the server", "frozen server", "read-only server"];
 /// So long after a fault of the acting node another one acts: 7 s, and what a busy machine adds.
 const TAKEOVER: Duration = Duration::from_secs(20);
 
@@ -32,9 +34,24 @@ struct Warden {
     setup: Setup,
     way: ChaosProxy,
     daemon: Option<Daemon>,
+    /// The log of those before it.
+    said: String,
 }
 
 impl Warden {
+    /// What it and those before it have logged of something.
+    fn words_on(&self, what: &str) -> Vec<String> {
+        let last = self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
+        let lines = self.said.lines().chain(last.lines()).filter(|line| line.contains(what));
+        lines.map(|line| format!("{}: {line}", self.setup.state().display())).collect()
+    }
+
+    /// Forgets a daemon that has ended, but not what it said.
+    fn bury(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            self.said.push_str(&daemon.log());
+        }
+    }
     fn acts(&self) -> bool {
         let answer = self.daemon.as_ref().map(|daemon| daemon.try_call(None, "GET", "/ready", None));
         answer.is_some_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
@@ -61,7 +78,7 @@ impl<'a> Fleet<'a> {
                 .env("GATEWARDEN_LOG__LEVEL", "info")
                 .env("GATEWARDEN_ROUTING__LOST_AFTER", "10s")
                 .env("GATEWARDEN_ROUTING__MAX_IN_FLIGHT", "1000");
-            Warden { setup: adjust(setup), way, daemon: None }
+            Warden { setup: adjust(setup), way, daemon: None, said: String::new() }
         };
         let wardens: Vec<Warden> = NAMES.iter().map(warden).collect();
         let mut fleet = Self { server, wardens, addresses, suffered: Vec::new(), takeovers: Vec::new() };
@@ -83,7 +100,7 @@ impl<'a> Fleet<'a> {
         if warden.daemon.as_mut().is_some_and(Daemon::runs) {
             return;
         }
-        warden.daemon = None;
+        warden.bury();
         warden.daemon = warden.setup.try_to_start().ok();
         self.addresses.lock().expect("nobody panics with it")[number] = warden.daemon.as_ref().map(Daemon::address);
     }
@@ -115,6 +132,16 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// What the nodes have logged of something.
+    pub(super) fn words_on(&self, what: &str) -> String {
+        self.wardens.iter().flat_map(|warden| warden.words_on(what)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether all that happened was done in order, so that nothing may be lost.
+    pub(super) fn was_spared(&self) -> bool {
+        self.suffered.iter().all(|fault| *fault == "stop")
+    }
+
     fn epoch(&self) -> i64 {
         self.server.ask("SELECT epoch FROM cluster_roles").parse().expect("a number")
     }
@@ -126,12 +153,11 @@ impl<'a> Fleet<'a> {
         let (lasts, number) = (500 + dice.roll(8_500), usize::try_from(dice.roll(3)).expect("small"));
         // As often the acting one as all others.
         let number = if dice.percent(50) { acting } else { number };
-        let fault = ["kill", "freeze", "stop", "cut", "silence", "restart of the server", "frozen server"]
-            [usize::try_from(dice.roll(7)).expect("small")];
+        let fault = dice.pick(&FAULTS);
         println!("{fault} of {} ({} acts), {lasts} ms", NAMES[number], NAMES[acting]);
         self.suffered.push(fault);
         match fault {
-            "restart of the server" | "frozen server" => self.outage(fault, lasts),
+            "restart of the server" | "frozen server" | "read-only server" => self.outage(fault, lasts),
             _ => self.fault_of_a_node(fault, number, number == acting, lasts),
         }
     }
@@ -142,6 +168,10 @@ impl<'a> Fleet<'a> {
             self.server.signal_all("-STOP");
             pause(lasts);
             self.server.signal_all("-CONT");
+        } else if fault == "read-only server" {
+            self.server.set_read_only(true);
+            pause(lasts);
+            self.server.set_read_only(false);
         } else {
             self.server.stop();
             pause(lasts / 4);
@@ -201,8 +231,8 @@ impl<'a> Fleet<'a> {
         let acting = self.until_acting(PATIENCE);
         println!("{} runs {} from now on ({} acts)", NAMES[number], binary.display(), NAMES[acting]);
         let warden = &mut self.wardens[number];
-        let mut daemon = warden.daemon.take().expect("it runs");
-        daemon.stop();
+        warden.daemon.as_mut().expect("it runs").stop();
+        warden.bury();
         warden.setup = warden.setup.clone().binary(binary);
         self.nurse(number);
         assert!(self.wardens[number].daemon.is_some(), "it starts beside the others");

@@ -140,9 +140,17 @@ impl Fronts {
             let expected: &[&str] = match what {
                 "ran well" => &["completed"],
                 "ran badly" => &["failed"],
+                _ if fleet.was_spared() => &["failed"],
                 _ => &["failed", "lost"],
             };
-            assert!(expected.contains(state), "{} of {} {what} and is {state}", job.spawn_id, job.name);
+            assert!(
+                expected.contains(state),
+                "{} of {} was answered {}, {what} and is {state}:\n{}",
+                job.spawn_id,
+                job.name,
+                job.status,
+                fleet.words_on(&job.spawn_id)
+            );
             assert!(job.status != 202 || what != "never ran" || *state == "lost", "{} was taken, and {what}", job.name);
             *counts.entry((job.status, state, what)).or_default() += 1;
         }
