@@ -152,7 +152,9 @@ fn a_spawn_whose_node_is_killed_between_its_record_and_its_sending_never_runs_an
         assert!(cut_off.join().expect("no panic").is_err());
     });
     drop(slow);
-    wait::until("the server commits it all the same", PATIENCE, || scene.server.ask("SELECT state FROM spawns") != "");
+    wait::until("the server commits it all the same", PATIENCE, || {
+        !scene.server.ask("SELECT state FROM spawns").is_empty()
+    });
     until_ready(&scene.b);
     let (status, said) = until_settled(&scene.b, lab, "unsent");
     assert_eq!((status, &said["status"]), (202, &json!("unknown")), "{said}");
