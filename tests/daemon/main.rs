@@ -121,6 +121,10 @@ mod postgres_moves;
 #[cfg(test)]
 mod postgres_nodes;
 #[cfg(test)]
+mod postgres_server_trouble;
+#[cfg(test)]
+mod postgres_spawns;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod registration;
