@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::postgres_nodes::{began, code, next_to, node, spawn};
-use crate::support::daemon::PATIENCE;
+use crate::support::daemon::{ADMIN_KEY, PATIENCE};
 use crate::support::postgres_server::Server;
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
@@ -64,7 +64,8 @@ fn a_server_without_space_refuses_spawns_in_words_moves_nothing_and_takes_them_a
     let (mut taken, mut number) = (0, 0);
     let refused = wait::until_ok("a spawn finds no room", PATIENCE, || {
         number += 1;
-        let answer = spawn(&a, lab, &format!("{number}-{}", "x".repeat(20_000))).expect("an answer");
+        let body = json!({"task": format!("{number}-{}", "x".repeat(20_000)), "gateway_id": lab});
+        let answer = a.try_call(Some(ADMIN_KEY), "POST", "/api/spawn", Some(&body)).expect("an answer");
         match answer.status {
             202 => {
                 taken += 1;
