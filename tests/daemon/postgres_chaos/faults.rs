@@ -190,7 +190,8 @@ impl<'a> Fleet<'a> {
             "kill" => daemon.kill(),
             "stop" => {
                 daemon.signal("TERM");
-                daemon.ends_well();
+                // One that has just woken up ends by itself when it finds that it was declared dead.
+                daemon.ends_well_or_says(&["acts no longer"]);
             }
             "freeze" => daemon.signal("STOP"),
             "cut" => warden.way.set(Link::Cut),
