@@ -121,6 +121,10 @@ mod postgres_moves;
 #[cfg(test)]
 mod postgres_nodes;
 #[cfg(test)]
+mod postgres_server_trouble;
+#[cfg(test)]
+mod postgres_spawns;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod registration;
@@ -148,5 +152,7 @@ mod templates;
 mod trust;
 #[cfg(test)]
 mod up;
+#[cfg(test)]
+mod whatsapp;
 #[cfg(test)]
 mod wire_faults;

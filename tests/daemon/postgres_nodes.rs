@@ -16,12 +16,12 @@ use crate::support::postgres_server::Server;
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 
-fn node(server: &Server, name: &str) -> Setup {
+pub(crate) fn node(server: &Server, name: &str) -> Setup {
     server.setup().env("GATEWARDEN_NODE__NAME", name)
 }
 
 /// A further node: it has the encryption key of the first.
-fn next_to(first: &Daemon, setup: Setup) -> Setup {
+pub(crate) fn next_to(first: &Daemon, setup: Setup) -> Setup {
     let key = "gatewarden.key";
     fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
     fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");
@@ -37,11 +37,11 @@ fn pair(server: &Server) -> (Daemon, Daemon) {
     (first, second)
 }
 
-fn code(answer: &Answer) -> String {
+pub(crate) fn code(answer: &Answer) -> String {
     answer.json()["code"].as_str().unwrap_or_default().to_owned()
 }
 
-fn until_ready(daemon: &Daemon) {
+pub(crate) fn until_ready(daemon: &Daemon) {
     wait::until("it acts", PATIENCE, || {
         daemon.try_call(None, "GET", "/ready", None).is_ok_and(|answer| answer.status == 200)
     });
@@ -51,17 +51,17 @@ fn cluster(daemon: &Daemon) -> Value {
     daemon.get("/api/cluster").expect(200).json()
 }
 
-fn spawn(daemon: &Daemon, gateway: i64, task: &str) -> std::io::Result<Answer> {
+pub(crate) fn spawn(daemon: &Daemon, gateway: i64, task: &str) -> std::io::Result<Answer> {
     spawn_at(daemon.address(), gateway, task)
 }
 
-fn spawn_at(to: SocketAddr, gateway: i64, task: &str) -> std::io::Result<Answer> {
+pub(crate) fn spawn_at(to: SocketAddr, gateway: i64, task: &str) -> std::io::Result<Answer> {
     let body = json!({"task": task, "gateway_id": gateway}).to_string();
     let headers = [("X-API-Key", ADMIN_KEY), ("Content-Type", "application/json"), ("Idempotency-Key", task)];
     http::request(to, "POST", "/api/spawn", &headers, Some(body.as_bytes()))
 }
 
-fn began(gateway: &ScriptedGateway) -> usize {
+pub(crate) fn began(gateway: &ScriptedGateway) -> usize {
     gateway.executed().values().sum()
 }
 

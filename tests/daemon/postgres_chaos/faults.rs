@@ -13,6 +13,8 @@ use crate::support::postgres_server::Server;
 use crate::support::wait::{self, Stopwatch};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const FAULTS: [&str; 8] =
+    ["kill", "freeze", "stop", "cut", "silence", "restart of the server", "frozen server", "read-only server"];
 /// So long after a fault of the acting node another one acts: 7 s, and what a busy machine adds.
 const TAKEOVER: Duration = Duration::from_secs(20);
 
@@ -152,12 +154,11 @@ impl<'a> Fleet<'a> {
         let (lasts, number) = (500 + dice.roll(8_500), usize::try_from(dice.roll(3)).expect("small"));
         // As often the acting one as all others.
         let number = if dice.percent(50) { acting } else { number };
-        let fault = ["kill", "freeze", "stop", "cut", "silence", "restart of the server", "frozen server"]
-            [usize::try_from(dice.roll(7)).expect("small")];
+        let fault = dice.pick(&FAULTS);
         println!("{fault} of {} ({} acts), {lasts} ms", NAMES[number], NAMES[acting]);
         self.suffered.push(fault);
         match fault {
-            "restart of the server" | "frozen server" => self.outage(fault, lasts),
+            "restart of the server" | "frozen server" | "read-only server" => self.outage(fault, lasts),
             _ => self.fault_of_a_node(fault, number, number == acting, lasts),
         }
     }
@@ -168,6 +169,10 @@ impl<'a> Fleet<'a> {
             self.server.signal_all("-STOP");
             pause(lasts);
             self.server.signal_all("-CONT");
+        } else if fault == "read-only server" {
+            self.server.set_read_only(true);
+            pause(lasts);
+            self.server.set_read_only(false);
         } else {
             self.server.stop();
             pause(lasts / 4);
@@ -185,7 +190,8 @@ impl<'a> Fleet<'a> {
             "kill" => daemon.kill(),
             "stop" => {
                 daemon.signal("TERM");
-                daemon.ends_well();
+                // One that has just woken up ends by itself when it finds that it was declared dead.
+                daemon.ends_well_or_says(&["acts no longer"]);
             }
             "freeze" => daemon.signal("STOP"),
             "cut" => warden.way.set(Link::Cut),

@@ -19,16 +19,28 @@ pub(crate) struct Server {
     place: tempfile::TempDir,
     port: u16,
     running: Option<Child>,
+    settings: &'static [&'static str],
+    /// On a file system of its own, which is in the memory and in the server's eyes only.
+    has_small_disk: bool,
 }
 
 impl Server {
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[], false)
+    }
+
+    /// One with these settings, such as `max_connections=20`, perhaps on a disk of 120 MB, which needs root.
+    pub(crate) fn start_with(settings: &'static [&'static str], has_small_disk: bool) -> Option<Self> {
+        if has_small_disk && !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root mounts a small disk");
+            return None;
+        }
         let Some(bin) = std::env::var_os("TEST_POSTGRES_BIN") else {
             eprintln!("SKIPPED: no PostgreSQL; run it by .ci/postgres");
             return None;
         };
         let place = tempfile::Builder::new().prefix("gatewarden-server-").tempdir_in("/tmp").expect("a directory");
-        let mut server = Self { bin: bin.into(), place, port: free_port(), running: None };
+        let mut server = Self { bin: bin.into(), place, port: free_port(), running: None, settings, has_small_disk };
         std::os::unix::fs::chown(server.place.path(), Some(65534), Some(65534)).ok();
         let data = server.data();
         let mut make = server.command("initdb");
@@ -54,11 +66,40 @@ impl Server {
         command
     }
 
+    /// Its data are copied there at its start, and gone with its end.
+    fn command_on_small_disk(&self) -> Command {
+        const MOUNTED: &str = "cp -a \"$1\" \"$1.kept\" && mount -t tmpfs -o size=120m,uid=65534,mode=700 none \"$1\" \
+             && cp -a \"$1.kept/.\" \"$1\" && shift && exec \"$@\"";
+        let server = self.command("postgres");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "bash", "-c", MOUNTED, "mounted"]).arg(self.data());
+        command.arg(server.get_program()).args(server.get_args()).env("HOME", self.place.path());
+        command
+    }
+
+    /// Writes its small disk full.
+    pub(crate) fn fill_disk(&self) {
+        let full = fs::write(self.filling(), vec![0; 200 << 20]).expect_err("it is small");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    }
+
+    /// Gives the room free again.
+    pub(crate) fn clear_disk(&self) {
+        fs::remove_file(self.filling()).expect("it was there");
+    }
+
+    fn filling(&self) -> PathBuf {
+        let pid = self.running.as_ref().expect("it runs").id();
+        let data = self.data();
+        PathBuf::from(format!("/proc/{pid}/root")).join(data.strip_prefix("/").expect("a whole path")).join("filling")
+    }
+
     /// Starts it where it is stopped, and waits until it takes connections.
     pub(crate) fn resume(&mut self) {
         let log = fs::File::create(self.place.path().join("log")).expect("a log");
-        let mut command = self.command("postgres");
+        let mut command = if self.has_small_disk { self.command_on_small_disk() } else { self.command("postgres") };
         command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        self.settings.iter().for_each(|setting| _ = command.args(["-c", setting]));
         command.args(["-c", "unix_socket_directories="]).stdout(Stdio::null()).stderr(log);
         self.running = Some(command.spawn().expect("the server runs"));
         let log = self.place.path().join("log");
@@ -99,17 +140,32 @@ impl Server {
         String::from_utf8_lossy(&asked.stdout).trim().to_owned()
     }
 
+    /// Takes no writes any more, or takes them again: what a standby does.
+    pub(crate) fn set_read_only(&self, is_on: bool) {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.args([&self.url(), "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", "SET default_transaction_read_only = off"]);
+        psql.args(["-c", &format!("ALTER SYSTEM SET default_transaction_read_only = {is_on}")]);
+        let done = psql.args(["-c", "SELECT pg_reload_conf()"]).output().expect("psql runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// A session that does this in a transaction and keeps that open, until it is dropped.
     pub(crate) fn holds(&self, statement: &str) -> Held {
+        self.try_to_hold(statement).expect("it has a place")
+    }
+
+    /// The same, where the server has a place for it.
+    pub(crate) fn try_to_hold(&self, statement: &str) -> Option<Held> {
         let mut command = Command::new(self.bin.join("psql"));
         command.args([&self.url(), "-XAtq", "-v", "ON_ERROR_STOP=1"]);
         let mut psql = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql runs");
         let (mut into, out) = (psql.stdin.take().expect("piped"), psql.stdout.take().expect("piped"));
-        writeln!(into, "BEGIN; {statement}; SELECT 'held';").expect("it takes statements");
+        // One that found no place reads nothing.
+        let _ = writeln!(into, "BEGIN; {statement}; SELECT 'held';");
         let mut said = String::new();
         BufReader::new(out).read_line(&mut said).expect("it answers");
-        assert_eq!(said.trim(), "held");
-        Held { psql, _into: into }
+        let held = Held { psql, _into: into };
+        (said.trim() == "held").then_some(held)
     }
 
     pub(crate) fn url(&self) -> String {

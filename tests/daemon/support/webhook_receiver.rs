@@ -49,6 +49,8 @@ impl Received {
 struct Shared {
     received: Mutex<Vec<Received>>,
     status: AtomicU16,
+    /// What every answer says.
+    answer: String,
     stop: AtomicBool,
 }
 
@@ -62,9 +64,14 @@ pub(crate) struct WebhookReceiver {
 impl WebhookReceiver {
     /// One that takes everything.
     pub(crate) fn start() -> Self {
+        Self::saying("")
+    }
+
+    /// The same with something to say: a service that is asked, too.
+    pub(crate) fn saying(answer: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let port = listener.local_addr().expect("bound").port();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { answer: answer.to_owned(), ..Shared::default() });
         shared.status.store(200, Ordering::SeqCst);
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -73,7 +80,7 @@ impl WebhookReceiver {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let _ = answer(stream, &serving);
+                let _ = take(stream, &serving);
             }
         });
         Self { port, shared }
@@ -127,7 +134,7 @@ impl Drop for WebhookReceiver {
     }
 }
 
-fn answer(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn take(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
@@ -151,5 +158,6 @@ fn answer(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let received = Received { path, headers, raw, body, status };
     shared.received.lock().unwrap_or_else(PoisonError::into_inner).push(received);
     let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    let (length, said) = (shared.answer.len(), &shared.answer);
+    write!(stream, "HTTP/1.1 {status} Whatever\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{said}")
 }
