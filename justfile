@@ -60,6 +60,10 @@ interop:
 package:
     .ci/run package
 
+# The container image, and the daemon and a gateway in containers of it.
+image:
+    .ci/run image
+
 # What should pass before each commit: quick, and needs nothing but Rust.
 quick:
     .ci/run format lint test boundaries
