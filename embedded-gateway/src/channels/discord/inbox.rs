@@ -29,7 +29,7 @@ pub(super) struct Place {
 }
 
 /// A channel of direct messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Direct {
     pub user: String,
     pub channel: String,
@@ -38,6 +38,9 @@ pub(super) struct Direct {
     /// What was written after this message was missed, and isn't taken yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_after: Option<u64>,
+    /// And before this one, the first that came by the session that had missed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_before: Option<u64>,
 }
 
 impl Place {
@@ -53,17 +56,22 @@ impl Place {
 
     fn put(&mut self, user: &str, channel: &str, last: u64) {
         let before = self.direct.iter().position(|direct| direct.user == user).map(|at| self.direct.remove(at));
-        let missed_after = before.as_ref().and_then(|before| before.missed_after);
-        let last = before.map_or(last, |before| before.last.max(last));
-        self.direct.push(Direct { user: user.to_owned(), channel: channel.to_owned(), last, missed_after });
+        let before = before.unwrap_or_default();
+        let (user, channel, last) = (user.to_owned(), channel.to_owned(), before.last.max(last));
+        self.direct.push(Direct { user, channel, last, ..before });
         if self.direct.len() > MOST_DIRECT {
             self.direct.remove(0);
         }
     }
 
+    fn of_channel(&mut self, channel: &str) -> Option<&mut Direct> {
+        self.direct.iter_mut().find(|direct| direct.channel == channel)
+    }
+
     fn caught_up(&mut self, channel: &str) {
-        let of_channel = self.direct.iter_mut().filter(|direct| direct.channel == channel);
-        of_channel.for_each(|direct| direct.missed_after = None);
+        if let Some(direct) = self.of_channel(channel) {
+            (direct.missed_after, direct.missed_before) = (None, None);
+        }
     }
 }
 
@@ -155,6 +163,7 @@ impl Inbox {
         let mut state = self.state.borrow_mut();
         for direct in state.place.direct.iter_mut().filter(|direct| direct.last > 0) {
             direct.missed_after.get_or_insert(direct.last);
+            direct.missed_before = None;
         }
         // What was missed before, and waits here, is only a part of it now.
         state.waiting.iter_mut().for_each(|waiting| waiting.is_last_missed = false);
@@ -175,7 +184,9 @@ impl Inbox {
     pub(super) fn fetched(&self, channel: &str, missed: Vec<Received>) {
         let mut state = self.state.borrow_mut();
         let known: Vec<u64> = state.waiting.iter().map(|waiting| waiting.received.update.id).collect();
-        let new = missed.into_iter().filter(|received| !known.contains(&received.update.id));
+        let end = state.place.of_channel(channel).and_then(|direct| direct.missed_before).unwrap_or(u64::MAX);
+        let is_new = |id: u64| id < end && !known.contains(&id);
+        let new = missed.into_iter().filter(|received| is_new(received.update.id));
         let new = new.map(|received| Waiting { received, seq: None, is_last_missed: false });
         let before = state.waiting.len();
         state.waiting.extend(new);
@@ -205,10 +216,14 @@ impl Inbox {
         }
         let count = state.waiting.len().min(usize::from(most));
         let taken: Vec<Waiting> = state.waiting.drain(..count).collect();
-        for Waiting { received, is_last_missed, .. } in &taken {
+        for Waiting { received, seq, is_last_missed } in &taken {
             let direct = received.update.message.as_ref().filter(|message| message.is_direct);
             if let Some(message) = direct {
                 state.place.put(&message.sender, &received.channel, received.update.id);
+            }
+            let direct = state.place.of_channel(&received.channel).filter(|direct| direct.missed_after.is_some());
+            if let Some(direct) = direct.filter(|_| seq.is_some()) {
+                direct.missed_before.get_or_insert(received.update.id);
             }
             if *is_last_missed {
                 state.place.caught_up(&received.channel);
@@ -277,7 +292,7 @@ mod tests {
     }
 
     fn direct(user: &str, channel: &str, last: u64, missed_after: Option<u64>) -> Direct {
-        Direct { user: user.to_owned(), channel: channel.to_owned(), last, missed_after }
+        Direct { user: user.to_owned(), channel: channel.to_owned(), last, missed_after, missed_before: None }
     }
 
     fn taken(said: Result<Reply, Fault>) -> (Vec<u64>, Place) {
@@ -338,9 +353,10 @@ mod tests {
         inbox.is_at(session(5));
         inbox.put(received(20, "1", "77"), Some(5));
         let (updates, place) = taken(inbox.next(2, POLL).await);
-        assert_eq!((updates, place.direct[1].missed_after), (vec![11, 20], Some(10)), "also after a kill");
+        let missed = (place.direct[1].missed_after, place.direct[1].missed_before);
+        assert_eq!((updates, missed), (vec![11, 20], (Some(10), Some(20))), "also after a kill");
         inbox.put(received(21, "1", "77"), Some(6));
-        inbox.fetched("77", [11, 12, 13, 21].map(|id| received(id, "1", "77")).into());
+        inbox.fetched("77", [11, 12, 13, 20, 21].map(|id| received(id, "1", "77")).into());
         assert_eq!(inbox.missed(), [], "it is here");
         let (updates, place) = taken(inbox.next(3, POLL).await);
         assert_eq!(
