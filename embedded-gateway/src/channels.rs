@@ -39,7 +39,7 @@ use serde_json::{Value, json};
 
 use crate::config::{ChannelAccount, ChannelKind, DEFAULT_ACCOUNT, GatewayConfig};
 use crate::cron::delivery::{Fate, Target};
-use crate::effect::{ChannelKey, RunId};
+use crate::effect::{ChannelKey, Chat, RunId};
 use crate::payload::without_nulls;
 use crate::turn::Turn;
 use access::may_write;
@@ -269,7 +269,7 @@ impl Channels {
             account.record.pairing.dismiss(&request.id, now);
         }
         if approve && notify {
-            let chat = crate::effect::Chat { id: request.id.clone(), thread: None };
+            let chat = Chat { id: request.id.clone(), thread: None };
             account.reply(chat, "You were approved. Send a message to begin.");
         }
         account.save();
@@ -304,8 +304,8 @@ impl Channels {
         was_approved
     }
 
-    /// The account from which a chat can be written to, as its rules are now. Err: a sentence.
-    pub(crate) fn writable(&self, target: &Target) -> Result<ChannelKey, String> {
+    /// The account from which a chat can be written to, as its rules are now, and the chat. Err: a sentence.
+    pub(crate) fn writable(&self, target: &Target) -> Result<(ChannelKey, Chat), String> {
         let kinds = ChannelKind::ALL.into_iter().filter(|kind| target.kind.is_none_or(|wanted| wanted == *kind));
         let mut found = kinds.filter_map(|kind| self.find(kind, target.account.as_deref()));
         let (key, other) = (found.next(), found.next());
@@ -334,9 +334,10 @@ impl Channels {
             let why = account.out_of_use().unwrap_or_default();
             return Err(format!("{key} isn't used: {why}"));
         }
-        may_write(&settings.access, account.record.pairing.approved(), &target.chat.id)
-            .map_err(|why| format!("{key}: {why}"))?;
-        Ok(key)
+        let at = |why| format!("{key}: {why}");
+        let chat = target.chat(key.kind).map_err(at)?;
+        may_write(&settings.access, account.record.pairing.approved(), &chat.id).map_err(at)?;
+        Ok((key, chat))
     }
 
     /// Has the answer of a job's run sent; its file says so before anything that follows. Err: why not.
@@ -347,12 +348,12 @@ impl Channels {
         run: &RunId,
         turn: &mut Turn<'_>,
     ) -> Result<(), String> {
-        let key = self.writable(target)?;
+        let (key, chat) = self.writable(target)?;
         let Some(account) = self.accounts.get_mut(&key) else { return Err(format!("{key} isn't configured")) };
         if let Some(why) = account.out_of_use() {
             return Err(format!("{key} isn't used: {why}"));
         }
-        if !account.announce(target.chat.clone(), text, run) {
+        if !account.announce(chat, text, run) {
             return Err(format!("too many answers wait at {key} already: channels.status says why they do"));
         }
         account.save();

@@ -17,6 +17,7 @@ use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
 use crate::tailscale::Tailscale;
 use crate::turn::Turn;
+use crate::webhook_bodies::Bodies;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -33,8 +34,7 @@ pub(crate) struct GatewayContext {
     pub(crate) metrics: GatewayMetrics,
     pub(crate) budget: MemoryBudget,
     pub(crate) unread: MemoryBudget,
-    /// Bodies of strangers that are being read.
-    pub(crate) webhook_bodies: MemoryBudget,
+    pub(crate) webhook_bodies: Bodies,
     pub(crate) limits: ConnectionLimits,
     /// Where the gateway listens.
     pub(crate) bound: IpAddr,

@@ -388,11 +388,11 @@ pub(crate) enum ChannelRequest {
     Send {
         to: Chat,
         text: String,
+        /// Nobody asked for it there: it goes only where these settings have a place for it.
+        unasked: Option<Arc<ChannelAccount>>,
     },
     /// Show that an answer is being written.
-    Typing {
-        to: Chat,
-    },
+    Typing { to: Chat },
 }
 
 /// Who a bot is.

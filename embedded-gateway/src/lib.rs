@@ -62,6 +62,7 @@ pub mod tailscale;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod webhook_bodies;
 mod wide_area;
 
 /// The version that clients are told. The daemon's rules for a minimum version compare calendar versions, which this crate's

@@ -29,6 +29,7 @@ use crate::metrics::GatewayMetrics;
 use crate::private_files::make_private;
 use crate::tailscale::Tailscale;
 use crate::tailscale::route::Keeper;
+use crate::webhook_bodies::Bodies;
 use crate::wide_area;
 
 /// How long connections may take to end after they were told to.
@@ -150,7 +151,7 @@ pub async fn start_with(
         core: CoreActor::new(configure, config_file, loaded, metrics.clone(), log_sinks).start(),
         budget: MemoryBudget::default(),
         unread: MemoryBudget::new(config.limits.max_buffered_total),
-        webhook_bodies: MemoryBudget::new(WEBHOOK_BODIES),
+        webhook_bodies: Bodies::new(WEBHOOK_BODIES),
         limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),
         bound: address.ip(),
         phase: present,

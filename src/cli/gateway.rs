@@ -150,7 +150,7 @@ pub(super) struct RunArgs {
     /// Port of WebSocket and HTTP; 0 takes any free one
     #[arg(long, value_name = "PORT")]
     pub(super) port: Option<u16>,
-    /// Where to listen: loopback, lan or an address of this machine
+    /// Where to listen: loopback, lan, tailnet or an address of this machine
     #[arg(long, value_name = "WHERE")]
     pub(super) bind: Option<String>,
     /// Write the log to standard error, too, as it is where that is no terminal

@@ -76,10 +76,11 @@ fn rules_of<'a>(access: &'a ChannelAccess, group: &str) -> Result<(&'a GroupRule
 
 /// In a channel of a server. Its members are heard where neither people nor roles are listed.
 fn in_guild(access: &ChannelAccess, message: &Inbound, membership: &Membership) -> Verdict {
+    if membership.is_unsure {
+        return Verdict::Ignored("whether the channel is a thread of another one couldn't be found out");
+    }
     let channel = message.chat.id.strip_prefix(CHANNEL).unwrap_or(&message.chat.id);
-    let listed = access.guilds.get(&membership.guild).or_else(|| access.guilds.get("*"));
-    let names = [Some(channel), membership.parent.as_deref()];
-    let (own, all) = match guild_rules(access.group_policy, listed, &names) {
+    let (own, all) = match rules_in(access, &membership.guild, channel, membership.parent.as_deref()) {
         Ok(rules) => rules,
         Err(why) => return Verdict::Ignored(why),
     };
@@ -120,7 +121,32 @@ fn guild_rules<'a>(
     }
 }
 
-/// Of which server a channel is isn't known here: one that has a place for it is enough.
+/// The same where the server is known.
+fn rules_in<'a>(
+    access: &'a ChannelAccess,
+    guild: &str,
+    channel: &str,
+    parent: Option<&str>,
+) -> Result<(&'a MemberRule, &'a MemberRule), &'static str> {
+    let listed = access.guilds.get(guild).or_else(|| access.guilds.get("*"));
+    guild_rules(access.group_policy, listed, &[Some(channel), parent])
+}
+
+/// Whether something may be sent unasked to a channel of a server. Err: which rule forbids it, and what helps.
+pub(super) fn may_write_in(
+    access: &ChannelAccess,
+    guild: &str,
+    channel: &str,
+    parent: Option<&str>,
+) -> Result<(), String> {
+    rules_in(access, guild, channel, parent).map(drop).map_err(|why| {
+        format!(
+            "nothing may be written to channel {channel} of server {guild}: {why}; add both to guilds of the account"
+        )
+    })
+}
+
+/// Of which server a channel is isn't known here: one that has a place for it is enough, until [`may_write_in`] is asked.
 fn channel_may_be_written_to(access: &ChannelAccess, channel: &str) -> Result<(), &'static str> {
     let names = [Some(channel)];
     let is_named = |guild: &&GuildRule| guild.channels.as_ref().is_some_and(|channels| channels.contains_key(channel));
@@ -161,6 +187,8 @@ fn lists(ids: &[String], sender: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::effect::Chat;
 
@@ -216,7 +244,8 @@ mod tests {
     }
 
     fn in_channel(sender: &str, place: (&str, &str), roles: &[&str], mentioned: bool) -> Inbound {
-        let guild = Some(Membership { guild: place.0.to_owned(), roles: texts(roles), parent: Some("70".to_owned()) });
+        let (guild, parent) = (place.0.to_owned(), Some("70".to_owned()));
+        let guild = Some(Membership { guild, roles: texts(roles), parent, is_unsure: false });
         Inbound { guild, ..from(sender, &format!("channel:{}", place.1), mentioned) }
     }
 
@@ -266,11 +295,44 @@ mod tests {
         for (chat, may) in [("channel:70", true), ("channel:71", false), ("channel:5", false), ("70", false)] {
             assert_eq!(may_write(&access, &approved, chat).is_ok(), may, "{chat}");
         }
+        let may_in = |access: &ChannelAccess, guild: &str, channel: &str, parent| {
+            may_write_in(access, guild, channel, parent).is_ok()
+        };
+        assert!(may_in(&access, "9", "70", None) && may_in(&access, "9", "5", Some("70")));
+        assert!(!may_in(&access, "9", "5", None) && !may_in(&access, "9", "5", Some("71")));
         access.group_policy = GroupPolicy::Open;
         assert!(may_write(&access, &approved, "channel:5").is_ok());
+        assert!(may_in(&access, "9", "5", None) && !may_in(&access, "9", "5", Some("71")));
         assert!(!heard(&access, "1", "71", None), "switched off");
         access.group_policy = GroupPolicy::Disabled;
         assert!(may_write(&access, &approved, "channel:70").unwrap_err().contains("is disabled"));
+    }
+
+    #[test]
+    fn nobody_is_heard_where_it_is_not_known_which_rules_count() {
+        let off = MemberRule { enabled: Some(false), ..MemberRule::default() };
+        let channels = [("70".to_owned(), off), ("*".to_owned(), MemberRule::default())];
+        let rule = GuildRule { members: MemberRule::default(), channels: Some(channels.into()) };
+        for (guilds, group_policy) in
+            [(BTreeMap::from([("9".to_owned(), rule)]), GroupPolicy::Allowlist), (BTreeMap::new(), GroupPolicy::Open)]
+        {
+            let access = ChannelAccess { guilds, group_policy, ..ChannelAccess::default() };
+            let mut message = in_channel("1", ("9", "5"), &[], true);
+            let membership = message.guild.as_mut().unwrap();
+            (membership.parent, membership.is_unsure) = (None, true);
+            assert!(matches!(judge(&access, &BTreeSet::new(), &message), Verdict::Ignored(_)));
+            message.guild.as_mut().unwrap().is_unsure = false;
+            assert_eq!(judge(&access, &BTreeSet::new(), &message), Verdict::Heard);
+        }
+    }
+
+    #[test]
+    fn a_channel_of_a_server_that_is_not_listed_is_not_written_to() {
+        let access =
+            ChannelAccess { guilds: [("9".to_owned(), GuildRule::default())].into(), ..ChannelAccess::default() };
+        assert_eq!(may_write_in(&access, "9", "5", None), Ok(()));
+        let said = may_write_in(&access, "10", "5", None).unwrap_err();
+        assert!(said.contains("guilds doesn't list the server") && said.contains("of server 10"), "{said}");
     }
 
     #[test]

@@ -607,7 +607,11 @@ impl Account {
             Fault::Slow(seconds) => self.ask_at = turn.now.at + Duration::from_secs(seconds.clamp(1, LONGEST_WISH)),
             // A batch that can't be read may have one message alone that can't: the others get through.
             Fault::Trouble(_) => self.batch = 1,
-            Fault::Conflict(_) | Fault::Refused(_) | Fault::Unreached(_) | Fault::Unanswered(_) => {}
+            Fault::Conflict(_)
+            | Fault::Refused(_)
+            | Fault::Forbidden(_)
+            | Fault::Unreached(_)
+            | Fault::Unanswered(_) => {}
         }
         if self.trouble.as_ref().is_none_or(|trouble| trouble.said != said) {
             let level = if self.phase == Phase::Blocked { LogLevel::Error } else { LogLevel::Warn };

@@ -28,9 +28,10 @@ use futures_util::future::LocalBoxFuture;
 use gatewarden_protocol::Secret;
 use tokio::task::JoinHandle;
 
-use super::access::CHANNEL;
+use super::access::{CHANNEL, may_write_in};
 use super::http::Http;
 use super::service::{Fault, Reply, Service};
+use crate::config::ChannelAccess;
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 use inbox::{Inbox, Place};
 use rest::Rest;
@@ -88,8 +89,11 @@ impl Service for Discord {
                 self.listen(place.as_deref(), &me);
                 async move { link.inbox.next(most, POLL).await }.boxed_local()
             }
-            ChannelRequest::Send { to, text } => within(async move {
+            ChannelRequest::Send { to, text, unasked } => within(async move {
                 let channel = link.channel(&to).await?;
+                if let Some(account) = unasked.filter(|_| to.id.starts_with(CHANNEL)) {
+                    link.check(&channel, &account.access).await?;
+                }
                 link.rest.send(&channel, &text).await
             }),
             ChannelRequest::Typing { to } => within(async move {
@@ -114,12 +118,26 @@ impl Link {
         if let Some(known) = self.inbox.direct_channel(&chat.id) {
             return Ok(known);
         }
-        // Nothing was sent yet, whatever becomes of this.
-        let found = self.rest.direct_channel(&chat.id).await.map_err(|fault| match fault {
-            Fault::Unanswered(said) => Fault::Trouble(said),
-            other => other,
-        })?;
+        let found = self.rest.direct_channel(&chat.id).await.map_err(before_it_is_sent)?;
         self.inbox.met(&chat.id, &found);
         Ok(found)
+    }
+
+    /// Whether a channel may be written to unasked: which rules count depends on its server and, of a thread, on its channel.
+    async fn check(&self, channel: &str, access: &ChannelAccess) -> Result<(), Fault> {
+        let found = self.rest.channel(channel).await.map_err(before_it_is_sent)?;
+        let Some(guild) = found.guild else {
+            let said = format!("nothing may be written to channel {channel}: it is of no server; a person is user:ID");
+            return Err(Fault::Forbidden(said));
+        };
+        may_write_in(access, &guild, channel, found.parent.as_deref()).map_err(Fault::Forbidden)
+    }
+}
+
+/// Nothing was sent yet, whatever became of what was asked before.
+fn before_it_is_sent(fault: Fault) -> Fault {
+    match fault {
+        Fault::Unanswered(said) => Fault::Trouble(said),
+        other => other,
     }
 }

@@ -164,7 +164,8 @@ mod tests {
         let to = |guild: &str, role: &str, channel: &str, parent: Option<&str>| {
             let chat = Chat { id: format!("channel:{channel}"), thread: None };
             let parent = parent.map(str::to_owned);
-            let member = Membership { guild: guild.to_owned(), roles: vec![role.to_owned()], parent };
+            let roles = vec![role.to_owned()];
+            let member = Membership { guild: guild.to_owned(), roles, parent, is_unsure: false };
             let (account, sender, guild) = (DEFAULT_ACCOUNT, "1", Some(&member));
             let origin = Origin { kind: ChannelKind::Discord, account, is_direct: false, sender, chat: &chat, guild };
             route(origin, &bindings, None, "main")

@@ -70,6 +70,9 @@ pub(crate) struct Membership {
     pub roles: Vec<String>,
     /// The channel of which the chat is a thread.
     pub parent: Option<String>,
+    /// Whether it is a thread couldn't be found out, so that it isn't known which rules count there.
+    #[serde(skip)]
+    pub is_unsure: bool,
 }
 
 /// Why something didn't work. The texts are for people and hold no secrets.
@@ -83,6 +86,8 @@ pub(crate) enum Fault {
     Slow(u64),
     /// This request isn't accepted; another one may be.
     Refused(String),
+    /// The account's own rules forbid it. Nothing was done.
+    Forbidden(String),
     /// The service has failed, or says what makes no sense. Nothing was done.
     Trouble(String),
     /// It wasn't reached: nothing was done.
@@ -101,6 +106,7 @@ impl Fault {
             Self::Conflict(said) => Self::Conflict(say(said)),
             Self::Slow(seconds) => Self::Slow(seconds),
             Self::Refused(said) => Self::Refused(say(said)),
+            Self::Forbidden(said) => Self::Forbidden(say(said)),
             Self::Trouble(said) => Self::Trouble(say(said)),
             Self::Unreached(said) => Self::Unreached(say(said)),
             Self::Unanswered(said) => Self::Unanswered(say(said)),
@@ -122,12 +128,17 @@ impl Fault {
             (Self::Refused(_), ChannelKind::Discord) => {
                 "Check apiRoot, and what the bot may do there: to view the channel, to send messages, to read the history"
             }
-            (Self::Conflict(_), ChannelKind::Telegram | ChannelKind::Discord) => {
+            (Self::Conflict(_), ChannelKind::Telegram) => {
                 "Stop the other program that polls with this token (another gateway, perhaps), or make a new token at @BotFather"
+            }
+            (Self::Conflict(_), ChannelKind::Discord) => {
+                "Stop the other program that uses this token (another gateway, perhaps), or make a new one at \
+                 https://discord.com/developers/applications (the application, Bot, Reset Token)"
             }
             (Self::Credentials(_) | Self::Conflict(_) | Self::Refused(_), ChannelKind::WhatsApp) => {
                 "Check the section cloudApi, and the business account in the WhatsApp Manager"
             }
+            (Self::Forbidden(_), _) => "Change who may talk in the account's section, or write to another chat",
             (Self::Slow(_), _) => "It goes on by itself",
             (Self::Refused(_), ChannelKind::Telegram) => {
                 "Check apiRoot, and whether the bot still exists at @BotFather"
@@ -153,7 +164,7 @@ impl fmt::Display for Fault {
             Self::Trouble(said) => write!(f, "the service fails: {said}"),
             Self::Unreached(said) => write!(f, "the service isn't reached: {said}"),
             Self::Unanswered(said) => write!(f, "the service doesn't answer: {said}"),
-            Self::Setup(said, _) => f.write_str(said),
+            Self::Forbidden(said) | Self::Setup(said, _) => f.write_str(said),
         }
     }
 }
@@ -174,6 +185,22 @@ impl RequestKind {
             ChannelRequest::Poll { .. } => Self::Poll,
             ChannelRequest::Send { .. } => Self::Send,
             ChannelRequest::Typing { .. } => Self::Typing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_helps_is_who_the_channel_has() {
+        let faults = [Fault::Credentials, Fault::Conflict, Fault::Refused];
+        for fault in faults.map(|fault| fault("x".to_owned())) {
+            let cures = ChannelKind::ALL.map(|kind| (kind, fault.cure(kind)));
+            for (kind, cure) in cures {
+                assert_eq!(cure.contains("@BotFather"), kind == ChannelKind::Telegram, "{kind:?} {fault}: {cure}");
+            }
         }
     }
 }

@@ -79,7 +79,7 @@ impl Service for BotApi {
                 }
                 .boxed_local()
             }
-            ChannelRequest::Send { to, text } => {
+            ChannelRequest::Send { to, text, .. } => {
                 let asked = self.call("sendMessage", addressed(&to, true, json!({"text": text})), PATIENCE);
                 async { asked.await.map(|_| Reply::Done) }.boxed_local()
             }

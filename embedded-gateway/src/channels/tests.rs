@@ -897,6 +897,26 @@ fn why_the_answer_of_a_job_was_not_delivered_is_told() {
 }
 
 #[test]
+fn the_answer_of_a_job_is_held_to_the_rules_when_it_is_sent_and_that_of_a_message_is_not() {
+    let mut house = House::online(known("5"));
+    let is_unasked = |house: &House| match house.request(RequestKind::Send) {
+        Some(ChannelRequest::Send { unasked, .. }) => unasked.is_some(),
+        other => panic!("nothing is sent: {other:?}"),
+    };
+    house.updates(vec![update(7, "5", "a")]);
+    house.run_says("answer", 0);
+    assert!(!is_unasked(&house));
+    house.delivered();
+    let id = house.job_for("5", json!({}));
+    house.job_says(&id, "all is well");
+    assert!(is_unasked(&house));
+    house.answer(RequestKind::Send, Err(Fault::Forbidden("nothing may be written to channel 7".to_owned())));
+    let (status, _, why) = house.told_of(&id);
+    assert_eq!((status.as_str(), why.as_str()), ("not-delivered", "nothing may be written to channel 7"));
+    assert_eq!(house.row()["connected"], true);
+}
+
+#[test]
 fn a_job_says_nothing_to_the_chat_that_it_does_not_mean_to_say() {
     let mut house = House::online(known("5"));
     let id = house.job_for("5", json!({}));

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::http::Http;
-use super::service::{Fault, Reply, Service, Update};
+use super::service::{Fault, Reply, RequestKind, Service, Update};
 use crate::clock::Now;
 use crate::config::{ChannelAccount, is_scoped_id};
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
@@ -54,8 +54,8 @@ struct Shared {
     /// The last message of each chat, and when typing was shown for it.
     last: RefCell<BTreeMap<String, Last>>,
     checked_at: Cell<Option<Instant>>,
-    /// How often in a row the service said that it was too much.
-    limited: Cell<u32>,
+    /// How often in a row the service said that requests of a kind were too much: what it limits of one says nothing of another.
+    limited: RefCell<BTreeMap<RequestKind, u32>>,
 }
 
 struct Last {
@@ -75,7 +75,7 @@ impl GraphApi {
             inbox: RefCell::default(),
             last: RefCell::default(),
             checked_at: Cell::new(None),
-            limited: Cell::new(0),
+            limited: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
     }
@@ -87,7 +87,7 @@ impl Service for GraphApi {
         match request {
             ChannelRequest::Identify => async move { shared.identify().await.map(Reply::Identity) }.boxed_local(),
             ChannelRequest::Poll { most, .. } => async move { shared.poll(usize::from(most)).await }.boxed_local(),
-            ChannelRequest::Send { to, text } => async move { shared.send(&to, &text).await }.boxed_local(),
+            ChannelRequest::Send { to, text, .. } => async move { shared.send(&to, &text).await }.boxed_local(),
             ChannelRequest::Typing { to } => async move { shared.show_typing(&to).await }.boxed_local(),
         }
     }
@@ -113,7 +113,7 @@ impl Shared {
     async fn identify(&self) -> Result<ChannelIdentity, Fault> {
         let address = format!("{}/{}?fields=id,display_phone_number,verified_name", self.root, self.phone_number_id);
         let (status, body) = self.ask(Method::GET, address, None).await?;
-        let answer = self.answer(status, &body)?;
+        let answer = self.answer(RequestKind::Identify, status, &body)?;
         let text = |name: &str| answer.get(name).and_then(Value::as_str);
         let (number, name) = (text("display_phone_number").unwrap_or_default(), text("verified_name"));
         if text("id") != Some(self.phone_number_id.as_str()) || number.is_empty() {
@@ -161,11 +161,8 @@ impl Shared {
         let (status, answer) = self.tell(&body).await?;
         // What isn't in the API's own words is of something between, which may have passed the message on.
         let is_certain = errors::is_graph_error(&answer);
-        match self.answer(status, &answer) {
-            Ok(answer) if answer.pointer("/messages/0/id").is_some() => {
-                self.limited.set(0);
-                Ok(Reply::Done)
-            }
+        match self.answer(RequestKind::Send, status, &answer) {
+            Ok(answer) if answer.pointer("/messages/0/id").is_some() => Ok(Reply::Done),
             Ok(_) => Err(Fault::Unanswered("its answer is none of the Cloud API".to_owned())),
             Err(Fault::Trouble(said)) if !is_certain => Err(Fault::Unanswered(said)),
             Err(fault) => Err(fault),
@@ -182,7 +179,7 @@ impl Shared {
             "typing_indicator": {"type": "text"},
         });
         let (status, answer) = self.tell(&body).await?;
-        self.answer(status, &answer).map(|_| Reply::Done)
+        self.answer(RequestKind::Typing, status, &answer).map(|_| Reply::Done)
     }
 
     fn to_show(&self, to: &Chat) -> Option<String> {
@@ -208,13 +205,51 @@ impl Shared {
         self.http.ask(method, &Secret::new(address), caller, body, PATIENCE).await
     }
 
-    fn answer(&self, status: u16, body: &[u8]) -> Result<Value, Fault> {
+    fn answer(&self, kind: RequestKind, status: u16, body: &[u8]) -> Result<Value, Fault> {
+        let mut limited = self.limited.borrow_mut();
         let answer = errors::answer(status, body, &self.token);
-        if let Err(Fault::Slow(_)) = answer {
-            let step = self.limited.get().saturating_add(1).min(MOST_STEPS);
-            self.limited.set(step);
-            return Err(Fault::Slow(4_u64.saturating_pow(step)));
+        match &answer {
+            Ok(_) => {
+                limited.remove(&kind);
+            }
+            Err(Fault::Slow(_)) => {
+                let steps = limited.entry(kind).or_default();
+                *steps = steps.saturating_add(1).min(MOST_STEPS);
+                return Err(Fault::Slow(4_u64.saturating_pow(*steps)));
+            }
+            Err(_) => {}
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_one_kind_of_request_lengthens_no_wait_of_another_and_ends_when_one_is_taken() {
+        let shared = Shared {
+            http: Http::new(None),
+            root: String::new(),
+            token: Secret::new("EAA"),
+            phone_number_id: String::new(),
+            read_receipts: true,
+            inbox: RefCell::default(),
+            last: RefCell::default(),
+            checked_at: Cell::new(None),
+            limited: RefCell::default(),
+        };
+        let wait = |kind| match shared.answer(kind, 429, br#"{"error":{"code":80007}}"#) {
+            Err(Fault::Slow(seconds)) => seconds,
+            other => panic!("{other:?}"),
+        };
+        let waits = [(); 6].map(|()| wait(RequestKind::Typing));
+        assert_eq!(waits, [4, 16, 64, 256, 256, 256]);
+        assert_eq!((wait(RequestKind::Identify), wait(RequestKind::Send), wait(RequestKind::Send)), (4, 4, 16));
+        assert!(shared.answer(RequestKind::Typing, 200, b"{}").is_ok());
+        assert_eq!((wait(RequestKind::Typing), wait(RequestKind::Send)), (4, 64));
+        assert!(shared.answer(RequestKind::Send, 200, b"{}").is_ok());
+        assert_eq!(wait(RequestKind::Send), 4);
     }
 }

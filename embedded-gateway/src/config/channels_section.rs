@@ -212,6 +212,8 @@ pub struct ChannelAccount {
 pub struct ChannelAccess {
     /// In direct messages.
     pub dm_policy: DmPolicy,
+    /// Of Discord: direct messages are switched off (`dm.enabled`), so that `dm_policy` is [`DmPolicy::Disabled`] whatever is written.
+    pub direct_off: bool,
     /// Ids of people, or `*`.
     pub allow_from: Vec<String>,
     /// In groups.
@@ -367,6 +369,10 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             base.token.is_some() && (kind != ChannelKind::WhatsApp || base.cloud.phone_number_id.is_some());
         if !has_default && (found.is_empty() || is_account) {
             found.insert(0, base);
+        }
+        // Only now: an account that says `dm.enabled: true` has the policy that it inherits.
+        for access in found.iter_mut().map(|account| &mut account.access).filter(|access| access.direct_off) {
+            access.dm_policy = DmPolicy::Disabled;
         }
         if kind == ChannelKind::WhatsApp && is_read {
             found.iter_mut().for_each(|account| whatsapp::complete(&section, account));

@@ -17,7 +17,7 @@ pub struct Inputs {
     pub state_dir: Option<PathBuf>,
     /// `--port`; 0 takes any free one.
     pub port: Option<u16>,
-    /// `--bind`: `loopback`, `lan` or an address.
+    /// `--bind`: `loopback`, `lan`, `tailnet` or an address.
     pub bind: Option<String>,
     /// The process's environment.
     pub environment: BTreeMap<String, OsString>,

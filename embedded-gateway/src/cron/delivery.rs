@@ -10,6 +10,9 @@ use crate::payload::{joined, joined_if};
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
 pub(super) const NO_CHAT: &str =
     "no chat is named (delivery.channel and delivery.to): the answer is in the job's session";
+/// Before the ids of Discord's channels, and of people there.
+const CHANNEL: &str = "channel:";
+const USER: &str = "user:";
 /// What an agent answers that has nothing to tell, whatever the case of its letters.
 const SILENT: &str = "NO_REPLY";
 
@@ -48,7 +51,58 @@ pub(crate) struct Target {
     pub(crate) kind: Option<ChannelKind>,
     /// None: the channel's default account.
     pub(crate) account: Option<String>,
-    pub(crate) chat: Chat,
+    /// As it was written: which chat it is depends on the channel.
+    place: String,
+    topic: Option<Topic>,
+}
+
+impl Target {
+    /// The chat at this channel: `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; at Discord `user:ID`, `ID` or `channel:ID`; at WhatsApp a number such
+    /// as `+15551234567`. Err: what is wrong with it.
+    pub(crate) fn chat(&self, kind: ChannelKind) -> Result<Chat, String> {
+        let place = self.place.as_str();
+        match kind {
+            ChannelKind::Telegram => self.numbered(place),
+            ChannelKind::Discord => {
+                let id = [CHANNEL, USER].into_iter().find_map(|mark| place.strip_prefix(mark)).unwrap_or(place);
+                if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err("at /delivery/to: must be the number of a person or channel, such as user:123456789012345678 or \
+                         channel:123456789012345678; names change hands"
+                        .to_owned());
+                }
+                if self.topic.is_some() {
+                    return Err("at /delivery/threadId: a thread is a channel of its own: write channel: and its number as delivery.to"
+                        .to_owned());
+                }
+                let id = if place.starts_with(CHANNEL) { place } else { id };
+                Ok(Chat { id: id.to_owned(), thread: None })
+            }
+            ChannelKind::WhatsApp => person(place).map(|id| Chat { id, thread: None }).ok_or_else(|| {
+                "at /delivery/to: must be a phone number with its country, such as +15551234567".to_owned()
+            }),
+        }
+    }
+
+    /// A person's or group's number, and the topic.
+    fn numbered(&self, place: &str) -> Result<Chat, String> {
+        let (id, topic) = match place.split_once(':') {
+            Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
+            None => (place, None),
+        };
+        if id.parse::<i64>().is_err() || id.starts_with('+') {
+            return Err("at /delivery/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change \
+                 hands"
+                .to_owned());
+        }
+        let topic = match (&self.topic, topic) {
+            (Some(Topic::Number(number)), _) => Some(Ok(*number)),
+            (Some(Topic::Text(text)), _) => Some(text.parse()),
+            (None, topic) => topic.map(str::parse),
+        };
+        let thread =
+            topic.transpose().map_err(|_| "at /delivery/threadId: must be the number of a topic".to_owned())?;
+        Ok(Chat { id: id.to_owned(), thread })
+    }
 }
 
 impl Delivery {
@@ -89,41 +143,16 @@ impl Delivery {
             (named, Some((kind, place))) => (named.or(Some(kind)), place),
             // Only phone numbers begin so.
             (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
+            (None, None) if to.starts_with(CHANNEL) || to.starts_with(USER) => (Some(ChannelKind::Discord), to),
             (named, None) => (named, to),
         };
-        Ok(Some(Target { kind, account: self.account_id.clone(), chat: self.chat(kind, place)? }))
-    }
-
-    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`; `+15551234567`.
-    fn chat(&self, kind: Option<ChannelKind>, place: &str) -> Result<Chat, String> {
-        if kind == Some(ChannelKind::WhatsApp) {
-            return person(place).map(|id| Chat { id, thread: None }).ok_or_else(|| {
-                "at /delivery/to: must be a phone number with its country, such as +15551234567".to_owned()
-            });
-        }
-        // As Discord's are written.
-        let is_number = |id: &str| !id.starts_with(['+', '-']) && id.parse::<i64>().is_ok();
-        if place.strip_prefix("channel:").is_some_and(is_number) {
-            return Ok(Chat { id: place.to_owned(), thread: None });
-        }
-        let place = place.strip_prefix("user:").unwrap_or(place);
-        let (id, topic) = match place.split_once(':') {
-            Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
-            None => (place, None),
-        };
-        if id.parse::<i64>().is_err() || id.starts_with('+') {
-            return Err("at /delivery/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change \
-                 hands"
-                .to_owned());
-        }
-        let topic = match (&self.thread_id, topic) {
-            (Some(Topic::Number(number)), _) => Some(Ok(*number)),
-            (Some(Topic::Text(text)), _) => Some(text.parse()),
-            (None, topic) => topic.map(str::parse),
-        };
-        let thread =
-            topic.transpose().map_err(|_| "at /delivery/threadId: must be the number of a topic".to_owned())?;
-        Ok(Chat { id: id.to_owned(), thread })
+        let (account, topic) = (self.account_id.clone(), self.thread_id.clone());
+        let target = Target { kind, account, place: place.to_owned(), topic };
+        // Until it is known which channel is meant, any that can read it will do.
+        let can_read = |kind: &ChannelKind| target.chat(*kind).is_ok();
+        let reader = kind.or_else(|| ChannelKind::ALL.into_iter().find(can_read)).unwrap_or(ChannelKind::Telegram);
+        target.chat(reader)?;
+        Ok(Some(target))
     }
 
     /// What is said of it before a run. `refusal`: why nothing could be sent there now.
@@ -134,7 +163,8 @@ impl Delivery {
             Ok(Some(target)) => {
                 let channel = target.kind.map_or("last", ChannelKind::id);
                 let detail = refusal(&target).unwrap_or_else(|| "explicit".to_owned());
-                json!({"label": format!("announce -> {channel}:{}", target.chat.id), "detail": detail})
+                let chat = target.kind.and_then(|kind| target.chat(kind).ok()).map(|chat| chat.id);
+                json!({"label": format!("announce -> {channel}:{}", chat.unwrap_or(target.place)), "detail": detail})
             }
             Err(error) => json!({"label": "announce", "detail": error}),
         }
@@ -235,7 +265,8 @@ mod tests {
 
     fn target(delivery: Value) -> Result<Option<(String, Option<i64>)>, String> {
         let delivery: Delivery = serde_json::from_value(delivery).unwrap();
-        delivery.target().map(|target| target.map(|target| (target.chat.id, target.chat.thread)))
+        let chat = |target: Target| target.chat(target.kind.unwrap_or(ChannelKind::Telegram)).unwrap();
+        delivery.target().map(|target| target.map(chat).map(|chat| (chat.id, chat.thread)))
     }
 
     #[test]
@@ -276,12 +307,41 @@ mod tests {
             (json!({"channel": "discord", "to": "channel:general"}), "/delivery/to: must be the number"),
             (json!({"channel": "discord", "to": "channel:-5"}), "/delivery/to: must be the number"),
             (json!({"channel": "whatsapp", "to": "eve"}), "/delivery/to: must be a phone number"),
+            (
+                json!({"channel": "telegram", "to": "channel:77"}),
+                "/delivery/to: must be the number of a person or group",
+            ),
+            (json!({"channel": "telegram", "to": "user:5"}), "/delivery/to: must be the number of a person or group"),
+            (json!({"channel": "discord", "to": "-100"}), "/delivery/to: must be the number of a person or channel"),
+            (
+                json!({"channel": "discord", "to": "5:topic:7"}),
+                "/delivery/to: must be the number of a person or channel",
+            ),
+            (json!({"channel": "discord", "to": "channel:77", "threadId": "8"}), "a thread is a channel of its own"),
+            (json!({"to": "-5-5"}), "/delivery/to: must be the number"),
             (json!({"channel": "telegram", "to": "-100:topic:general"}), "/delivery/threadId"),
             (json!({"channel": "telegram", "to": "-100", "threadId": "x"}), "/delivery/threadId"),
         ] {
             let error = target(joined(json!({"mode": "announce"}), delivery)).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[test]
+    fn a_chat_without_its_channel_is_what_it_is_at_the_channel_that_there_is() {
+        let target = |to: &str| {
+            let delivery: Delivery = serde_json::from_value(json!({"mode": "announce", "to": to})).unwrap();
+            delivery.target().unwrap().unwrap()
+        };
+        let (number, group) = (target("15551234567"), target("-100:7"));
+        let ids = |target: &Target| ChannelKind::ALL.map(|kind| target.chat(kind).ok().map(|chat| chat.id));
+        let known = |id: &str| Some(id.to_owned());
+        assert_eq!(ids(&number), [known("15551234567"), known("15551234567"), known("+15551234567")]);
+        assert_eq!((number.kind, &ids(&group)[..2]), (None, &[known("-100"), None][..]));
+        assert_eq!(
+            (target("channel:77").kind, target("user:5").kind),
+            (Some(ChannelKind::Discord), Some(ChannelKind::Discord))
+        );
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The webhook of WhatsApp's service: the one path that strangers may reach without a credential of the gateway. What comes there is
 //! signed with the app's secret; it is acknowledged when it is on disk, and the service calls again for days until it is.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
-use actix_web::web::{self, BytesMut, Payload, ServiceConfig};
+use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::StreamExt as _;
 use gatewarden_protocol::Secret;
 use tokio::sync::oneshot;
 
@@ -16,9 +16,9 @@ use crate::auth::same_secret;
 use crate::auth::webhook_secret::{Shown, signed};
 use crate::channels::whatsapp::webhook;
 use crate::config::{ChannelAccount, ChannelKind, GatewayConfig};
-use crate::connection_limits::MemoryPermit;
 use crate::core_actor::Received;
 use crate::effect::{ChannelKey, LogLevel};
+use crate::webhook_bodies::{Bodies, Body, Unread};
 
 const PATH: &str = "/channels/whatsapp";
 /// Longest body, in bytes: what the service sends at most.
@@ -101,13 +101,14 @@ async fn taken(request: &HttpRequest, context: &SharedContext, payload: Payload)
     let signature = request.headers().get(SIGNATURE).and_then(|value| value.to_str().ok());
     // Who shows nothing has no body read.
     let body = match signature {
-        Some(_) => read(request, payload, context.webhook_bodies.empty_permit()).await?,
-        None => BytesMut::new(),
+        Some(_) => Some(read(request, peer.remote, payload, &context.webhook_bodies).await?),
+        None => None,
     };
     // One app may have several phone numbers, and one gateway the numbers of several apps.
     let signs = |account: &&ChannelAccount| {
         let secret = account.cloud.app_secret.as_ref();
-        signature.is_some_and(|signature| secret.is_some_and(|secret| signed(signature, secret, &body)))
+        let shown = signature.zip(body.as_deref());
+        shown.is_some_and(|(signature, body)| secret.is_some_and(|secret| signed(signature, secret, body)))
     };
     let signers: Vec<&ChannelAccount> = accounts(&config).filter(signs).collect();
     let shown = match signature {
@@ -121,8 +122,8 @@ async fn taken(request: &HttpRequest, context: &SharedContext, payload: Payload)
     checked.map_err(|_| stopping())?.map_err(|error| unauthorized(&error))?;
     context.metrics.webhooks.inc();
     let said = "the body must be JSON with an object";
-    let found = webhook::read(&body).ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "invalid_body", said))?;
-    drop(body);
+    let found = body.as_deref().and_then(webhook::read);
+    let found = found.ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "invalid_body", said))?;
     let mut waiting = Vec::new();
     for (number, delivery) in found {
         let of_number = |account: &&&ChannelAccount| account.cloud.phone_number_id.as_deref() == Some(number.as_str());
@@ -143,6 +144,8 @@ async fn taken(request: &HttpRequest, context: &SharedContext, payload: Payload)
             waiting.push(is_stored);
         }
     }
+    // What it brought has its place with the account now.
+    drop(body);
     let all = futures_util::future::try_join_all(waiting);
     match tokio::time::timeout(STORED_WITHIN, all).await {
         Ok(Ok(_)) => Ok(HttpResponse::Ok().finish()),
@@ -155,27 +158,20 @@ async fn taken(request: &HttpRequest, context: &SharedContext, payload: Payload)
     }
 }
 
-async fn read(request: &HttpRequest, mut payload: Payload, mut permit: MemoryPermit) -> Result<BytesMut, HttpResponse> {
-    let too_large =
-        || refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &format!("at most {MAX_BODY} bytes are read"));
-    let length = request.headers().get(actix_web::http::header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    while let Some(piece) = payload.next().await {
-        let broken = |_| refusal(StatusCode::BAD_REQUEST, "invalid_body", "the body breaks off");
-        let piece = piece.map_err(broken)?;
-        let bytes = body.len().saturating_add(piece.len());
-        if bytes > MAX_BODY {
-            return Err(too_large());
+async fn read(request: &HttpRequest, sender: IpAddr, payload: Payload, bodies: &Bodies) -> Result<Body, HttpResponse> {
+    let refused = |unread| match unread {
+        Unread::TooLong => {
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &format!("at most {MAX_BODY} bytes are read"))
         }
-        if !permit.grow_to(bytes) {
-            let said = "too many bodies are read at the moment; call again";
-            return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", said));
+        Unread::Broken => refusal(StatusCode::BAD_REQUEST, "invalid_body", "the body breaks off"),
+        Unread::Late => refusal(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long to arrive"),
+        Unread::Crowded => {
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many bodies are read at the moment; call again")
         }
-        body.extend_from_slice(&piece);
+    };
+    let most = u64::try_from(MAX_BODY).unwrap_or(u64::MAX);
+    if gatewarden_listener::announced_length(request).is_some_and(|length| length > most) {
+        return Err(refused(Unread::TooLong));
     }
-    Ok(body)
+    bodies.read(sender, payload, MAX_BODY).await.map_err(refused)
 }

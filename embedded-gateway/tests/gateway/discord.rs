@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use gatewarden_embedded_gateway::channels::try_credentials;
-use gatewarden_embedded_gateway::config::{ChannelAccess, ChannelAccount, ChannelKind, GatewayConfig, GuildRule};
+use gatewarden_embedded_gateway::config::{
+    ChannelAccess, ChannelAccount, ChannelKind, GatewayConfig, GuildRule, MemberRule,
+};
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
@@ -183,6 +185,72 @@ async fn what_was_missed_by_an_ended_session_is_fetched_of_direct_messages() {
 }
 
 #[actix::test]
+async fn what_was_missed_is_fetched_after_the_wait_that_discord_wants_and_after_its_failures() {
+    for (answers, order) in [
+        // It is waited for, before anything else is heard.
+        (vec![Answer::Json(429, json!({"retry_after": 0.2, "global": false}))], ["one", "two", "three"]),
+        // Nobody is kept from talking for long.
+        (vec![Answer::Json(502, json!({})), Answer::Lost], ["one", "three", "two"]),
+        (vec![Answer::Json(429, json!({"retry_after": 20.5, "global": false}))], ["one", "three", "two"]),
+    ] {
+        let server = Server::start().await;
+        let gateway = Gateway::start(|config| configure(&server, config)).await;
+        let mut client = Client::connect(&gateway).await;
+        until_row(&mut client, |row| row["connected"] == true).await;
+        server.says(direct(10, "5", "one"));
+        until(|| server.written_to("77").len() == 1).await;
+        {
+            let mut state = server.state();
+            state.talks.push_back(Talk::Says(r#"{"op":9,"d":false}"#));
+            state.history = vec![direct(10, "5", "one"), direct(11, "5", "two")];
+            state.answers.extend(answers.into_iter().map(|answer| ("messages?after", answer)));
+        }
+        server.cut();
+        until(|| server.heard(2).len() == 2).await;
+        if order[1] == "three" {
+            // They were used up.
+            until(|| !server.state().answers.iter().any(|(path, _)| *path == "messages?after")).await;
+        }
+        server.says(direct(12, "5", "three"));
+        until(|| server.written_to("77").len() == 3).await;
+        assert_eq!(server.written_to("77"), order.map(|text| format!("said: {text}")));
+        gateway.stop().await;
+    }
+}
+
+#[actix::test]
+async fn a_session_that_was_not_let_in_is_not_begun_again_at_once() {
+    let server = Server::start().await;
+    // It ends the connection in a way after which a session goes on, of which there is none.
+    server.state().talks.push_back(Talk::Close(4000));
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    until(|| server.heard(2).len() == 1).await;
+    let again = until(|| server.heard(2).len() == 2);
+    let mut again = std::pin::pin!(again);
+    assert!(tokio::time::timeout(Duration::from_secs(4), &mut again).await.is_err(), "Discord wants 5 s");
+    again.await;
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_message_that_may_have_arrived_is_not_sent_again_into_a_long_limit() {
+    let server = Server::start().await;
+    server.state().answers.extend([
+        ("POST /channels/77/messages", Answer::Json(502, json!({}))),
+        ("POST /channels/77/messages", Answer::Json(429, json!({"retry_after": 600.0, "global": false}))),
+    ]);
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(direct(1, "5", "one"));
+    until(|| server.state().answers.is_empty()).await;
+    server.says(direct(2, "5", "two"));
+    until(|| !server.written_to("77").is_empty()).await;
+    assert_eq!(server.written_to("77"), ["said: two"], "of the first one nobody knows");
+    gateway.stop().await;
+}
+
+#[actix::test]
 async fn a_restarted_gateway_goes_on_with_its_session() {
     let server = Server::start().await;
     let gateway = Gateway::start(|config| configure(&server, config)).await;
@@ -214,6 +282,86 @@ async fn a_thread_is_heard_where_its_channel_is() {
     server.says(in_guild(2, "711", "5", "<@666> in a thread"));
     until(|| !server.written_to("711").is_empty()).await;
     assert_eq!((server.written_to("711"), server.written_to("720")), (vec!["said: in a thread".to_owned()], vec![]));
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn nobody_is_heard_in_a_thread_until_it_is_known_of_which_channel_it_is() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| {
+        configure(&server, config);
+        let off = MemberRule { enabled: Some(false), ..MemberRule::default() };
+        let guild = config.channels[0].access.guilds.get_mut("900").unwrap();
+        guild.channels = Some([("710".to_owned(), off), ("*".to_owned(), MemberRule::default())].into());
+    })
+    .await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.state().answers.extend([
+        ("GET /channels/711", Answer::Json(404, json!({"message": "Unknown Channel", "code": 10_003}))),
+        ("GET /channels/730", Answer::Json(502, json!({}))),
+    ]);
+    let ask = |id: u64, channel: &str, text: &str| {
+        let mut message = in_guild(id, channel, "5", &format!("<@666> {text}"));
+        // Where Discord says that it is no thread, nothing has to be found out.
+        message["channel_type"] = if channel == "731" { json!(0) } else { json!(null) };
+        server.says(message);
+    };
+    ask(1, "711", "unknown");
+    ask(2, "731", "a channel");
+    until(|| !server.written_to("731").is_empty()).await;
+    assert_eq!(server.written_to("711"), Vec::<String>::new());
+    // After a while it is asked again, and again where that fails.
+    within(async {
+        for id in 3.. {
+            ask(id, "730", "try again");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if !server.written_to("730").is_empty() {
+                return;
+            }
+        }
+    })
+    .await;
+    ask(1_000, "711", "known");
+    ask(1_001, "731", "last");
+    until(|| server.written_to("731").len() == 2).await;
+    assert_eq!(server.written_to("711"), Vec::<String>::new());
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_job_writes_to_channels_of_listed_servers_alone() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    let mut ended = async |to: &str| {
+        let job = json!({
+            "name": "brief",
+            "schedule": {"kind": "every", "everyMs": 3_600_000},
+            "payload": {"kind": "agentTurn", "message": format!("to {to}")},
+            "delivery": {"mode": "announce", "channel": "discord", "to": to},
+        });
+        let id = client.call("cron.add", job).await["id"].as_str().unwrap().to_owned();
+        client.call("cron.run", json!({"id": &id})).await;
+        within(async {
+            loop {
+                let runs = client.call("cron.runs", json!({"id": &id})).await;
+                let status = runs["entries"][0]["deliveryStatus"].as_str().unwrap_or_default();
+                if status == "delivered" || status == "not-delivered" {
+                    return (status == "delivered", runs["entries"][0]["deliveryError"].to_string());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    };
+    assert!(ended("channel:730").await.0);
+    assert!(ended("channel:711").await.0, "a thread of a server's channel");
+    let (is_delivered, why) = ended("channel:810").await;
+    assert!(!is_delivered && why.contains("guilds doesn't list the server") && why.contains("901"), "{why}");
+    assert_eq!(server.written_to("730"), ["said: to channel:730"]);
+    assert_eq!(server.written_to("810"), Vec::<String>::new());
     gateway.stop().await;
 }
 

@@ -171,8 +171,14 @@ impl Server {
                 let number = |message: &Value| message["id"].as_str().unwrap().parse::<u64>().unwrap();
                 state.history.iter().rev().filter(|message| number(message) > after).cloned().collect()
             }
-            ("GET", "/channels/711") => json!({"id": "711", "type": 11, "parent_id": "710"}),
-            ("GET", rest) if rest.starts_with("/channels/") => json!({"id": rest.split('/').nth(2), "type": 0}),
+            ("GET", "/channels/711") => json!({"id": "711", "type": 11, "parent_id": "710", "guild_id": "900"}),
+            // The bot is in another server, too.
+            ("GET", rest) if rest.starts_with("/channels/8") => {
+                json!({"id": rest.split('/').nth(2), "type": 0, "guild_id": "901"})
+            }
+            ("GET", rest) if rest.starts_with("/channels/") => {
+                json!({"id": rest.split('/').nth(2), "type": 0, "guild_id": "900"})
+            }
             _ => return Answer::Json(404, json!({"message": "404: Not Found", "code": 0})),
         };
         if matches!(first, Some(Answer::Lost)) { Answer::Lost } else { Answer::Json(200, answer) }

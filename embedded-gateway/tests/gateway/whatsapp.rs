@@ -220,7 +220,6 @@ async fn a_message_is_on_disk_when_it_is_acknowledged_and_answered_once_however_
     service.until_sent("said: three").await;
     let texts = service.texts();
     assert!(texts.iter().all(|(to, _)| to == PERSON) && texts.len() == 3, "{texts:?}");
-    assert!(service.read().iter().all(|id| ["wamid.A", "wamid.B", "wamid.C"].contains(&id.as_str())));
     let mut client = Client::connect(&gateway).await;
     let row = row(&mut client).await;
     assert_eq!((&row["connected"], &row["mode"]), (&json!(true), &json!("webhook")), "{row}");
@@ -235,6 +234,66 @@ async fn a_message_is_on_disk_when_it_is_acknowledged_and_answered_once_however_
     assert_eq!(call(&gateway, &call_of(&[("wamid.A", "one"), ("wamid.D", "four")])).await, 200);
     service.until_sent("said: four").await;
     assert_eq!(service.texts().len(), 4, "what was answered before the restart isn't answered again");
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn a_message_is_shown_as_read_while_an_agent_works_on_it_unless_that_is_switched_off() {
+    for (read_receipts, read) in [(None, vec!["wamid.A".to_owned()]), (Some(false), Vec::new())] {
+        let service = GraphApi::start(Vec::new()).await;
+        let folder = tempfile::TempDir::new().unwrap();
+        let go_on = folder.path().join("go-on");
+        let gateway = Gateway::start(|config| {
+            service.configure(config);
+            config.channels[0].cloud.read_receipts = read_receipts;
+            let script = format!("while [ ! -e {} ]; do sleep 0.05; done; echo said: $(cat)", go_on.display());
+            with_agent(config, "main", false, &script);
+        })
+        .await;
+        assert_eq!(call(&gateway, &call_of(&[("wamid.A", "one")])).await, 200);
+        let mut client = Client::connect(&gateway).await;
+        within(async { while row(&mut client).await["activeRuns"] != 1 {} }).await;
+        if read_receipts.is_none() {
+            until(|| !service.read().is_empty()).await;
+        }
+        std::fs::write(&go_on, "").unwrap();
+        service.until_sent("said: one").await;
+        assert_eq!(service.read(), read, "{read_receipts:?}");
+        gateway.stop().await;
+    }
+}
+
+#[actix::test]
+async fn who_sends_bodies_and_ends_none_does_not_keep_the_service_out() {
+    const LONGEST: usize = 3 * 1024 * 1024;
+    let service = GraphApi::start(Vec::new()).await;
+    let gateway = Gateway::start(|config| service.configure(config)).await;
+    let address = gateway.running().address;
+    let forged = signature("", "no secret of ours");
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\nx-hub-signature-256: {forged}\r\n\
+         content-length: {LONGEST}\r\n\r\n"
+    );
+    let unfinished = [head.into_bytes(), vec![b' '; LONGEST - 1]].concat();
+    let mut answers = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let bytes = unfinished.clone();
+        answers.spawn_local(async move {
+            let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
+            // It isn't read to its end where it is refused.
+            let sent = async { drop(to.write_all(&bytes).await) };
+            let mut answer = [0; 12];
+            let (_, heard) = tokio::join!(sent, from.read_exact(&mut answer));
+            heard.map(|_| String::from_utf8_lossy(&answer).into_owned())
+        });
+    }
+    // One of them finds no room, of which it may hear no more than the end of its connection; the others hold theirs.
+    let refused = within(answers.join_next()).await.unwrap().unwrap();
+    assert_eq!(refused.unwrap_or("HTTP/1.1 503".to_owned()), "HTTP/1.1 503");
+    let mut body = call_of(&[("wamid.A", "real")]);
+    body["padding"] = "x".repeat(LONGEST - 10_000).into();
+    assert_eq!(call(&gateway, &body).await, 200);
+    service.until_sent("said: real").await;
     gateway.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! Answers on their way out: in order, in parts, each part sent once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Account, LONGEST_WISH, MOST_WAITING, pause};
@@ -64,7 +65,8 @@ impl Account {
             return self.save();
         }
         if let Some(text) = first.parts.front().filter(|_| self.written == self.wanted) {
-            let request = ChannelRequest::Send { to: first.chat.clone(), text: text.clone() };
+            let unasked = first.run.as_ref().map(|_| Arc::clone(&self.settings));
+            let request = ChannelRequest::Send { to: first.chat.clone(), text: text.clone(), unasked };
             self.ask(request, turn);
         }
     }
@@ -110,7 +112,7 @@ impl Account {
                 self.not_attempted();
                 self.not_reached(fault, turn);
             }
-            Fault::Refused(_) => {
+            Fault::Refused(_) | Fault::Forbidden(_) => {
                 self.log(LogLevel::Warn, &format!("the answer to {chat} is refused, and given up: {said}"), turn);
                 self.done_with_part(Some(said));
             }

@@ -11,7 +11,8 @@ use super::conversation::Session;
 use super::wire::Received;
 use crate::channels::service::{Fault, Reply, Update};
 
-/// Messages that wait to be taken. While there are as many, nothing is listened to.
+/// Messages that wait to be taken. While there are as many, nothing is listened to, nor fetched: those of one chat are put in at once,
+/// so that there may be that many more.
 const MOST: usize = 128;
 /// Direct chats that are remembered; the one that was quiet longest goes first.
 const MOST_DIRECT: usize = 50;
@@ -28,12 +29,18 @@ pub(super) struct Place {
 }
 
 /// A channel of direct messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Direct {
     pub user: String,
     pub channel: String,
     /// The last message that was taken; 0 where none was.
     pub last: u64,
+    /// What was written after this message was missed, and isn't taken yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_after: Option<u64>,
+    /// And before this one, the first that came by the session that had missed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_before: Option<u64>,
 }
 
 impl Place {
@@ -49,10 +56,21 @@ impl Place {
 
     fn put(&mut self, user: &str, channel: &str, last: u64) {
         let before = self.direct.iter().position(|direct| direct.user == user).map(|at| self.direct.remove(at));
-        let last = before.map_or(last, |before| before.last.max(last));
-        self.direct.push(Direct { user: user.to_owned(), channel: channel.to_owned(), last });
+        let before = before.unwrap_or_default();
+        let (user, channel, last) = (user.to_owned(), channel.to_owned(), before.last.max(last));
+        self.direct.push(Direct { user, channel, last, ..before });
         if self.direct.len() > MOST_DIRECT {
             self.direct.remove(0);
+        }
+    }
+
+    fn of_channel(&mut self, channel: &str) -> Option<&mut Direct> {
+        self.direct.iter_mut().find(|direct| direct.channel == channel)
+    }
+
+    fn caught_up(&mut self, channel: &str) {
+        if let Some(direct) = self.of_channel(channel) {
+            (direct.missed_after, direct.missed_before) = (None, None);
         }
     }
 }
@@ -61,6 +79,8 @@ struct Waiting {
     received: Received,
     /// The event of the session that it came by; none: the session doesn't send it again.
     seq: Option<u64>,
+    /// The last one of those that were missed in its chat.
+    is_last_missed: bool,
 }
 
 #[derive(Default)]
@@ -124,7 +144,7 @@ impl Inbox {
     }
 
     pub(super) fn put(&self, received: Received, seq: Option<u64>) {
-        self.state.borrow_mut().waiting.push_back(Waiting { received, seq });
+        self.state.borrow_mut().waiting.push_back(Waiting { received, seq, is_last_missed: false });
         self.came.notify_one();
     }
 
@@ -138,14 +158,44 @@ impl Inbox {
         }
     }
 
-    /// The channels of direct messages, and the last message of each that is known.
-    pub(super) fn direct(&self) -> Vec<Direct> {
+    /// A session begins that has nothing of what was written in direct chats since the last messages that were taken.
+    pub(super) fn has_missed(&self) {
+        let mut state = self.state.borrow_mut();
+        for direct in state.place.direct.iter_mut().filter(|direct| direct.last > 0) {
+            direct.missed_after.get_or_insert(direct.last);
+            direct.missed_before = None;
+        }
+        // What was missed before, and waits here, is only a part of it now.
+        state.waiting.iter_mut().for_each(|waiting| waiting.is_last_missed = false);
+    }
+
+    /// The direct chats of which something was missed and isn't fetched yet.
+    pub(super) fn missed(&self) -> Vec<Direct> {
         let state = self.state.borrow();
-        let newest = |direct: &Direct| {
-            let of = state.waiting.iter().filter(|waiting| waiting.received.channel == direct.channel);
-            of.map(|waiting| waiting.received.update.id).max().unwrap_or(0).max(direct.last)
+        let is_here = |direct: &Direct| {
+            let mut last = state.waiting.iter().filter(|waiting| waiting.is_last_missed);
+            last.any(|waiting| waiting.received.channel == direct.channel)
         };
-        state.place.direct.iter().map(|direct| Direct { last: newest(direct), ..direct.clone() }).collect()
+        let missed = state.place.direct.iter().filter(|direct| direct.missed_after.is_some() && !is_here(direct));
+        missed.cloned().collect()
+    }
+
+    /// All that was missed in a direct chat, as far as it can be had. What waits already doesn't come twice.
+    pub(super) fn fetched(&self, channel: &str, missed: Vec<Received>) {
+        let mut state = self.state.borrow_mut();
+        let known: Vec<u64> = state.waiting.iter().map(|waiting| waiting.received.update.id).collect();
+        let end = state.place.of_channel(channel).and_then(|direct| direct.missed_before).unwrap_or(u64::MAX);
+        let is_new = |id: u64| id < end && !known.contains(&id);
+        let new = missed.into_iter().filter(|received| is_new(received.update.id));
+        let new = new.map(|received| Waiting { received, seq: None, is_last_missed: false });
+        let before = state.waiting.len();
+        state.waiting.extend(new);
+        let is_more = state.waiting.len() > before;
+        match state.waiting.back_mut() {
+            Some(last) if is_more => last.is_last_missed = true,
+            _ => state.place.caught_up(channel),
+        }
+        self.came.notify_one();
     }
 
     pub(super) fn direct_channel(&self, user: &str) -> Option<String> {
@@ -166,10 +216,17 @@ impl Inbox {
         }
         let count = state.waiting.len().min(usize::from(most));
         let taken: Vec<Waiting> = state.waiting.drain(..count).collect();
-        for Waiting { received, .. } in &taken {
+        for Waiting { received, seq, is_last_missed } in &taken {
             let direct = received.update.message.as_ref().filter(|message| message.is_direct);
             if let Some(message) = direct {
                 state.place.put(&message.sender, &received.channel, received.update.id);
+            }
+            let direct = state.place.of_channel(&received.channel).filter(|direct| direct.missed_after.is_some());
+            if let Some(direct) = direct.filter(|_| seq.is_some()) {
+                direct.missed_before.get_or_insert(received.update.id);
+            }
+            if *is_last_missed {
+                state.place.caught_up(&received.channel);
             }
         }
         self.taken.notify_one();
@@ -234,6 +291,10 @@ mod tests {
         Received { channel: channel.to_owned(), update: Update { id, message: Some(message) }, is_thread: None }
     }
 
+    fn direct(user: &str, channel: &str, last: u64, missed_after: Option<u64>) -> Direct {
+        Direct { user: user.to_owned(), channel: channel.to_owned(), last, missed_after, missed_before: None }
+    }
+
     fn taken(said: Result<Reply, Fault>) -> (Vec<u64>, Place) {
         match said {
             Ok(Reply::Received { updates, place }) => {
@@ -257,8 +318,7 @@ mod tests {
         inbox.is_at(session(9));
         let (updates, place) = taken(inbox.next(2, POLL).await);
         assert_eq!((updates, &place.session), (vec![10, 11], &session(4)));
-        assert_eq!(place.direct, [Direct { user: "1".to_owned(), channel: "77".to_owned(), last: 11 }]);
-        assert_eq!(inbox.direct()[0].last, 12, "what waits isn't fetched again");
+        assert_eq!(place.direct, [direct("1", "77", 11, None)]);
         let (updates, place) = taken(inbox.next(2, POLL).await);
         assert_eq!((updates, &place.session), (vec![12], &session(9)));
         inbox.is_at(session(30));
@@ -279,6 +339,50 @@ mod tests {
         assert_eq!((updates, place.session), (vec![10], None), "11 is fetched where a new one begins");
         let (updates, place) = taken(inbox.next(1, POLL).await);
         assert_eq!((updates, place.session.unwrap().id.as_str()), (vec![11], "next"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_missed_stays_so_until_it_is_taken_whatever_comes_before() {
+        let inbox = Inbox::default();
+        inbox
+            .begin(Place { direct: vec![direct("1", "77", 10, None), direct("2", "78", 0, None)], ..Place::default() });
+        inbox.put(received(11, "1", "77"), None);
+        inbox.has_missed();
+        assert_eq!(inbox.missed(), [direct("1", "77", 10, Some(10))], "of the other one nothing is known");
+        // It can't be fetched at once, and somebody goes on writing.
+        inbox.is_at(session(5));
+        inbox.put(received(20, "1", "77"), Some(5));
+        let (updates, place) = taken(inbox.next(2, POLL).await);
+        let missed = (place.direct[1].missed_after, place.direct[1].missed_before);
+        assert_eq!((updates, missed), (vec![11, 20], (Some(10), Some(20))), "also after a kill");
+        inbox.put(received(21, "1", "77"), Some(6));
+        inbox.fetched("77", [11, 12, 13, 20, 21].map(|id| received(id, "1", "77")).into());
+        assert_eq!(inbox.missed(), [], "it is here");
+        let (updates, place) = taken(inbox.next(3, POLL).await);
+        assert_eq!(
+            (updates, &place.session),
+            (vec![21, 11, 12], &None),
+            "11 is known by its number when it comes again"
+        );
+        assert_eq!(place.direct[1].missed_after, Some(10));
+        let (updates, place) = taken(inbox.next(3, POLL).await);
+        assert_eq!((updates, place.session), (vec![13], session(5)));
+        assert_eq!(place.direct[1], direct("1", "77", 21, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missed_while_what_was_missed_waits_is_fetched_too() {
+        let inbox = Inbox::default();
+        inbox.begin(Place { direct: vec![direct("1", "77", 10, None)], ..Place::default() });
+        inbox.has_missed();
+        inbox.fetched("77", vec![received(11, "1", "77")]);
+        inbox.has_missed();
+        assert_eq!(inbox.missed(), [direct("1", "77", 10, Some(10))]);
+        inbox.fetched("77", [11, 12].map(|id| received(id, "1", "77")).into());
+        assert_eq!(taken(inbox.next(20, POLL).await).1.direct, [direct("1", "77", 12, None)]);
+        inbox.has_missed();
+        inbox.fetched("77", Vec::new());
+        assert_eq!(inbox.missed(), [], "there was nothing");
     }
 
     const POLL: Duration = Duration::from_secs(30);
@@ -317,7 +421,7 @@ mod tests {
         }
         assert!(place.direct.len() == MOST_DIRECT && place.direct[0].user == "1");
         place.put("1", "7", 0);
-        assert_eq!(place.direct.last().unwrap(), &Direct { user: "1".to_owned(), channel: "7".to_owned(), last: 1 });
+        assert_eq!(place.direct.last().unwrap(), &direct("1", "7", 1, None));
         assert_eq!(Place::read("garbage"), None);
         let place = Place { session: session(1), with_content: true, direct: Vec::new() };
         assert_eq!(place.clone().with_content(true), place);

@@ -8,7 +8,7 @@ use actix_http::Method;
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
-use super::wire;
+use super::wire::{self, Channel};
 use crate::channels::http::Http;
 use crate::channels::service::Fault;
 use crate::clock::{Chance as _, Now, SystemChance};
@@ -18,13 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two tries of a message of which it isn't known whether it arrived, and the number of tries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
-/// Longest wish for a wait that is granted in the middle of those.
-const SHORT_WISH: u64 = 5;
+/// A try begins within this time of the first one, also where Discord wants a wait.
+const TRIES_WITHIN: Duration = Duration::from_secs(30);
+/// After a channel couldn't be looked up none is for a while: meanwhile nothing else is heard.
+const LOOK_UP_PAUSE: Duration = Duration::from_secs(10);
 /// Longest text of a service that is shown, in characters.
 const SAID: usize = 200;
 /// As Discord wants programs to call themselves.
 const PROGRAM: &str = concat!("DiscordBot (gatewarden, ", env!("CARGO_PKG_VERSION"), ")");
-/// Channels of which it is remembered whether they are threads.
+/// Channels of which it is remembered where they are.
 const MOST_CHANNELS: usize = 500;
 /// Messages of a direct chat that are fetched after they were missed.
 pub(super) const MOST_MISSED: usize = 50;
@@ -37,8 +39,10 @@ pub(super) struct Rest {
     authorization: Secret,
     /// All requests are refused until then.
     quiet_until: Cell<Option<Instant>>,
-    /// The channels of which channels are threads.
-    parents: RefCell<BTreeMap<String, Option<String>>>,
+    /// Where channels are.
+    channels: RefCell<BTreeMap<String, Channel>>,
+    /// Until then only those are known.
+    unknown_until: Cell<Option<Instant>>,
 }
 
 /// Where the gateway is, and how many sessions may be begun.
@@ -57,7 +61,8 @@ impl Rest {
             token: token.clone(),
             authorization: Secret::new(format!("Bot {}", token.expose())),
             quiet_until: Cell::new(None),
-            parents: RefCell::default(),
+            channels: RefCell::default(),
+            unknown_until: Cell::new(None),
         }
     }
 
@@ -124,18 +129,18 @@ impl Rest {
         // What an agent writes calls nobody.
         let body = json!({"content": text, "nonce": nonce, "enforce_nonce": true, "allowed_mentions": {"parse": []}});
         let path = format!("/channels/{channel}/messages");
+        let until = Now::read().at + TRIES_WITHIN;
         let mut doubt: Option<String> = None;
-        for _ in 0..TRIES {
-            match (self.call(Method::POST, &path, Some(&body)).await, &doubt) {
-                (Ok(_), _) => return Ok(()),
-                (Err(Fault::Unanswered(said) | Fault::Trouble(said)), _) => doubt = Some(said),
-                (Err(fault), None) => return Err(fault),
-                (Err(Fault::Slow(seconds)), Some(_)) if seconds <= SHORT_WISH => {
-                    tokio::time::sleep(Duration::from_secs(seconds)).await;
-                }
-                (Err(_), Some(_)) => {}
+        for left in (0..TRIES).rev() {
+            let Err(fault) = self.call(Method::POST, &path, Some(&body)).await else { return Ok(()) };
+            let pause = pause_after(&fault, until.saturating_duration_since(Now::read().at));
+            match fault {
+                Fault::Unanswered(said) | Fault::Trouble(said) => doubt = Some(said),
+                fault if doubt.is_none() => return Err(fault),
+                _ => {}
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            let Some(pause) = pause.filter(|_| left > 0) else { break };
+            tokio::time::sleep(pause).await;
         }
         Err(Fault::Unanswered(doubt.unwrap_or_default()))
     }
@@ -155,20 +160,54 @@ impl Rest {
         Ok(messages)
     }
 
-    /// The channel of which another one is a thread. None also where that can't be found out.
-    pub(super) async fn parent(&self, channel: &str) -> Option<String> {
-        if let Some(known) = self.parents.borrow().get(channel) {
-            return known.clone();
+    /// Where a channel is.
+    pub(super) async fn channel(&self, id: &str) -> Result<Channel, Fault> {
+        if let Some(known) = self.channels.borrow().get(id) {
+            return Ok(known.clone());
         }
-        let found = self.call(Method::GET, &format!("/channels/{channel}"), None).await.ok()?;
-        let parent = wire::parent(&found);
-        let mut parents = self.parents.borrow_mut();
-        if parents.len() >= MOST_CHANNELS {
-            parents.clear();
+        let said = self.call(Method::GET, &format!("/channels/{id}"), None).await?;
+        let found =
+            wire::channel(&said).ok_or_else(|| Fault::Trouble("it doesn't say where a channel is".to_owned()))?;
+        let mut channels = self.channels.borrow_mut();
+        if channels.len() >= MOST_CHANNELS {
+            channels.clear();
         }
-        parents.insert(channel.to_owned(), parent.clone());
-        parent
+        channels.insert(id.to_owned(), found.clone());
+        Ok(found)
     }
+
+    /// The same, asked for until it is known. None: it couldn't be found out in the time.
+    pub(super) async fn channel_within(&self, id: &str, patience: Duration) -> Option<Channel> {
+        let is_unknown = self.unknown_until.get().is_some_and(|until| Now::read().at < until);
+        if is_unknown && !self.channels.borrow().contains_key(id) {
+            return None;
+        }
+        let until = Now::read().at + patience;
+        loop {
+            let fault = match tokio::time::timeout_at(until.into(), self.channel(id)).await {
+                Ok(Ok(found)) => return Some(found),
+                Ok(Err(fault)) => Some(fault),
+                Err(_) => None,
+            };
+            let left = until.saturating_duration_since(Now::read().at);
+            let Some(pause) = fault.and_then(|fault| pause_after(&fault, left)) else { break };
+            tokio::time::sleep(pause).await;
+        }
+        self.unknown_until.set(Some(Now::read().at + LOOK_UP_PAUSE));
+        None
+    }
+}
+
+/// How long to wait before the same is asked again. None: it isn't, for want of time or of sense.
+fn pause_after(fault: &Fault, left: Duration) -> Option<Duration> {
+    let pause = match fault {
+        Fault::Slow(seconds) => Duration::from_secs(*seconds),
+        Fault::Trouble(_) | Fault::Unreached(_) | Fault::Unanswered(_) => RETRY_PAUSE,
+        Fault::Credentials(_) | Fault::Conflict(_) | Fault::Refused(_) | Fault::Forbidden(_) | Fault::Setup(..) => {
+            return None;
+        }
+    };
+    (pause <= left).then_some(pause)
 }
 
 fn way(said: &Value) -> Result<Way, Fault> {
@@ -238,6 +277,16 @@ mod tests {
         }
         assert_eq!(result(204, b""), Ok(Value::Null));
         assert!(is_global(br#"{"global":true}"#) && !is_global(b"x"));
+    }
+
+    #[test]
+    fn a_wait_is_as_long_as_discord_wants_and_none_is_begun_that_does_not_fit() {
+        let after = |fault: Fault| pause_after(&fault, Duration::from_secs(20)).map(|pause| pause.as_secs());
+        assert_eq!(after(Fault::Slow(20)), Some(20));
+        assert_eq!(after(Fault::Slow(21)), None);
+        assert_eq!(after(Fault::Trouble(String::new())), Some(1));
+        assert_eq!(after(Fault::Refused(String::new())), None);
+        assert_eq!(pause_after(&Fault::Unreached(String::new()), Duration::ZERO), None);
     }
 
     #[test]

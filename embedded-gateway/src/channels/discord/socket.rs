@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Link;
 use super::conversation::{Attempts, Conversation, Session, Step, Word};
-use super::wire::{self, Next};
+use super::inbox::Direct;
+use super::wire::{self, Next, Received};
 use crate::channels::service::Fault;
 use crate::clock::{Chance as _, Now, SystemChance};
 
@@ -27,8 +28,11 @@ const WRITE: Duration = Duration::from_secs(10);
 const LONGEST_WISH: Duration = Duration::from_secs(3_600);
 /// Whether a channel is a thread is asked while nothing else is heard.
 const LOOK_UP: Duration = Duration::from_secs(3);
-/// Direct messages that were missed are looked for in this time, before anything else is heard: less than a heartbeat takes.
+/// Direct messages that were missed are looked for in this time, while nothing else is heard: less than a heartbeat takes. What wasn't
+/// found then is looked for again between other messages, after 1 s, 2 s and so on.
 const CATCH_UP: Duration = Duration::from_secs(20);
+const CATCH_UP_AGAIN: Duration = Duration::from_secs(1);
+const LONGEST_CATCH_UP_PAUSE: Duration = Duration::from_secs(300);
 /// With another code than 1000 and 1001, with which the session would end.
 const LEAVE: u16 = 4_900;
 
@@ -39,8 +43,10 @@ pub(super) async fn listen(link: &Link, me: &str) {
         let (next, why) = match connected(link, me, &mut attempts).await {
             Ok(ended) => ended,
             Err(fault @ (Fault::Credentials(_) | Fault::Setup(..))) => (Next::Never, fault),
-            Err(fault) => (if link.inbox.session().is_some() { Next::Resume } else { Next::Anew }, fault),
+            Err(fault) => (Next::Resume, fault),
         };
+        // The pauses are those of what comes next, which may be a new session.
+        let next = next.with(link.inbox.session().is_some());
         if next != Next::Resume {
             link.inbox.is_at(None);
         }
@@ -90,6 +96,8 @@ async fn connected(link: &Link, me: &str, attempts: &mut Attempts) -> Result<(Ne
         source: came,
         reader: MessageReader::new(FrameSender::Server, FIRST_RESERVE),
         talk: Conversation::new(session, Now::read().at),
+        catch_up_at: None,
+        catch_up_pause: CATCH_UP_AGAIN,
     };
     Ok(connection.run().await)
 }
@@ -102,6 +110,9 @@ struct Connection<'a> {
     source: BytesMut,
     reader: MessageReader<()>,
     talk: Conversation,
+    /// When missed messages are looked for again, and the pause after that.
+    catch_up_at: Option<Instant>,
+    catch_up_pause: Duration,
 }
 
 impl Connection<'_> {
@@ -126,6 +137,9 @@ impl Connection<'_> {
         let due = self.talk.on_time(Now::read().at);
         if !due.is_empty() {
             return Some(due);
+        }
+        if self.catch_up_at.is_some_and(|at| Now::read().at >= at) {
+            self.catch_up().await;
         }
         let read = self.reader.read(&mut self.source, LONGEST, |_, _| Ok::<(), Infallible>(()));
         let message = match read {
@@ -156,7 +170,8 @@ impl Connection<'_> {
         if self.source.is_empty() && self.source.capacity() > BUFFER {
             self.source = BytesMut::new();
         }
-        let at: Instant = self.talk.deadline().unwrap_or_else(|| Now::read().at);
+        let deadlines = [self.talk.deadline(), self.catch_up_at];
+        let at: Instant = deadlines.into_iter().flatten().min().unwrap_or_else(|| Now::read().at);
         tokio::select! {
             read = self.io.read_buf(&mut self.source) => match read {
                 Ok(0) => Some(self.talk.end(Next::Resume, Fault::Trouble("its gateway ended the connection".to_owned()))),
@@ -176,8 +191,9 @@ impl Connection<'_> {
             Step::Open { is_new } => {
                 self.attempts.opened(Now::read().at);
                 if is_new {
-                    self.catch_up().await;
+                    self.link.inbox.has_missed();
                 }
+                self.catch_up().await;
                 self.link.inbox.is_at(self.talk.session.clone());
                 self.link.inbox.opened();
                 Ok(())
@@ -222,27 +238,55 @@ impl Connection<'_> {
         let is_thread = received.is_thread;
         let guild = received.update.message.as_mut().and_then(|message| message.guild.as_mut());
         if let Some(guild) = guild.filter(|_| is_thread != Some(false)) {
-            let asked = self.link.rest.parent(&received.channel);
-            guild.parent = tokio::time::timeout(LOOK_UP, asked).await.ok().flatten();
+            let found = self.link.rest.channel_within(&received.channel, LOOK_UP).await;
+            guild.is_unsure = found.is_none();
+            guild.parent = found.and_then(|found| found.parent);
         }
         self.link.inbox.put(received, seq);
     }
 
     /// A new session has nothing of what came before it: direct messages can be fetched.
-    async fn catch_up(&self) {
-        let fetched = async {
-            for direct in self.link.inbox.direct().into_iter().filter(|direct| direct.last > 0) {
-                let Ok(messages) = self.link.rest.messages_after(&direct.channel, direct.last).await else { continue };
-                for received in messages.iter().filter_map(|message| wire::received(message, self.me)) {
-                    let is_missed = received.update.id > direct.last && received.channel == direct.channel;
-                    if is_missed {
-                        self.link.inbox.has_room().await;
-                        self.link.inbox.put(received, None);
-                    }
+    async fn catch_up(&mut self) {
+        let until = Now::read().at + CATCH_UP;
+        // Of those that have to wait the longest, since Discord's limits count for many requests.
+        let mut pause: Option<Duration> = None;
+        for direct in self.link.inbox.missed() {
+            loop {
+                let fault = match tokio::time::timeout_at(until.into(), self.fetch(&direct)).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(Fault::Refused(_))) => break self.link.inbox.fetched(&direct.channel, Vec::new()),
+                    Ok(Err(fault)) => Some(fault),
+                    Err(_) => None,
+                };
+                let wish = match fault {
+                    Some(Fault::Slow(seconds)) => Duration::from_secs(seconds).min(LONGEST_WISH),
+                    _ => Duration::ZERO,
+                };
+                let left = until.saturating_duration_since(Now::read().at);
+                if wish.is_zero() || wish > left {
+                    pause = pause.max(Some(wish.max(self.catch_up_pause)));
+                    break;
                 }
+                tokio::time::sleep(wish).await;
             }
+        }
+        self.catch_up_at = pause.map(|pause| Now::read().at + pause);
+        self.catch_up_pause = match pause {
+            Some(_) => (self.catch_up_pause * 2).min(LONGEST_CATCH_UP_PAUSE),
+            None => CATCH_UP_AGAIN,
         };
-        let _ = tokio::time::timeout(CATCH_UP, fetched).await;
+    }
+
+    /// What was missed of a direct chat, as soon as there is room for it.
+    async fn fetch(&self, direct: &Direct) -> Result<(), Fault> {
+        let Some(last) = direct.missed_after else { return Ok(()) };
+        let messages = self.link.rest.messages_after(&direct.channel, last).await?;
+        let received = messages.iter().filter_map(|message| wire::received(message, self.me));
+        let missed: Vec<Received> =
+            received.filter(|received| received.update.id > last && received.channel == direct.channel).collect();
+        self.link.inbox.has_room().await;
+        self.link.inbox.fetched(&direct.channel, missed);
+        Ok(())
     }
 
     async fn say(&mut self, word: Word) -> Result<(), Fault> {

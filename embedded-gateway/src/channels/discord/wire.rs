@@ -50,7 +50,10 @@ pub(super) fn received(message: &Value, me: &str) -> Option<Received> {
     }
     let channel = id(message.get("channel_id"))?;
     let guild = match message.get("guild_id").filter(|guild| !guild.is_null()) {
-        Some(guild) => Some(Membership { guild: id(Some(guild))?.to_owned(), roles: roles(message), parent: None }),
+        Some(guild) => {
+            let guild = id(Some(guild))?.to_owned();
+            Some(Membership { guild, roles: roles(message), parent: None, is_unsure: false })
+        }
         None => None,
     };
     let is_direct = guild.is_none();
@@ -107,10 +110,23 @@ fn without_mention<'a>(text: &'a str, me: &str) -> &'a str {
     called.filter(|rest| !rest.is_empty()).unwrap_or(text)
 }
 
-/// The channel of which another one is a thread.
-pub(super) fn parent(channel: &Value) -> Option<String> {
-    channel.get("type")?.as_u64().filter(|kind| THREADS.contains(kind))?;
-    id(channel.get("parent_id")).map(str::to_owned)
+/// Where a channel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Channel {
+    /// None: of no server.
+    pub guild: Option<String>,
+    /// The channel of which it is a thread.
+    pub parent: Option<String>,
+}
+
+/// None: it doesn't say what it is.
+pub(super) fn channel(said: &Value) -> Option<Channel> {
+    let is_thread = THREADS.contains(&said.get("type")?.as_u64()?);
+    let parent = id(said.get("parent_id")).map(str::to_owned);
+    if is_thread && parent.is_none() {
+        return None;
+    }
+    Some(Channel { guild: id(said.get("guild_id")).map(str::to_owned), parent: parent.filter(|_| is_thread) })
 }
 
 /// What is to be done after a connection has ended.
@@ -122,6 +138,13 @@ pub(super) enum Next {
     Anew,
     /// Nothing, until a person has changed something.
     Never,
+}
+
+impl Next {
+    /// The same where it can be done: without a session there is none to go on with.
+    pub(super) fn with(self, has_session: bool) -> Self {
+        if self == Self::Resume && !has_session { Self::Anew } else { self }
+    }
 }
 
 /// What a close code means.
@@ -227,7 +250,8 @@ mod tests {
         };
         let plain = guild(json!({})).unwrap();
         assert_eq!((plain.chat.id.as_str(), plain.is_direct, plain.is_for_me), ("channel:77", false, false));
-        assert_eq!(plain.guild, Some(Membership { guild: "9".to_owned(), roles: vec!["5".to_owned()], parent: None }));
+        let membership = plain.guild.unwrap();
+        assert_eq!((membership.guild.as_str(), membership.roles, membership.parent), ("9", vec!["5".to_owned()], None));
         let named = guild(json!({"content": "<@!666>, what now?", "mentions": [{"id": "666"}]})).unwrap();
         assert_eq!((named.text.as_deref(), named.is_for_me), (Some("what now?"), true));
         assert!(guild(json!({"referenced_message": {"author": {"id": "666"}}, "type": 19})).unwrap().is_for_me);
@@ -273,6 +297,8 @@ mod tests {
             assert_eq!(after(Some(code)), Next::Resume, "{code}");
         }
         assert_eq!(after(None), Next::Resume);
+        assert_eq!((Next::Resume.with(true), Next::Resume.with(false)), (Next::Resume, Next::Anew));
+        assert_eq!((Next::Anew.with(true), Next::Never.with(false)), (Next::Anew, Next::Never));
         assert!(matches!(after_close(Some(4004), "").1, Fault::Credentials(_)));
         let (_, Fault::Setup(said, cure)) = after_close(Some(4014), "Disallowed intent(s).") else { panic!() };
         assert!(said.contains("4014 Disallowed") && cure.contains("Message Content Intent"), "{said}: {cure}");
@@ -305,7 +331,17 @@ mod tests {
 
     #[test]
     fn a_thread_has_a_parent() {
-        assert_eq!(parent(&json!({"type": 11, "parent_id": "5"})).as_deref(), Some("5"));
-        assert_eq!(parent(&json!({"type": 0, "parent_id": "5"})), None, "a category is no parent");
+        let of = |said: Value| channel(&said).map(|found| (found.guild, found.parent));
+        let (guild, parent) = (Some("9".to_owned()), Some("5".to_owned()));
+        assert_eq!(of(json!({"type": 11, "parent_id": "5", "guild_id": "9"})), Some((guild.clone(), parent)));
+        assert_eq!(
+            of(json!({"type": 0, "parent_id": "5", "guild_id": "9"})),
+            Some((guild, None)),
+            "a category is no parent"
+        );
+        assert_eq!(of(json!({"type": 1})), Some((None, None)));
+        for odd in [json!({}), json!({"parent_id": "5"}), json!({"type": 11}), json!({"type": 12, "parent_id": null})] {
+            assert_eq!(of(odd.clone()), None, "{odd}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{ChannelAccess, ChannelAccount, ChannelKind, DmPolicy, MOST_ENTRIES, ids, parse_dm_policy};
+use super::{ChannelAccess, ChannelAccount, ChannelKind, MOST_ENTRIES, ids, parse_dm_policy};
 use crate::config::section::{Others, Section, set};
 
 /// Who is heard in one server, and where.
@@ -50,14 +50,12 @@ pub(super) fn account(section: &Section<'_>, into: &mut ChannelAccount) {
     }
 }
 
-/// `dm`, the older form, which `dmPolicy` and `allowFrom` go before.
+/// `dm`, the older form, which `dmPolicy` and `allowFrom` go before. That it is switched off no policy goes before.
 pub(super) fn direct(section: &Section<'_>, access: &mut ChannelAccess) {
     let dm = section.section("dm");
     set(&mut access.dm_policy, dm.parsed("policy", parse_dm_policy));
     set(&mut access.allow_from, ids(&dm, "allowFrom", ChannelKind::Discord));
-    if dm.switch("enabled") == Some(false) {
-        access.dm_policy = DmPolicy::Disabled;
-    }
+    set(&mut access.direct_off, dm.switch("enabled").map(|is_on| !is_on));
     dm.close(Others::RefusedBut("groupEnabled groupChannels"));
 }
 

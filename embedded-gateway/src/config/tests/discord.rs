@@ -52,6 +52,34 @@ fn accounts_inherit_what_they_do_not_say_and_the_older_keys_count() {
 }
 
 #[test]
+fn direct_messages_that_are_switched_off_stay_off_whatever_the_policy() {
+    let all = "dmPolicy: 'open', allowFrom: ['*']";
+    for (keys, policies) in [
+        (format!("dm: {{enabled: false}}, {all}"), [DmPolicy::Disabled; 2]),
+        (
+            format!("dm: {{enabled: false, policy: 'open', allowFrom: ['*']}}, accounts: {{a: {{{TOKEN}, {all}}}}}"),
+            [DmPolicy::Disabled; 2],
+        ),
+        (
+            format!("{all}, accounts: {{a: {{{TOKEN}, dm: {{enabled: false}}, {all}}}}}"),
+            [DmPolicy::Open, DmPolicy::Disabled],
+        ),
+        (
+            format!("dm: {{enabled: true}}, dmPolicy: 'disabled', accounts: {{a: {{{TOKEN}, dm: {{enabled: true}}}}}}"),
+            [DmPolicy::Disabled; 2],
+        ),
+        (
+            format!("dm: {{enabled: false}}, {all}, accounts: {{a: {{{TOKEN}, dm: {{enabled: true}}}}}}"),
+            [DmPolicy::Disabled, DmPolicy::Open],
+        ),
+    ] {
+        let draft = json(&discord(&format!("{TOKEN}, {keys}")));
+        let found: Vec<DmPolicy> = accounts(&draft).iter().map(|account| account.access.dm_policy).collect();
+        assert_eq!(found, policies[..found.len()], "{keys}");
+    }
+}
+
+#[test]
 fn names_that_change_hands_and_odd_tokens_are_refused() {
     for (keys, words) in [
         ("token: 'abc'", &["channels.discord.token", "Reset Token"][..]),
