@@ -173,10 +173,13 @@ impl App {
             clock: clock.clone(),
         })
         .await?;
+        // Those of a clock that was put back count from the first start on. The store says why it can't write; they count all the same.
+        let _ = store.thin_failed_logins().await;
         let records = store.load_gateways().await?;
         let (registry, roster) = RegistryActor::start(RegistryParts {
             stored: Stored {
                 device_tokens: token_addresses::device_tokens(&store, &records).await?,
+                failed_logins: store.load_failed_logins().await?,
                 records,
                 open_spawns: store.open_spawns().await?,
             },

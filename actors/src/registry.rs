@@ -220,6 +220,12 @@ impl RegistryActor {
             }
             Effect::Health(id, point) => self.health_log.push((id, point)),
             Effect::StoreToken(address, token) => self.store_token(address, token, ctx),
+            Effect::StoreFailedLogins(logins) => {
+                let store = self.store.clone();
+                // The store says why it can't.
+                let write = async move { store.put_failed_logins(logins).await.is_ok() };
+                self.then(write, ctx, Fleet::on_failed_logins_stored);
+            }
             Effect::StoreChange(id, change) => self.store_change(id, *change, ctx),
             Effect::DeleteReserved(id) => {
                 let store = self.store.clone();

@@ -8,10 +8,12 @@
 //! | file | decides |
 //! | --- | --- |
 //! | `fleet` | what there is, and what is to be done; when an election is due, and what follows from it |
-//! | `fleet/records` | what follows from a record, and from a trial; what records of one address share |
+//! | `fleet/records` | what follows from a record, and from a trial |
+//! | `fleet/addresses` | what records of one address share: failed logins and the device token |
 //! | `fleet/dispatch` | spawns: where they go, when they are sent, written, asked about and answered |
 //! | `fleet/member` | what is known of one gateway, and what follows from what its actor and its process say: reports, permits, deaths |
 
+mod addresses;
 mod dispatch;
 mod member;
 mod records;
@@ -22,14 +24,15 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::Secret;
 
+use self::addresses::Addresses;
 pub use self::dispatch::SpawnAnswer;
 use self::dispatch::{OnceWritten, WriteCoalescer};
 pub use self::member::{HaltedProcess, Member};
-use self::records::Addresses;
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, SharedSessions, Status};
 use crate::ids::GatewayId;
+use crate::machines::auth_budget::FailedLogin;
 use crate::machines::connection::{AgentNews, GatewayOrder};
 use crate::machines::election::{Candidate, Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
@@ -85,6 +88,8 @@ pub struct Stored {
     pub records: Vec<GatewayRecord>,
     /// Device tokens by canonical address.
     pub device_tokens: Vec<(String, DeviceToken)>,
+    /// The failed logins that still count, by canonical address.
+    pub failed_logins: Vec<(String, Vec<FailedLogin>)>,
     /// The spawns that have no end yet.
     pub open_spawns: Vec<SpawnRecord>,
 }
@@ -112,6 +117,9 @@ pub enum Effect {
     Health(GatewayId, HealthPoint),
     /// Keep an address's device token, or forget it.
     StoreToken(String, Option<DeviceToken>),
+    /// Keep the failed logins that count at these addresses, in the place of what was kept there; answered with
+    /// [`Fleet::on_failed_logins_stored`].
+    StoreFailedLogins(Vec<(String, Vec<FailedLogin>)>),
     /// Store what became known of the gateway; answered with [`Fleet::on_updated`].
     StoreChange(GatewayId, Box<GatewayChange>),
     /// Delete what was reserved for a gateway that is not confirmed any more.
@@ -218,7 +226,7 @@ impl Fleet {
         let mut fleet = Self {
             members: BTreeMap::new(),
             trials: HashMap::new(),
-            addresses: Addresses::new(stored.device_tokens),
+            addresses: Addresses::new(stored.device_tokens, &stored.failed_logins, time.now),
             reserved: HashSet::new(),
             last_trial: 0,
             incarnations: 0,
@@ -263,6 +271,7 @@ impl Fleet {
     /// What is to be done now. To be asked after each input, before [`Fleet::next_deadline`].
     pub fn take_effects(&mut self, time: Time) -> Vec<Effect> {
         self.settle_spawns(time);
+        self.store_failed_logins(time);
         std::mem::take(&mut self.effects)
     }
 
@@ -307,7 +316,7 @@ impl Fleet {
     /// What is under way: requests for work, writes, questions, attempts to log in. Nothing when all is quiet.
     pub fn waiting(&self) -> usize {
         let work = self.recording.len() + self.attempts.len() + self.awaiting_write.len() + self.checks.len();
-        work + self.spawns.waiting() + self.addresses.permits()
+        work + self.spawns.waiting() + self.addresses.permits() + self.addresses.unstored()
     }
 
     /// A gateway's name; its id where it is gone.
@@ -424,7 +433,8 @@ impl Fleet {
     pub fn next_deadline(&self) -> Option<Instant> {
         let held_until = self.held_down.first().map(|(until, _)| *until);
         let elections = [self.election.next_deadline(), self.self_doubt.next_deadline(), held_until, self.decide_at];
-        elections.into_iter().chain([self.coalescer.next_deadline(), self.look_at]).flatten().min()
+        let writes = [self.coalescer.next_deadline(), self.addresses.next_deadline()];
+        elections.into_iter().chain(writes).chain([self.look_at]).flatten().min()
     }
 
     /// A deadline may have passed.

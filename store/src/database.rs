@@ -11,7 +11,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::connection::{Connection, Pool, on_either};
+use crate::connection::{Connection, Pool, number, on_either};
 use crate::error::StoreError;
 use crate::postgres;
 use crate::postgres::address::ServerAddress;
@@ -193,6 +193,17 @@ pub(crate) fn changes(connection: &mut Connection) -> Option<i64> {
     match connection {
         Connection::Sqlite(_) => sqlite::changes(connection),
         Connection::Postgres(inner) => Some(inner.changes()),
+    }
+}
+
+/// What time it is for what several daemons may read, Unix ms: that of a server's clock, since those of its nodes differ. Of a file
+/// it is `own_ms`.
+pub(crate) fn time_ms(connection: &mut Connection, own_ms: i64) -> QueryResult<i64> {
+    match connection {
+        Connection::Sqlite(_) => Ok(own_ms),
+        Connection::Postgres(_) => {
+            number(connection, "SELECT floor(1000 * extract(epoch FROM clock_timestamp()))::bigint AS number")
+        }
     }
 }
 

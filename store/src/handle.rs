@@ -187,7 +187,7 @@ impl StoreHandle {
         answer.await.unwrap_or(Err(StoreError::BrokenOff))
     }
 
-    /// Thins the health log and forgets old audit entries, spawns, idempotency keys, direct connections and token usage, each
+    /// Thins the health log and forgets old audit entries, spawns, idempotency keys, direct connections, token usage and failed logins, each
     /// in short transactions, by the clock's judgement of each span ([`Clock::judged_ms`]). One that fails doesn't keep the
     /// others from it; the answer is the first failure, and the next run goes on from there.
     pub async fn forget_old(&self, retention: &RetentionSettings) -> Result<(), Failure> {
@@ -201,6 +201,7 @@ impl StoreHandle {
             self.thin_spawns(judged(retention.spawns), retention.spawns).await,
             self.thin_connections(judged(Self::CONNECTIONS_KEPT), Self::CONNECTIONS_KEPT).await,
             self.thin_tokens(judged(Self::TOKENS_KEPT), Self::TOKENS_KEPT).await,
+            self.thin_failed_logins().await,
             self.cut_logs(Self::MOST_LOGGED, Self::MOST_SPAWNS).await,
             self.tidy().await.map(|()| 0),
         ];

@@ -74,6 +74,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    failed_logins (address, place) {
+        address -> Text,
+        place -> BigInt,
+        at_ms -> BigInt,
+        refused -> Bool,
+    }
+}
+
+diesel::table! {
     gateways (id) {
         id -> BigInt,
         uuid -> Text,
@@ -256,6 +265,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_log,
     device_tokens,
     direct_connections,
+    failed_logins,
     gateways,
     health_log,
     idempotency_keys,

@@ -6,6 +6,7 @@ pub(crate) mod audit_log;
 pub(crate) mod columns;
 pub(crate) mod credentials;
 pub(crate) mod direct_connections;
+pub(crate) mod failed_logins;
 pub(crate) mod gateways;
 pub(crate) mod health_log;
 pub(crate) mod local_processes;

@@ -6,6 +6,7 @@ mod agents;
 mod audit;
 mod credentials;
 mod direct_connections;
+mod failed_logins;
 mod faults;
 mod gateways;
 mod health;

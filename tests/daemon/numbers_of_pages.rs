@@ -62,6 +62,8 @@ const ROWS: &[Row] = &[
     ("protocol/src/limits.rs", "MAX_NAME", Count, "protocol.md", "| a name | {} bytes |"),
     ("protocol/src/limits.rs", "MAX_LOG_LINES", Count, "protocol.md", "| one `logs.tail` | {} lines"),
     ("actors/src/dialing/socket.rs", "CAP_BEFORE_CONNECT", KiB, "protocol.md", "| frame before connect | {} KiB |"),
+    ("core/src/machines/auth_budget.rs", "MAX_FAILURES", Count, "protocol.md", "makes at most {} failed logins a minute"),
+    ("core/src/machines/auth_budget.rs", "WINDOW", Minutes, "operations.md", "| failed logins at gateways | {} min |"),
     ("core/src/machines/spawn_tracker.rs", "FIRST_CHECK", Seconds, "api.md", "asked about a silent spawn after {} s"),
     ("core/src/machines/spawn_tracker.rs", "QUIET_CHECK", Minutes, "api.md", "as long each time, up to every {} minutes"),
     ("core/src/machines/notification_outbox.rs", "FIRST_WAIT", Seconds, "notifications.md", "it is paused for {} s,"),

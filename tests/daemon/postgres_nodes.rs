@@ -123,6 +123,25 @@ fn a_node_that_is_killed_is_followed_by_one_that_stood_by_and_nothing_runs_twice
 }
 
 #[test]
+fn a_node_that_takes_over_goes_on_counting_failed_logins() {
+    let Some(server) = Server::start() else { return };
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    let eager = |setup: Setup| setup.env("GATEWARDEN_GATEWAY__BLOCKED_RECHECK", "300ms");
+    let mut a = eager(node(&server, "a")).start();
+    let b = next_to(&a, eager(node(&server, "b"))).start();
+    let lab = a.register("lab", gateway.port(), "wrong");
+    wait::until("five are stored", PATIENCE, || server.ask("SELECT count(*) FROM failed_logins") == "5");
+    a.kill();
+    until_ready(&b);
+    b.until(lab, "it may not try, or was refused", PATIENCE, |shown| {
+        ["login_budget_spent", "token_mismatch"].iter().any(|code| shown["last_error"]["code"] == *code)
+    });
+    let record = gateway.record();
+    assert!(record.most_refusals_within(Duration::from_secs(60)) <= 5, "{:?}", record.attempts);
+    assert!(record.attempts.len() >= 5);
+}
+
+#[test]
 fn a_node_that_stands_by_shows_all_nodes_to_whoever_has_a_key_and_nobody_else() {
     let Some(server) = Server::start() else { return };
     let (a, b) = pair(&server);

@@ -138,6 +138,31 @@ fn never_more_than_five_failed_logins_a_minute_reach_one_address() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_again_and_again_fails_no_more_than_five_logins_a_minute() {
+    let gateway = ScriptedGateway::of(Form::Protocol4, "right");
+    // One login each start.
+    let setup = Setup::new().env("GATEWARDEN_GATEWAY__BLOCKED_RECHECK", "1h");
+    let mut daemon = setup.start();
+    let id = daemon.register("locks-out", gateway.port(), "wrong");
+    let watch = wait::Stopwatch::start();
+    for priority in 1..=8 {
+        daemon.until(id, "it was refused, or may not try", PATIENCE, |shown| {
+            ["token_mismatch", "login_budget_spent"].iter().any(|code| shown["last_error"]["code"] == *code)
+        });
+        // The store writes in order: with this the failed login is stored, too.
+        daemon.update(&json!({"id": id, "priority": priority})).expect(200);
+        daemon.crash_and_restart();
+    }
+    let record = gateway.record();
+    assert!(record.most_refusals_within(Duration::from_secs(60)) <= 5, "{:?}", record.attempts);
+    assert!(record.attempts.len() >= 5);
+    if watch.elapsed() < Duration::from_secs(50) {
+        let shown = daemon.until_code(id, "login_budget_spent");
+        is_explained("locks-out", &shown);
+    }
+}
+
+#[test]
 fn granted_scopes_that_do_not_suffice_are_named() {
     let missing = json!({"code": "INVALID_REQUEST", "message": "missing scope: operator.read"});
     let mut behaviour = Behaviour::of(Form::Protocol3, "right");

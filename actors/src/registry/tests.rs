@@ -73,6 +73,7 @@ impl House {
             stored: Stored {
                 records: store.load_gateways().await.unwrap(),
                 device_tokens: store.load_device_tokens().await.unwrap(),
+                failed_logins: store.load_failed_logins().await.unwrap(),
                 open_spawns: store.open_spawns().await.unwrap(),
             },
             settings: FleetSettings {
@@ -300,6 +301,16 @@ async fn six_failed_authentications_of_two_records_of_one_address_are_never_perm
         }
     }
     assert_eq!(granted, 5);
+    // Whoever starts next finds them all.
+    let stored = async {
+        loop {
+            let logins = house.store.load_failed_logins().await.unwrap();
+            if logins.first().is_some_and(|(_, failed)| failed.len() == 5) {
+                break logins.into_iter().map(|(address, _)| address).collect::<Vec<_>>();
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(30), stored).await.unwrap(), [address]);
 }
 
 #[actix::test]

@@ -341,10 +341,11 @@ impl Fleet {
         }
     }
 
-    /// For the daemon's stop, once its gateways are closed: whether nothing more becomes of any spawn, and all that did is written.
+    /// For the daemon's stop, once its gateways are closed: whether nothing more becomes of any spawn, and all that did is written, and
+    /// so are failed logins where that can be.
     pub fn has_settled(&self) -> bool {
         let is_settled = self.recording.is_empty() && self.attempts.is_empty() && self.awaiting_write.is_empty();
-        is_settled && !self.spawns.has_any_unwritten()
+        is_settled && !self.spawns.has_any_unwritten() && self.addresses.are_stored()
     }
 
     /// What came of [`Effect::WriteSpawns`] for these spawns: the records as they are stored now.

@@ -1,15 +1,11 @@
-//! Records that the store has committed, gateways that are dialled before anybody sees them, and what records of one address share.
-
-use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+//! Records that the store has committed, and gateways that are dialled before anybody sees them.
 
 use super::{Effect, Fleet, Member, Time, Trial};
 use crate::error::{ErrorCode, Failure};
-use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, GatewaySpec, SharedRecord};
+use crate::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::ids::GatewayId;
-use crate::machines::auth_budget::AuthBudget;
-use crate::machines::connection::{AuthResult, GatewayOrder, REDIAL_PATIENCE};
+use crate::machines::connection::{GatewayOrder, REDIAL_PATIENCE};
 
 impl Fleet {
     /// A gateway was created.
@@ -229,80 +225,3 @@ impl Fleet {
 fn unstored(id: GatewayId, new: GatewaySpec, now_s: i64) -> GatewayRecord {
     GatewayRecord { provisioning: true, ..new.on_trial().into_record(id, "", now_s) }
 }
-
-#[derive(Default)]
-struct AtAddress {
-    budget: AuthBudget,
-    device_token: Option<DeviceToken>,
-    records: BTreeSet<GatewayId>,
-}
-
-/// What belongs to a gateway's address rather than to a record: the failed-authentication budget and the device token. Two records of
-/// one address share them, so that neither can lock the other out. By canonical address. Bounded by the records: an address that nobody uses is dropped once its
-/// budget has recovered, so that deleting and creating a record again doesn't refill it.
-pub(super) struct Addresses {
-    by_address: HashMap<String, AtAddress>,
-}
-
-impl Addresses {
-    /// Starts with the stored device tokens.
-    pub(super) fn new(device_tokens: Vec<(String, DeviceToken)>) -> Self {
-        let by_address = device_tokens
-            .into_iter()
-            .map(|(address, token)| (address, AtAddress { device_token: Some(token), ..AtAddress::default() }))
-            .collect();
-        Self { by_address }
-    }
-
-    /// A record uses this address now.
-    pub(super) fn join(&mut self, address: &str, id: GatewayId) {
-        self.at(address).records.insert(id);
-    }
-
-    /// A record doesn't use this address any more. True where nobody does: its stored token is of no use then.
-    pub(super) fn leave(&mut self, address: &str, id: GatewayId) -> bool {
-        let Some(at) = self.by_address.get_mut(address) else { return false };
-        at.records.remove(&id);
-        if at.records.is_empty() {
-            at.device_token = None;
-        }
-        at.records.is_empty()
-    }
-
-    /// Asks for one authentication attempt; the kept token comes with the permit.
-    pub(super) fn reserve(&mut self, address: &str, now: Instant) -> Result<Option<DeviceToken>, Instant> {
-        let at = self.at(address);
-        at.budget.reserve(now)?;
-        Ok(at.device_token.clone())
-    }
-
-    /// A permitted attempt has ended.
-    pub(super) fn settle(&mut self, address: &str, now: Instant, result: AuthResult) {
-        self.at(address).budget.settle(now, result);
-    }
-
-    /// Permitted attempts that haven't ended.
-    pub(super) fn permits(&self) -> usize {
-        self.by_address.values().map(|at| at.budget.outstanding()).sum()
-    }
-
-    /// Keeps or forgets a token. False where that is no news.
-    pub(super) fn set_token(&mut self, address: &str, token: Option<DeviceToken>) -> bool {
-        let at = self.at(address);
-        let news = at.device_token != token;
-        at.device_token = token;
-        news
-    }
-
-    /// Drops what nobody uses and whose budget has recovered.
-    pub(super) fn prune(&mut self, now: Instant) {
-        self.by_address.retain(|_, at| !at.records.is_empty() || !at.budget.is_idle(now));
-    }
-
-    fn at(&mut self, address: &str) -> &mut AtAddress {
-        self.by_address.entry(address.to_owned()).or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -506,6 +506,8 @@ fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
         fleet.on_actor_died(time, PROD);
         let late = GatewayNotice::AuthSettled { address: address.clone(), result: AuthResult::Failed };
         fleet.on_notice(time, PROD, incarnation, late);
+        fleet.take_effects(time);
+        fleet.on_failed_logins_stored(time, true);
         assert_eq!(fleet.waiting(), 0);
         time = time.after(Duration::from_secs(20));
     }

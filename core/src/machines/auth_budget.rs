@@ -8,6 +8,8 @@
 //! at that address these are forgiven, as a real gateway forgives them (its limiter is reset by a success: releases
 //! 2026.3.24 and 2026.9.6). Otherwise a gateway that dies five times a minute while it lets us in would be left alone
 //! for a minute although nothing was ever refused. What it refused in words is not forgiven.
+//!
+//! A gateway knows nothing of our restarts: what counts is kept over them ([`AuthBudget::failures`], [`AuthBudget::resume`]).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,15 +37,47 @@ pub struct AuthBudget {
 /// One that counts.
 #[derive(Debug, Clone, Copy)]
 struct Failed {
-    at: Instant,
-    /// In the gateway's own words, not for want of an answer.
+    /// When it counts no more.
+    until: Instant,
     refused: bool,
+}
+
+/// A failure as it is kept over a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedLogin {
+    /// How long ago it was.
+    pub ago: Duration,
+    /// In the gateway's own words, not for want of an answer.
+    pub refused: bool,
 }
 
 impl AuthBudget {
     /// A budget that nothing was spent of.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// After a restart: what failed before it, in any order, counts for the rest of its window.
+    pub fn resume(now: Instant, failures: &[FailedLogin]) -> Self {
+        let counts = |failed: &FailedLogin| {
+            let left = (WINDOW + MARGIN).checked_sub(failed.ago).filter(|left| !left.is_zero())?;
+            Some(Failed { until: now + left, refused: failed.refused })
+        };
+        let mut failures: Vec<Failed> = failures.iter().filter_map(counts).collect();
+        failures.sort_by_key(|failed| failed.until);
+        Self { failures: failures.into(), outstanding: 0 }
+    }
+
+    /// What is to be kept for [`AuthBudget::resume`]: the newest [`MAX_FAILURES`] that count, oldest first. Permits under way are not
+    /// among them.
+    pub fn failures(&self, now: Instant) -> Vec<FailedLogin> {
+        let counts = self.failures.iter().filter(|failed| now < failed.until);
+        let kept = counts.map(|failed| FailedLogin {
+            ago: (WINDOW + MARGIN).saturating_sub(failed.until.saturating_duration_since(now)),
+            refused: failed.refused,
+        });
+        let kept: Vec<FailedLogin> = kept.collect();
+        kept.get(kept.len().saturating_sub(MAX_FAILURES)..).unwrap_or_default().to_vec()
     }
 
     /// Takes one permit, or says when one may be had. Every `Ok` must be followed by one [`AuthBudget::settle`], also
@@ -54,19 +88,26 @@ impl AuthBudget {
             self.outstanding += 1;
             return Ok(());
         }
-        Err(self.failures.front().map_or(now + ASK_AGAIN, |oldest| oldest.at + WINDOW + MARGIN))
+        Err(self.failures.front().map_or(now + ASK_AGAIN, |oldest| oldest.until))
     }
 
-    /// Gives a permit back with its outcome. A settlement that no permit stands for is taken at its word if it failed.
-    pub fn settle(&mut self, now: Instant, result: AuthResult) {
+    /// Gives a permit back with its outcome. A settlement that no permit stands for is taken at its word if it failed. True where other
+    /// failures count than before, but for those whose time is over.
+    pub fn settle(&mut self, now: Instant, result: AuthResult) -> bool {
         self.outstanding = self.outstanding.saturating_sub(1);
-        match result {
-            AuthResult::NotFailed => {}
-            AuthResult::Accepted => self.failures.retain(|failed| failed.refused),
-            AuthResult::Failed => self.failures.push_back(Failed { at: now, refused: true }),
-            AuthResult::Unknown => self.failures.push_back(Failed { at: now, refused: false }),
-        }
         self.expire(now);
+        let refused = match result {
+            AuthResult::NotFailed => return false,
+            AuthResult::Accepted => {
+                let before = self.failures.len();
+                self.failures.retain(|failed| failed.refused);
+                return self.failures.len() < before;
+            }
+            AuthResult::Failed => true,
+            AuthResult::Unknown => false,
+        };
+        self.failures.push_back(Failed { until: now + WINDOW + MARGIN, refused });
+        true
     }
 
     /// Permits given and not settled.
@@ -81,7 +122,7 @@ impl AuthBudget {
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.failures.front().is_some_and(|oldest| now >= oldest.at + WINDOW + MARGIN) {
+        while self.failures.front().is_some_and(|oldest| now >= oldest.until) {
             self.failures.pop_front();
         }
     }
@@ -146,6 +187,62 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_before_a_restart_counts_for_the_rest_of_its_minute_and_not_longer() {
+        let begin = start();
+        let mut budget = AuthBudget::new();
+        for second in 0..5 {
+            let now = begin + Duration::from_secs(second);
+            budget.reserve(now).unwrap();
+            assert!(budget.settle(now, AuthResult::Failed));
+        }
+        let retry_at = budget.clone().reserve(begin + Duration::from_secs(20)).unwrap_err();
+        let now = begin + Duration::from_secs(20);
+        let mut again = AuthBudget::resume(now, &budget.failures(now));
+        assert_eq!(again.reserve(now), Err(retry_at));
+        assert_eq!(again.reserve(begin + WINDOW), Err(retry_at), "a window is closed");
+        assert_eq!(again.reserve(retry_at), Ok(()), "the first counts no more");
+        assert!(again.reserve(retry_at).is_err(), "the others do");
+    }
+
+    #[test]
+    fn failures_are_taken_over_in_any_order_and_none_whose_time_is_over() {
+        let now = start();
+        let old = FailedLogin { ago: WINDOW + MARGIN, refused: true };
+        let kept = FailedLogin { ago: WINDOW, refused: true };
+        assert_eq!(AuthBudget::resume(now, &[old, kept]).failures(now), [kept]);
+        let newest = FailedLogin { ago: Duration::ZERO, refused: false };
+        assert_eq!(AuthBudget::resume(now, &[newest, kept]).failures(now), [kept, newest]);
+    }
+
+    #[test]
+    fn whoever_keeps_the_failures_is_told_of_each_that_counts_and_of_each_that_is_forgiven() {
+        let now = start();
+        let mut budget = AuthBudget::new();
+        let mut settle = |after: Duration, result| budget.settle(now + after, result);
+        assert!(!settle(Duration::ZERO, AuthResult::Accepted));
+        assert!(!settle(Duration::ZERO, AuthResult::NotFailed));
+        assert!(settle(Duration::ZERO, AuthResult::Unknown));
+        assert!(settle(Duration::ZERO, AuthResult::Failed));
+        assert!(settle(Duration::ZERO, AuthResult::Accepted), "the one without an answer is forgiven");
+        assert!(!settle(Duration::ZERO, AuthResult::Accepted));
+        assert!(settle(Duration::ZERO, AuthResult::Unknown));
+        assert!(!settle(WINDOW * 2, AuthResult::Accepted), "its time was over by then");
+        assert!(budget.failures(now).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_though_more_was_reported_than_permitted() {
+        let now = start();
+        let mut budget = AuthBudget::new();
+        for second in 0..20 {
+            budget.settle(now + Duration::from_secs(second), AuthResult::Failed);
+        }
+        let kept = budget.failures(now + Duration::from_secs(20));
+        assert_eq!(kept.len(), MAX_FAILURES);
+        assert_eq!(kept.last().unwrap().ago, Duration::from_secs(1), "the newest");
+    }
+
+    #[test]
     fn attempts_under_way_count_until_they_are_settled() {
         let now = start();
         let mut budget = AuthBudget::new();
@@ -162,7 +259,7 @@ mod tests {
         /// wherever between reservation and settlement the gateway counted them.
         #[test]
         fn no_sequence_of_inputs_yields_more_than_five_failures_in_any_minute(
-            steps in prop::collection::vec((0_u64..20_000, 0_u8..5, any::<prop::sample::Index>()), 1..300),
+            steps in prop::collection::vec((0_u64..20_000, 0_u8..6, any::<prop::sample::Index>()), 1..300),
         ) {
             let mut now = start();
             let mut budget = AuthBudget::new();
@@ -170,7 +267,10 @@ mod tests {
             let mut counted: Vec<(Instant, Instant, AuthResult)> = Vec::new();
             for (wait_ms, action, which) in steps {
                 now += Duration::from_millis(wait_ms);
-                if action == 0 || open.is_empty() {
+                // A restart in between, once nothing is under way.
+                if action == 5 && open.is_empty() {
+                    budget = AuthBudget::resume(now, &budget.failures(now));
+                } else if matches!(action, 0 | 5) || open.is_empty() {
                     match budget.reserve(now) {
                         Ok(()) => open.push(now),
                         Err(retry_at) => prop_assert!(retry_at > now),

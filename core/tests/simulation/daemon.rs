@@ -119,7 +119,7 @@ impl World {
             restarts: RestartSettings::default(),
             heartbeat_interval: self.watch.settings.heartbeat_interval,
         };
-        let fleet = Fleet::new(settings, self.store.stored(), self.time());
+        let fleet = Fleet::new(settings, self.store.stored(self.now), self.time());
         self.daemon = Some(Daemon {
             start: self.daemon_starts,
             fleet,
@@ -230,6 +230,15 @@ impl World {
                 },
                 |_, _| {},
             ),
+            Effect::StoreFailedLogins(logins) => {
+                let now = self.now;
+                self.write(
+                    move |store| store.put_failed_logins(now, logins),
+                    |world, written| {
+                        world.feed(|fleet, time| fleet.on_failed_logins_stored(time, written.is_ok()));
+                    },
+                );
+            }
             Effect::StoreChange(id, change) => self.write(
                 move |store| {
                     let record = store.records.get_mut(&id)?;

@@ -7,6 +7,7 @@ use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::fleet::Stored;
 use gatewarden_core::gateway_record::{DeviceToken, GatewayRecord};
 use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::auth_budget::{FailedLogin, MAX_FAILURES, WINDOW};
 use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnState, SpawnStep};
 
 use crate::daemon::MAX_HOP_MS;
@@ -16,6 +17,8 @@ pub(crate) struct Store {
     pub(crate) records: BTreeMap<GatewayId, GatewayRecord>,
     pub(crate) tokens: BTreeMap<String, DeviceToken>,
     pub(crate) spawns: BTreeMap<String, SpawnRecord>,
+    /// By address: when each was, and whether it was refused in words.
+    failed_logins: BTreeMap<String, Vec<(Instant, bool)>>,
     keys: BTreeMap<String, (String, String)>,
     /// Writes fail.
     pub(crate) is_full: bool,
@@ -33,6 +36,7 @@ impl Store {
             records: BTreeMap::new(),
             tokens: BTreeMap::new(),
             spawns: BTreeMap::new(),
+            failed_logins: BTreeMap::new(),
             keys: BTreeMap::new(),
             is_full: false,
             is_silent: false,
@@ -42,11 +46,25 @@ impl Store {
     }
 
     /// What a daemon finds at its start.
-    pub(crate) fn stored(&self) -> Stored {
+    pub(crate) fn stored(&self, now: Instant) -> Stored {
+        let failed = |(at, refused): &(Instant, bool)| FailedLogin { ago: now.duration_since(*at), refused: *refused };
+        let counts = |failed: &FailedLogin| failed.ago <= WINDOW;
         Stored {
             records: self.records.values().cloned().collect(),
             device_tokens: self.tokens.iter().map(|(address, token)| (address.clone(), token.clone())).collect(),
+            failed_logins: self
+                .failed_logins
+                .iter()
+                .map(|(address, all)| (address.clone(), all.iter().map(failed).filter(counts).collect()))
+                .collect(),
             open_spawns: self.spawns.values().filter(|spawn| !spawn.state.is_final()).cloned().collect(),
+        }
+    }
+
+    pub(crate) fn put_failed_logins(&mut self, now: Instant, logins: Vec<(String, Vec<FailedLogin>)>) {
+        for (address, failed) in logins {
+            assert!(failed.len() <= MAX_FAILURES, "{address} has {} failed logins in a minute", failed.len());
+            self.failed_logins.insert(address, failed.iter().map(|one| (now - one.ago, one.refused)).collect());
         }
     }
 

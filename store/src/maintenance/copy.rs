@@ -19,7 +19,7 @@ use crate::rows::{self, Sum};
 use crate::{sqlite, startup};
 
 /// All tables, each behind those that it refers to. What nodes tell each other (`cluster_...`) is only of one server.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 17] = [
     "meta",
     "identity",
     "gateways",
@@ -36,6 +36,7 @@ pub(crate) const TABLES: [&str; 16] = [
     "notification_episodes",
     "notification_outbox",
     "local_processes",
+    "failed_logins",
 ];
 
 /// What is copied where.

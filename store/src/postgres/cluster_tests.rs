@@ -7,6 +7,7 @@ use diesel::connection::SimpleConnection as _;
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::cluster::Step;
 use gatewarden_core::error::ErrorCode;
+use gatewarden_core::machines::auth_budget::FailedLogin;
 
 use super::address::ServerAddress;
 use super::cluster::{self, NodeFacts};
@@ -67,6 +68,10 @@ async fn a_write_of_a_node_that_acts_no_longer_is_refused_and_nothing_is_written
     let failure = store.create_gateway(new_gateway("after")).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::NotActing, "{failure}");
     assert_eq!(store.load_gateways().await.unwrap().len(), 1);
+    let failed = FailedLogin { ago: Duration::ZERO, refused: true };
+    let failure = store.put_failed_logins(vec![("ws://h:1".into(), vec![failed])]).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::NotActing, "{failure}");
+    assert_eq!(store.load_failed_logins().await.unwrap(), []);
     let mut view = member.view();
     tokio::time::timeout(LONG, view.wait_for(|view| matches!(view.standing, Standing::Lost(_))))
         .await

@@ -42,6 +42,7 @@ async fn full() -> Stopped {
         "INSERT INTO notification_outbox (notification_id, destination, subject, condition, body, created_at_ms, next_attempt_ms) \
          VALUES ('n', 'd', 'fleet', 'c', '{}', 1, 2)",
         "INSERT INTO local_processes VALUES (1, 1, 5, 6, 'boot', 7)",
+        "INSERT INTO failed_logins VALUES ('ws://h:1', 0, 5, 1), ('ws://h:1', 1, 6, 0)",
         "INSERT INTO audit_log (at_ms, actor_name, action, result, details) VALUES (1, 'a' || char(0) || 'b', 'x', 'ok', '{}')",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200) \
          INSERT INTO health_log (gateway_id, at_ms, status, latency_ms, thinned, samples) \
