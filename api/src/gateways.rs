@@ -54,6 +54,9 @@ pub struct DiscoveredGateways {
     pub gateways: Vec<DiscoveredGateway>,
     /// How many are listed.
     pub total: usize,
+    /// Names of gateways of the domain that are not listed, since an answer about them was refused, got lost or came too late.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 /// A gateway that announces itself over mDNS, or that a domain names. Nobody vouches for what it says.
@@ -502,8 +505,9 @@ request! {
     DiscoverBody {
         /// How long, in milliseconds; without it 2000, with a domain 5000.
         timeout_ms: Option<i64> = integer(1_000..=10_000) => 2000;
-        /// The DNS domain that is asked for gateways, such as openclaw.internal; without it the daemon listens in its network.
-        domain: Option<String> = text(1..=253) => "openclaw.internal";
+        /// The DNS domain that is asked for gateways, such as openclaw.internal, of at most 171 characters; without it the daemon
+        /// listens in its network.
+        domain: Option<String> = text(1..=171) => "openclaw.internal";
     }
     /// What is to be done.
     ProcessBody {

@@ -16,7 +16,7 @@ use crate::tailnet::tailnet_ipv4;
 
 /// The folder of zones in the state directory.
 const FOLDER: &str = "dns";
-/// A DNS server runs as another user.
+/// It holds no secret, and a DNS server that gets a copy runs as another user.
 const MODE: u32 = 0o644;
 /// What stands before the sum of a zone's content.
 const SUM: &str = "; openclaw-content-hash: ";
@@ -61,7 +61,7 @@ fn write(zone: &Zone<'_>, file: &Path, wall_ms: i64) -> io::Result<bool> {
         return Ok(false);
     }
     let serial = next_serial(former.as_deref().and_then(serial_in), today(wall_ms));
-    // Who lets a DNS server read it in another way keeps that.
+    // Who has set another one keeps that.
     let mode = std::fs::metadata(file).map_or(MODE, |found| found.permissions().mode() & 0o777);
     let text = format!("{SUM}{sum}\n{}", zone.text(&serial.to_string()));
     replace_with_mode(file, text.as_bytes(), mode)?;

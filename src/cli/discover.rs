@@ -36,10 +36,11 @@ pub(super) fn run(args: &DiscoverArgs) -> u8 {
         let patience = daemon.within(Duration::from_millis(MOST_MS.unsigned_abs()) + Duration::from_secs(10));
         let body = DiscoverBody { timeout_ms: args.timeout, domain: args.domain.clone() };
         let answer = patience.send("POST", "/api/gateways/discover", &body)?;
+        let found: DiscoveredGateways = daemon.read(&answer)?;
+        daemon.warn(left_out(&found.left_out).as_deref());
         if !args.register {
             return daemon.list(&answer, "gateways", table);
         }
-        let found: DiscoveredGateways = daemon.read(&answer)?;
         let fresh: Vec<_> = found.gateways.iter().filter(|gateway| !gateway.already_registered).collect();
         if fresh.is_empty() && daemon.output.is_for_people() {
             print("No gateway was found that isn't registered.");
@@ -56,6 +57,15 @@ pub(super) fn run(args: &DiscoverArgs) -> u8 {
             }
         }
         Ok(code)
+    })
+}
+
+fn left_out(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| {
+        format!(
+            "left out, since an answer about them was refused, got lost or came too late: {}. Try again, with a longer --timeout",
+            names.join(", ")
+        )
     })
 }
 
@@ -86,4 +96,16 @@ fn table(found: &DiscoveredGateways) -> Table {
     let heading = ["NAME", "ADDRESS", "HOST", "GATEWAY", "CERTIFICATE"];
     let empty = "No gateway was found.";
     Table::of(&heading, found.gateways.iter().map(row), empty).leaving_out(&["CERTIFICATE", "HOST"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_that_are_left_out_are_named_and_nothing_is_said_where_there_are_none() {
+        assert_eq!(left_out(&[]), None);
+        let said = left_out(&["attic".to_owned(), "cellar".to_owned()]).unwrap();
+        assert!(said.contains("attic, cellar") && said.contains("--timeout"), "{said}");
+    }
 }

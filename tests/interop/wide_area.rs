@@ -1,4 +1,4 @@
-//! The embedded gateway writes the zone of its domain, Debian's NSD serves it, and the daemon finds the gateway by its resolver. All of it
+//! The embedded gateway writes the zone of its domain, Debian's NSD serves a copy, and the daemon finds the gateway by its resolver. All of it
 //! in a network of its own, in which this machine is 100.64.0.7 of a tailnet.
 
 use serde_json::json;
@@ -10,8 +10,10 @@ ip addr add 100.64.0.7/24 dev net
 touch "$PLACE/resolv.conf" && mount --bind "$PLACE/resolv.conf" /etc/resolv.conf
 "$GATEWARDEN" gateway run --config "$PLACE/gateway.json" --state-dir "$PLACE/gateway" >"$PLACE/gateway.log" 2>&1 &
 others=$!
-zone=$PLACE/gateway/dns/openclaw.internal.db
-for _ in $(seq 600); do [[ -e $zone ]] && break; sleep 0.1; done
+written=$PLACE/gateway/dns/openclaw.internal.db
+zone=$PLACE/openclaw.internal.db
+for _ in $(seq 600); do [[ -e $written ]] && break; sleep 0.1; done
+install -m 644 "$written" "$zone"
 cat >"$PLACE/nsd.conf" <<END
 server:
   ip-address: 100.64.0.7

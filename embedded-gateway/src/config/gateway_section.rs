@@ -34,7 +34,7 @@ pub(super) fn read(root: &Section<'_>, config: &mut GatewayConfig) -> Credential
     set(&mut config.port, port);
     let custom = gateway.address("customBindHost");
     let bind = gateway.parsed("bind", |text| match (text, custom) {
-        ("custom", Some(address)) => Ok(Bind::Custom(address)),
+        ("custom", Some(address)) => Ok(custom_bind(address)),
         ("custom", None) => Err("needs gateway.customBindHost, the IP address to listen on".to_owned()),
         _ => parse_bind(text),
     });
@@ -77,9 +77,14 @@ pub(super) fn parse_bind(text: &str) -> Result<Bind, String> {
         "tailnet" | "tailscale" => Ok(Bind::Tailnet),
         other => other
             .parse::<IpAddr>()
-            .map(Bind::Custom)
+            .map(custom_bind)
             .map_err(|_| "must be loopback, lan, tailnet or an IP address of this machine".to_owned()),
     }
+}
+
+/// An IPv4 address that is written as one of IPv6 is meant as what it is: with `::ffff:127.0.0.1` only this machine can connect.
+fn custom_bind(address: IpAddr) -> Bind {
+    Bind::Custom(address.to_canonical())
 }
 
 /// Letters, digits and `/._-`, without detours.

@@ -63,7 +63,11 @@ pub fn parse_domain(text: &str) -> Result<String, &'static str> {
         (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
     };
     let fits = name.len() <= MAX_DOMAIN - LONGEST_NAME && name.split('.').all(is_label);
-    if fits { Ok(name.to_owned()) } else { Err("must be a DNS domain such as openclaw.internal") }
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err("must be a DNS domain of at most 171 characters, such as openclaw.internal")
+    }
 }
 
 /// What only the whole tells.

@@ -271,13 +271,13 @@ fn all_mistakes_are_said_at_once() {
 #[test]
 fn no_authentication_must_be_written_out_and_stays_on_loopback() {
     assert!(matches!(json("{gateway: {auth: {mode: 'none'}}}").settle().unwrap().auth, Auth::None));
-    for bind in ["lan", "192.0.2.7", "0.0.0.0", "::"] {
+    for bind in ["lan", "192.0.2.7", "0.0.0.0", "::", "::ffff:0.0.0.0"] {
         refused_with(&format!("{{gateway: {{bind: '{bind}', auth: {{mode: 'none'}}}}}}"), &["loopback only"]);
     }
     let mut home = Home::with("openclaw.json", "{gateway: {auth: {mode: 'none'}}}");
     home.inputs.bind = Some("lan".to_owned());
     assert!(load(&home.inputs).unwrap_err().to_string().contains("loopback only"), "flags are no way round it");
-    for bind in ["127.0.0.1", "::1", "loopback", "auto"] {
+    for bind in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "loopback", "auto"] {
         assert!(
             json(&format!("{{gateway: {{bind: '{bind}', auth: {{mode: 'none'}}}}}}")).settings().bind.is_loopback()
         );
@@ -328,6 +328,10 @@ fn the_domain_of_discovery_is_one_of_dns() {
     for wrong in ["a..b", "-a.b", "a b", "../x", "a/b", "a_b", ""] {
         refused_with(&format!("{{discovery: {{wideArea: {{domain: '{wrong}'}}}}}}"), &["must be a DNS domain"]);
     }
+    let long = |length: usize| "a.".repeat(length / 2) + "a";
+    assert_eq!(domain(&format!("{{discovery: {{wideArea: {{domain: '{}.'}}}}}}", long(171))), Some(long(171)));
+    refused_with(&format!("{{discovery: {{wideArea: {{domain: '{}'}}}}}}", long(173)), &["at most 171 characters"]);
+    refused_with(&format!("{{discovery: {{wideArea: {{domain: '{}a'}}}}}}", long(171)), &["at most 171 characters"]);
 }
 
 #[test]

@@ -201,16 +201,18 @@ pub(super) fn ready(status: &str, mode: TailscaleMode) -> Result<String, Fault> 
 pub(super) fn shows_route(status: &str, name: &str, port: u16, mode: TailscaleMode) -> bool {
     let Some(status) = object(status) else { return false };
     let sessions = status.get("Foreground").and_then(Value::as_object).into_iter().flat_map(Map::values);
-    let of_sessions = sessions.filter_map(Value::as_object);
+    let configs: Vec<_> = std::iter::once(&status).chain(sessions.filter_map(Value::as_object)).collect();
     let host = format!("{name}:443");
     let targets = [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")];
-    std::iter::once(&status).chain(of_sessions).any(|config| {
+    let leads_here = |config: &&Map<String, Value>| {
         let at = |path: [&str; 4]| path.iter().try_fold(config.get("Web")?, |value, key| value.get(key));
         let target = at([&host, "Handlers", "/", "Proxy"]).and_then(Value::as_str);
-        let funnel = config.get("AllowFunnel").and_then(|allowed| allowed.get(&host)) == Some(&Value::Bool(true));
         target.is_some_and(|target| targets.iter().any(|known| target.trim_end_matches('/') == known))
-            && funnel == (mode == TailscaleMode::Funnel)
-    })
+    };
+    // Whoever has allowed it, it holds for the name, and with it for every route at this port.
+    let is_allowed = |allowed: &Value| allowed.get(&host) == Some(&Value::Bool(true));
+    let is_public = configs.iter().any(|config| config.get("AllowFunnel").is_some_and(is_allowed));
+    configs.iter().any(leads_here) && is_public == (mode == TailscaleMode::Funnel)
 }
 
 /// The login in `tailscale whois --json`.
@@ -307,6 +309,19 @@ mod tests {
         let public = config("http://localhost:4000/", true).to_string();
         assert!(shows_route(&public, "box.ts.net", 4_000, FUNNEL));
         assert!(!shows_route(&public, "box.ts.net", 4_000, SERVE), "everybody would reach it");
+        // Somebody else may have opened the port, before or beside this route.
+        let open = json!({"box.ts.net:443": true});
+        let before = json!({"AllowFunnel": open, "Foreground": {"session": own}}).to_string();
+        let beside = json!({"Foreground": {"session": own, "other": {"AllowFunnel": open}}}).to_string();
+        for opened in [before, beside] {
+            assert!(!shows_route(&opened, "box.ts.net", 4_000, SERVE), "{opened}");
+            assert!(shows_route(&opened, "box.ts.net", 4_000, FUNNEL), "{opened}");
+        }
+        let other_port = json!({"AllowFunnel": {"box.ts.net:8443": true}, "Foreground": {"session": own}}).to_string();
+        assert!(
+            shows_route(&other_port, "box.ts.net", 4_000, SERVE),
+            "what is shown at another port is no matter here"
+        );
         for strange in ["", "{}", "null", r#"{"Web": []}"#] {
             assert!(!shows_route(strange, "box.ts.net", 4_000, SERVE));
         }

@@ -54,11 +54,21 @@ pub(super) struct Command {
     folders: Vec<PathBuf>,
     owner: Owner,
     questions: Cell<u64>,
+    /// Closing the queue of a question ends it.
+    asked: RefCell<Vec<mpsc::Sender<Order>>>,
+    /// Each process that runs has a receiver of it.
+    running: watch::Sender<()>,
 }
 
 impl Command {
     pub(super) fn new(folders: Vec<PathBuf>, state_dir: &Path) -> Self {
-        Self { folders, owner: owner_of(state_dir), questions: Cell::default() }
+        Self {
+            folders,
+            owner: owner_of(state_dir),
+            questions: Cell::default(),
+            asked: RefCell::default(),
+            running: watch::Sender::new(()),
+        }
     }
 
     fn program(&self) -> Result<PathBuf, Fault> {
@@ -87,9 +97,16 @@ impl Command {
         let launch = self.launch(&member, args)?;
         let launch = Launch { timeout: Some(ANSWERED_WITHIN), ..launch };
         let what = format!("tailscale {}", args.join(" "));
+        let (orders, queue) = mpsc::channel(1);
+        {
+            let mut asked = self.asked.borrow_mut();
+            asked.retain(|orders| !orders.is_closed());
+            asked.push(orders);
+        }
+        let running = self.running.subscribe();
         // A question that nobody waits for any more ends all the same.
         let answered = actix_rt::spawn(async move {
-            let (_orders, queue) = mpsc::channel(1);
+            let _running = running;
             let (said, ended) = (RefCell::new(Said::default()), RefCell::new(Err(String::new())));
             supervise(launch, queue, |event| {
                 match event {
@@ -118,6 +135,12 @@ impl Command {
         let _ = spawn_blocking(move || tag.end_former(None, KILL_AFTER)).await;
     }
 
+    /// Ends what it runs, and waits until that is gone.
+    pub(super) async fn end(&self) {
+        self.asked.borrow_mut().clear();
+        self.running.closed().await;
+    }
+
     /// Starts what goes on until it is ended.
     pub(super) fn start(&self, args: &[&str]) -> Result<Ongoing, Fault> {
         let launch = self.launch(ROUTE, args)?;
@@ -125,7 +148,8 @@ impl Command {
         let said = Rc::new(RefCell::new(Said::default()));
         let (tell, changed) = watch::channel(Progress::Running);
         let (into, what) = (Rc::clone(&said), format!("tailscale {}", args.join(" ")));
-        let task = actix_rt::spawn(supervise(launch, queue, move |event| {
+        let running = self.running.subscribe();
+        let supervised = supervise(launch, queue, move |event| {
             match event {
                 ChildEvent::Output(stream, lines) => {
                     into.borrow_mut().add(stream, lines);
@@ -140,7 +164,11 @@ impl Command {
                 _ => {}
             }
             std::future::ready(())
-        }));
+        });
+        let task = actix_rt::spawn(async move {
+            let _running = running;
+            supervised.await;
+        });
         Ok(Ongoing { orders: Some(orders), task, said, changed })
     }
 }

@@ -36,7 +36,11 @@ impl Keeper {
     /// Begins. `port` is where the gateway takes what comes through Tailscale.
     pub(crate) fn begin(tailscale: Rc<Tailscale>, context: Rc<GatewayContext>, port: u16) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let task = actix_rt::spawn(async move { keep(&tailscale, &context, port, stopped).await });
+        let task = actix_rt::spawn(async move {
+            keep(&tailscale, &context, port, stopped).await;
+            // A claim that was broken off has a command as well.
+            tailscale.command.end().await;
+        });
         Self { stop, task }
     }
 

@@ -24,6 +24,7 @@ use crate::http::auth::{Authorized, GatewayAdmin};
 use crate::http::context::App;
 use crate::http::error::{Answer, invalid_field};
 use crate::http::input::OptionalJsonBody;
+use resolver::Resolver;
 
 /// What is read of the texts of a service.
 const TEXTS: [&str; 2] = ["gatewayTls", "gatewayTlsSha256"];
@@ -56,7 +57,7 @@ pub(crate) async fn discover_gateways(_by: Authorized<GatewayAdmin>, app: App, b
     let _place = place.map_err(|_all_taken| Failure::unavailable("search for gateways"))?;
     let wait = timeout_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
     let found = match domain {
-        Some(domain) => wide_area::find(&domain, wait.unwrap_or(ASK)).await?,
+        Some(domain) => wide_area::find(&Resolver::of_system().await, &domain, wait.unwrap_or(ASK)).await?,
         None => listen(wait.unwrap_or(LISTEN)).await.map_err(|error| {
             tracing::warn!(%error, "no gateways can be looked for in the network");
             Failure::unavailable("search for gateways")
@@ -68,9 +69,18 @@ pub(crate) async fn discover_gateways(_by: Authorized<GatewayAdmin>, app: App, b
         one.map(|view| view.record.id.0)
     };
     let mut gateways: Vec<DiscoveredGateway> =
-        found.iter().filter_map(|service| described(service, known(service))).collect();
+        found.gateways.iter().filter_map(|service| described(service, known(service))).collect();
     gateways.sort_by(|one, other| (&one.name, &one.address).cmp(&(&other.name, &other.address)));
-    Ok(HttpResponse::Ok().json(DiscoveredGateways { total: gateways.len(), gateways }))
+    let left_out = found.left_out.iter().map(|instance| name_of(instance)).collect();
+    Ok(HttpResponse::Ok().json(DiscoveredGateways { total: gateways.len(), gateways, left_out }))
+}
+
+/// What a search finds.
+#[derive(Debug, Default)]
+struct Found {
+    gateways: Vec<Announced>,
+    /// Instances about which too little is known.
+    left_out: Vec<String>,
 }
 
 /// What is said of a gateway, as it was said.
@@ -83,6 +93,14 @@ struct Announced {
     port: u16,
     addresses: Vec<IpAddr>,
     texts: BTreeMap<String, String>,
+}
+
+impl Announced {
+    /// The addresses that may be connected to. A stranger's announcement is not to lead to a program of this machine.
+    fn reachable(&self) -> impl Iterator<Item = IpAddr> {
+        let addresses = self.addresses.iter().map(IpAddr::to_canonical);
+        addresses.filter(|address| !address.is_loopback() && is_forbidden(*address).is_none())
+    }
 }
 
 impl From<ResolvedService> for Announced {
@@ -110,7 +128,7 @@ impl Drop for Search {
 }
 
 /// What announces itself meanwhile, and is still there at the end.
-async fn listen(wait: Duration) -> mdns_sd::Result<Vec<Announced>> {
+async fn listen(wait: Duration) -> mdns_sd::Result<Found> {
     let search = Search(ServiceDaemon::new()?);
     search.0.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
     let events = search.0.browse(SERVICE_TYPE)?;
@@ -131,27 +149,28 @@ async fn listen(wait: Duration) -> mdns_sd::Result<Vec<Announced>> {
         }
     };
     let _ = tokio::time::timeout(wait, collect).await;
-    Ok(found.into_values().map(Announced::from).collect())
+    Ok(Found { gateways: found.into_values().map(Announced::from).collect(), left_out: Vec::new() })
 }
 
 /// The address to connect to: where the service record says, never where a text says. IPv4 first.
 fn address_of(service: &Announced) -> Option<IpAddr> {
-    let mut addresses = service.addresses.clone();
-    addresses.retain(|address| !address.is_loopback() && is_forbidden(*address).is_none());
-    addresses.sort_unstable();
-    addresses.first().copied().filter(|_| service.port != 0)
+    service.reachable().min().filter(|_| service.port != 0)
+}
+
+/// The instance's name is unique in the network, unlike the one that is meant to be displayed: the second of a name has a number.
+fn name_of(instance: &str) -> String {
+    let name = shown(&instance.replacen(" (OpenClaw)", "", 1));
+    if name.is_empty() { "openclaw".to_owned() } else { name }
 }
 
 fn described(service: &Announced, gateway_id: Option<i64>) -> Option<DiscoveredGateway> {
     let address = address_of(service)?;
     let text = |key: &str| service.texts.get(key).map(|text| shown(text)).filter(|text| !text.is_empty());
     let tls = text("gatewayTls").is_some_and(|word| ["1", "true", "yes"].contains(&word.as_str()));
-    // Unique in the network, unlike the name that is meant to be displayed: the second of a name has a number.
-    let instance = shown(&service.instance.replacen(" (OpenClaw)", "", 1));
     let scheme = if tls { "wss" } else { "ws" };
     let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     Some(DiscoveredGateway {
-        name: if instance.is_empty() { "openclaw".to_owned() } else { instance },
+        name: name_of(&service.instance),
         address: match address {
             IpAddr::V4(address) => format!("{scheme}://{address}:{}", service.port),
             IpAddr::V6(address) => format!("{scheme}://[{address}]:{}", service.port),
@@ -168,7 +187,7 @@ fn described(service: &Announced, gateway_id: Option<i64>) -> Option<DiscoveredG
 fn has_address(service: &Announced, host: &str, port: u16) -> bool {
     let Ok(parsed) = GatewayAddress::parse(host, Some(port)) else { return false };
     let is_host = match parsed.address.ip() {
-        Some(address) => !address.is_loopback() && service.addresses.contains(&address),
+        Some(address) => service.reachable().any(|known| known == address.to_canonical()),
         None => parsed.address.host().eq_ignore_ascii_case(&service.host),
     };
     is_host && parsed.port() == service.port
@@ -210,7 +229,19 @@ mod tests {
         assert_eq!(described(&service("169.254.169.254", &[]), None), None);
         assert_eq!(described(&service("fe80::1", &[]), None), None);
         // A stranger's announcement is not to lead to a program of this machine.
-        assert_eq!(described(&service("127.0.0.1", &[]), None), None);
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254"] {
+            let addresses = vec![address.parse().unwrap()];
+            let one = Announced { addresses, ..service("192.0.2.7", &[]) };
+            assert_eq!(described(&one, None), None, "{address}");
+            assert!(!has_address(&one, address, 18_789), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_same_in_either_notation() {
+        let one = Announced { addresses: vec!["::ffff:192.0.2.7".parse().unwrap()], ..service("", &[]) };
+        assert_eq!(described(&one, None).unwrap().address, "ws://192.0.2.7:18789");
+        assert!(has_address(&one, "192.0.2.7", 18_789) && has_address(&one, "::ffff:192.0.2.7", 18_789));
     }
 
     #[test]

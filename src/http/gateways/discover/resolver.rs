@@ -1,10 +1,13 @@
 //! Questions to the resolvers of this machine (`/etc/resolv.conf`), one record type at a time: over UDP, and over TCP where the answer is
 //! cut. What comes is anybody's word: an answer counts only for its own question, and none is waited for long.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use gatewarden_protocol::words::shown;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +15,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
 const FILE: &str = "/etc/resolv.conf";
+/// What is read of it, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
 const PORT: u16 = 53;
 /// Resolvers that are asked, as the system's own rule is.
 const MOST_SERVERS: usize = 3;
@@ -45,21 +50,35 @@ enum Reply {
 #[derive(Debug)]
 pub(super) struct Resolver {
     servers: Vec<SocketAddr>,
+    /// Which of them is asked first: the one that answered last. One that is gone costs one wait, not one for each question.
+    first: Cell<usize>,
 }
 
 impl Resolver {
     pub(super) async fn of_system() -> Self {
-        let text = tokio::task::spawn_blocking(|| std::fs::read_to_string(FILE)).await;
-        Self { servers: servers_in(&text.ok().and_then(io::Result::ok).unwrap_or_default()) }
+        let read = tokio::task::spawn_blocking(|| {
+            let mut bytes = Vec::new();
+            File::open(FILE)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+            io::Result::Ok(servers_in(&String::from_utf8_lossy(&bytes)))
+        });
+        Self::at(read.await.ok().and_then(io::Result::ok).unwrap_or_else(|| servers_in("")))
+    }
+
+    pub(super) fn at(servers: Vec<SocketAddr>) -> Self {
+        Self { servers, first: Cell::default() }
     }
 
     /// The records of a name; none where there is no such name.
     pub(super) async fn ask(&self, name: &Name<'_>, kind: TYPE) -> Result<Vec<RData<'static>>, Fault> {
         let mut fault = Fault::NoAnswer;
         for _ in 0..ROUNDS {
-            for server in &self.servers {
+            let in_turn = self.servers.iter().enumerate().cycle().skip(self.first.get()).take(self.servers.len());
+            for (at, server) in in_turn {
                 match ask_one(*server, name, kind).await {
-                    Ok(Reply::Records(records)) => return Ok(records),
+                    Ok(Reply::Records(records)) => {
+                        self.first.set(at);
+                        return Ok(records);
+                    }
                     Ok(Reply::Refused | Reply::Cut) => fault = Fault::Refused,
                     // The next one is asked.
                     Err(error) => tracing::debug!(%server, %error, "a resolver doesn't answer"),
@@ -75,13 +94,31 @@ fn servers_in(text: &str) -> Vec<SocketAddr> {
     let named = text.lines().filter_map(|line| {
         let (keyword, rest) = line.trim().split_once(char::is_whitespace)?;
         let address = rest.split_whitespace().next().filter(|_| keyword == "nameserver")?;
-        address.parse::<IpAddr>().ok()
+        let server = server_at(address);
+        if server.is_none() {
+            tracing::warn!(nameserver = shown(address), "a resolver of {FILE} is not asked: this is no address of one");
+        }
+        server
     });
-    let mut servers: Vec<SocketAddr> = named.map(|address| SocketAddr::new(address, PORT)).take(MOST_SERVERS).collect();
+    let mut servers: Vec<SocketAddr> = named.take(MOST_SERVERS).collect();
     if servers.is_empty() {
         servers.push(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
     }
     servers
+}
+
+/// One of a link has its interface behind it, by name or number: `fe80::1%eth0`.
+fn server_at(address: &str) -> Option<SocketAddr> {
+    let Some((address, interface)) = address.split_once('%') else {
+        return Some(SocketAddr::new(address.parse().ok()?, PORT));
+    };
+    let number = interface.parse().ok().or_else(|| number_of(interface).ok())?;
+    Some(SocketAddrV6::new(address.parse().ok()?, PORT, 0, number).into())
+}
+
+fn number_of(interface: &str) -> io::Result<u32> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    Ok(rustix::net::netdevice::name_to_index(&socket, interface)?)
 }
 
 async fn ask_one(server: SocketAddr, name: &Name<'_>, kind: TYPE) -> io::Result<Reply> {
@@ -132,7 +169,7 @@ fn question(id: u16, name: &Name<'_>, kind: TYPE) -> simple_dns::Result<Vec<u8>>
 fn read(bytes: &[u8], id: u16, name: &Name<'_>, kind: TYPE) -> Option<Reply> {
     let packet = Packet::parse(bytes).ok()?;
     let [asked] = packet.questions.as_slice() else { return None };
-    let is_ours = asked.qtype == QTYPE::TYPE(kind) && asked.qname == *name;
+    let is_ours = asked.qtype == QTYPE::TYPE(kind) && asked.qclass == QCLASS::CLASS(CLASS::IN) && asked.qname == *name;
     if packet.id() != id || !packet.has_flags(PacketFlag::RESPONSE) || !is_ours {
         return None;
     }
@@ -141,7 +178,7 @@ fn read(bytes: &[u8], id: u16, name: &Name<'_>, kind: TYPE) -> Option<Reply> {
     }
     Some(match packet.rcode() {
         RCODE::NoError => {
-            let own = packet.answers.into_iter().filter(|record| record.name == *name);
+            let own = packet.answers.into_iter().filter(|record| record.class == CLASS::IN && record.name == *name);
             let wanted = own.map(|record| record.rdata.into_owned()).filter(|data| data.type_code() == kind);
             Reply::Records(wanted.take(MOST_RECORDS).collect())
         }
@@ -191,6 +228,12 @@ mod tests {
         let other =
             answer(7, "host.a.example", none, vec![ResourceRecord::new(asked.clone(), CLASS::IN, 1, other_kind)]);
         assert_eq!(read(&other, 7, &asked, TYPE::A), Some(Reply::Records(Vec::new())));
+        let other_class =
+            answer(7, "host.a.example", none, vec![ResourceRecord { class: CLASS::CH, ..address("host.a.example") }]);
+        assert_eq!(read(&other_class, 7, &asked, TYPE::A), Some(Reply::Records(Vec::new())));
+        let mut chaos = Packet::new_reply(7);
+        chaos.questions.push(Question::new(asked.clone(), QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::CH), false));
+        assert_eq!(read(&chaos.build_bytes_vec().unwrap(), 7, &asked, TYPE::A), None, "that is another question");
     }
 
     #[test]
@@ -223,5 +266,8 @@ mod tests {
         assert_eq!(servers, ["192.0.2.1:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()]);
         assert_eq!(servers_in(""), ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!(servers_in(&"nameserver 192.0.2.1\n".repeat(9)).len(), 3);
+        // Loopback is an interface of every machine, and its first.
+        let of_link = servers_in("nameserver fe80::1%lo\nnameserver fe80::2%7\nnameserver fe80::3%no-such-one\n");
+        assert_eq!(of_link, ["[fe80::1%1]:53".parse().unwrap(), "[fe80::2%7]:53".parse().unwrap()]);
     }
 }

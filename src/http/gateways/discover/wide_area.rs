@@ -12,28 +12,36 @@ use simple_dns::{Label, Name, TYPE};
 use tokio::time::{Instant, timeout_at};
 
 use super::resolver::{Fault, Resolver};
-use super::{Announced, MAX_FOUND, TEXTS};
+use super::{Announced, Found, MAX_FOUND, TEXTS};
 
 /// Instances that are asked about at a time.
 const AT_ONCE: usize = 8;
 /// Addresses of one host that are looked at.
 const MOST_ADDRESSES: usize = 16;
 
-/// What the resolver says within `wait`. An instance that isn't told in time is left out.
-pub(super) async fn find(domain: &str, wait: Duration) -> Result<Vec<Announced>, Failure> {
+/// What the resolver says within `wait`.
+pub(super) async fn find(resolver: &Resolver, domain: &str, wait: Duration) -> Result<Found, Failure> {
     let until = Instant::now() + wait;
-    let resolver = Resolver::of_system().await;
     let service = format!("_openclaw-gw._tcp.{domain}");
     let service = Name::new_unchecked(&service);
     let asked = timeout_at(until, resolver.ask(&service, TYPE::PTR)).await.unwrap_or(Err(Fault::NoAnswer));
     let instances = asked.map_err(|fault| failure(domain, fault))?;
     let instances: Vec<Name<'_>> = instances.into_iter().filter_map(|data| instance_in(data, &service)).collect();
-    let mut found = Vec::new();
-    let mut told = stream::iter(instances.iter().take(MAX_FOUND).map(|instance| look_up(&resolver, instance)))
-        .buffer_unordered(AT_ONCE);
-    while let Ok(Some(one)) = timeout_at(until, told.next()).await {
-        found.extend(one);
+    let mut told = stream::iter(instances.iter().take(MAX_FOUND).map(|instance| async move {
+        // What is over when it begins isn't begun.
+        let is_late = Instant::now() >= until;
+        let asked = async { if is_late { Err(Fault::NoAnswer) } else { look_up(resolver, instance).await } };
+        (instance, timeout_at(until, asked).await.unwrap_or(Err(Fault::NoAnswer)))
+    }))
+    .buffer_unordered(AT_ONCE);
+    let mut found = Found::default();
+    while let Some((instance, told)) = told.next().await {
+        match told {
+            Ok(gateway) => found.gateways.extend(gateway),
+            Err(_) => found.left_out.extend(instance.get_labels().first().map(text_of)),
+        }
     }
+    found.left_out.sort();
     Ok(found)
 }
 
@@ -53,27 +61,34 @@ fn instance_in(data: RData<'static>, service: &Name<'_>) -> Option<Name<'static>
     (Name::new_with_labels(rest) == *service).then_some(name.0)
 }
 
-async fn look_up(resolver: &Resolver, instance: &Name<'_>) -> Option<Announced> {
+/// The gateway, if there is one. With an answer missing nothing is said of it: without its texts it would seem to take no TLS.
+async fn look_up(resolver: &Resolver, instance: &Name<'_>) -> Result<Option<Announced>, Fault> {
     // Of several, the one that comes first: gateways have one.
-    let services = resolver.ask(instance, TYPE::SRV).await.ok()?;
-    let (port, host) = services.into_iter().find_map(|data| match data {
+    let services = resolver.ask(instance, TYPE::SRV).await?;
+    let service = services.into_iter().find_map(|data| match data {
         RData::SRV(service) => Some((service.port, service.target)),
         _ => None,
-    })?;
+    });
+    let (Some((port, host)), Some(own)) = (service, instance.get_labels().first()) else { return Ok(None) };
     let (texts, four, six) =
         tokio::join!(resolver.ask(instance, TYPE::TXT), resolver.ask(&host, TYPE::A), resolver.ask(&host, TYPE::AAAA));
-    let addresses = four.into_iter().chain(six).flatten().filter_map(|data| match data {
+    let addresses = match (four, six) {
+        // Some servers refuse a question for what they have none of.
+        (Ok(known), Err(Fault::Refused)) | (Err(Fault::Refused), Ok(known)) if !known.is_empty() => known,
+        (four, six) => four?.into_iter().chain(six?).collect(),
+    };
+    let addresses = addresses.into_iter().filter_map(|data| match data {
         RData::A(a) => Some(IpAddr::V4(Ipv4Addr::from_bits(a.address))),
         RData::AAAA(a) => Some(IpAddr::V6(Ipv6Addr::from_bits(a.address))),
         _ => None,
     });
-    Some(Announced {
-        instance: instance.get_labels().first().map(text_of)?,
+    Ok(Some(Announced {
+        instance: text_of(own),
         host: host.get_labels().iter().map(text_of).collect::<Vec<_>>().join("."),
         port,
         addresses: addresses.take(MOST_ADDRESSES).collect(),
-        texts: texts_in(&texts.unwrap_or_default()),
-    })
+        texts: texts_in(&texts?),
+    }))
 }
 
 fn text_of(label: &Label<'_>) -> String {
@@ -96,31 +111,4 @@ fn texts_in(records: &[RData<'_>]) -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use simple_dns::rdata::{PTR, TXT};
-
-    use super::*;
-
-    #[test]
-    fn an_instance_is_one_label_before_its_own_domains_service() {
-        let service = Name::new_unchecked("_openclaw-gw._tcp.a.example");
-        let is_one = |name: &'static str| instance_in(RData::PTR(PTR(Name::new_unchecked(name))), &service).is_some();
-        assert!(is_one("studio._OpenClaw-gw._tcp.A.example"));
-        for other in
-            ["studio._openclaw-gw._tcp.b.example", "a.b._openclaw-gw._tcp.a.example", "_openclaw-gw._tcp.a.example"]
-        {
-            assert!(!is_one(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn only_texts_that_are_known_are_kept_and_the_first_of_each() {
-        let mut text = TXT::new();
-        for part in ["gatewayTls=1", "GATEWAYTLS=0", "displayName=x", "gatewayTlsSha256", "=nothing"] {
-            text.add_string(part).unwrap();
-        }
-        let texts = texts_in(&[RData::TXT(text)]);
-        let expected = [("gatewayTls", "1"), ("gatewayTlsSha256", "")];
-        assert_eq!(texts, expected.map(|(key, text)| (key.to_owned(), text.to_owned())).into());
-    }
-}
+mod tests;
