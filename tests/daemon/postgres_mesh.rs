@@ -297,6 +297,32 @@ fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
 }
 
 #[test]
+fn an_assistants_tools_work_at_any_node_by_the_names_of_that_one_and_as_their_client() {
+    let Some(server) = Server::start() else { return };
+    let a = node(&server, "a").start();
+    let b = next_to(&a, node(&server, "b").env("GATEWARDEN_HTTP__ALLOWED_HOSTS", "b.example")).start();
+    until_it_passes_on(&b);
+    let lab = a.register("lab", 1, "tok-secret");
+    let call = |tool: &str, arguments: &Value| {
+        let asked = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+        let from = [("Host", "b.example"), ("X-Forwarded-For", "198.51.100.7"), ("X-API-Key", ADMIN_KEY)];
+        let headers = [&from[..], &[("Content-Type", "application/json")]].concat();
+        let answer = http::request(b.address(), "POST", "/mcp", &headers, Some(asked.to_string().as_bytes()));
+        answer.expect("an answer").expect(200).json()["result"].clone()
+    };
+    let gateways = call("list_gateways", &json!({}));
+    assert!(gateways["isError"] != true && gateways.to_string().contains("lab"), "{gateways}");
+    call("spawn", &json!({"task": "x", "gateway_id": lab}));
+    let address = wait::until_ok("it is in the audit log", PATIENCE, || {
+        let audit = a.get("/api/audit").expect(200).json();
+        let rows = audit["audit"].as_array().expect("entries");
+        let spawned = rows.iter().find(|row| row["action"] == "spawn.create");
+        spawned.map(|row| row["address"].clone()).ok_or_else(|| audit.to_string())
+    });
+    assert_eq!(address, "198.51.100.7");
+}
+
+#[test]
 fn nobody_gets_between_nodes_with_write_access_to_the_database_or_with_the_address_of_one() {
     let Some(server) = Server::start() else { return };
     let a = node(&server, "a").start();
