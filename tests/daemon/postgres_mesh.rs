@@ -297,6 +297,17 @@ fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
 }
 
 #[test]
+fn a_port_for_other_nodes_that_is_taken_is_said_with_its_setting() {
+    let Some(server) = Server::start() else { return };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ended = node(&server, "a").env("GATEWARDEN_NODE__MESH_LISTEN", &address).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&address) && ended.stderr.contains("node.mesh_listen"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("http.listen"), "{}", ended.stderr);
+}
+
+#[test]
 fn an_assistants_tools_work_at_any_node_by_the_names_of_that_one_and_as_their_client() {
     let Some(server) = Server::start() else { return };
     let a = node(&server, "a").start();
