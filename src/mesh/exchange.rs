@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(360);
 /// Bytes read at a time once a connection has another protocol.
 const AT_ONCE: usize = 16 * 1024;
 
+const ACTS_NO_LONGER: &str = "it acts no longer";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoAnswer {
@@ -99,16 +101,20 @@ impl Mesh {
     where
         B: AsyncStream<Item = Result<Bytes, PayloadError>> + Unpin + 'static,
     {
+        let mut gone: LocalBoxFuture<'static, ()> = self.until_gone(&peer.node).boxed_local();
         let stream = match pool.take(&peer.node, now_ms) {
             Some(stream) => stream,
-            None => self.dial(peer).await.map_err(NoAnswer::NotReached)?,
+            None => tokio::select! {
+                biased;
+                dialled = self.dial(peer) => dialled.map_err(NoAnswer::NotReached)?,
+                () = &mut gone => return Err(NoAnswer::NotReached(io::Error::other(ACTS_NO_LONGER))),
+            },
         };
         let upgrades = head.connection_type() == ConnectionType::Upgrade;
         if !upgrades {
             head.set_connection_type(ConnectionType::KeepAlive);
         }
         let mut framed = Framed::new(stream, ClientCodec::default());
-        let mut gone: LocalBoxFuture<'static, ()> = self.until_gone(&peer.node).boxed_local();
         let message = Message::Item((RequestHeadType::Owned(head), length));
         Pin::new(&mut framed).write(message).map_err(|error| NoAnswer::Broken(error.to_string()))?;
         let is_over = upgrades || matches!(length, BodySize::None | BodySize::Sized(0));
@@ -117,7 +123,7 @@ impl Mesh {
             tokio::select! {
                 biased;
                 head = std::future::poll_fn(|cx| poll_answer(&mut framed, &mut sending, cx)) => head,
-                () = &mut gone => Err(NoAnswer::Broken("it acts no longer".to_owned())),
+                () = &mut gone => Err(NoAnswer::Broken(ACTS_NO_LONGER.to_owned())),
             }
         });
         let head = answered.await.unwrap_or_else(|_elapsed| Err(NoAnswer::Broken("it did not answer".to_owned())))?;

@@ -1,7 +1,7 @@
 //! Nodes that pass requests on to the one that acts, over connections of their own; and who is not let in there.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
@@ -250,8 +250,8 @@ fn connected(to: SocketAddr) -> TcpStream {
 const REQUEST: &[u8] =
     b"GET /api/gateways HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: admin-key-for-tests-0123456789abcdef\r\n\r\n";
 
-/// All that a stranger gets to read under encryption, with a certificate of their own or none.
-fn read_encrypted(to: SocketAddr, with_certificate: bool) -> Vec<u8> {
+/// All that a stranger gets to read under encryption, with a certificate of their own or none; and what it ends with.
+fn read_encrypted(to: SocketAddr, with_certificate: bool) -> (Vec<u8>, ErrorKind) {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -270,30 +270,46 @@ fn read_encrypted(to: SocketAddr, with_certificate: bool) -> Vec<u8> {
     let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
     let mut stream = StreamOwned::new(connection, connected(to));
     let mut got = Vec::new();
-    let _ = stream.write_all(REQUEST);
-    let _ = stream.read_to_end(&mut got);
-    got
+    let ended = stream.write_all(REQUEST).and_then(|()| stream.read_to_end(&mut got));
+    (got, ended.expect_err("it is refused").kind())
+}
+
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a plain option");
+    stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 #[test]
 fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
     let Some(server) = Server::start() else { return };
-    let a = node(&server, "a").start();
+    // With so few connections of nodes there is room for 32 of which nobody knows yet whose they are.
+    let few = [("GATEWARDEN_HTTP__MAX_CONNECTIONS", "64"), ("GATEWARDEN_HTTP__WORKERS", "1")];
+    let a = few.iter().fold(node(&server, "a"), |setup, (key, value)| setup.env(key, value)).start();
     let b = next_to(&a, node(&server, "b")).start();
     let port = mesh_of(&server, "a");
-    let silent: Vec<TcpStream> = (0..50).map(|_| connected(port)).collect();
     let mut plain = connected(port);
     plain.write_all(REQUEST).expect("sent");
     let mut got = Vec::new();
     let _ = plain.read_to_end(&mut got);
     assert!(!String::from_utf8_lossy(&got).contains("HTTP"), "{got:?}");
-    assert_eq!(read_encrypted(port, false), b"", "without a certificate");
-    assert_eq!(read_encrypted(port, true), b"", "with one that no node has");
-    until_it_passes_on(&b);
-    // Who says nothing is not waited for without an end.
-    for mut stream in silent {
-        let _ = stream.read_to_end(&mut got);
+    for with_certificate in [false, true] {
+        let (got, end) = read_encrypted(port, with_certificate);
+        assert_eq!(got, b"", "with a certificate that no node has: {with_certificate}");
+        assert!(![ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&end), "it is told at once: {end}");
     }
+    // However many come and say nothing, few of them are kept, and nobody else is kept out.
+    let mut silent: Vec<TcpStream> = (0..300).map(|_| connected(port)).collect();
+    wait::until("those have gone for whom there is no room", PATIENCE, || {
+        silent.extend([connected(port), connected(port)]);
+        a.get("/health").expect(200);
+        silent.retain(is_open);
+        silent.len() <= 40
+    });
+    until_it_passes_on(&b);
+    wait::until("who says nothing is not waited for without an end", PATIENCE, || {
+        silent.retain(is_open);
+        silent.is_empty()
+    });
 }
 
 #[test]
