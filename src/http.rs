@@ -47,8 +47,8 @@ mod tests;
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
@@ -262,11 +262,11 @@ fn enter(socket: &TcpStream, connections: &Connections) -> Result<(Place, Socket
 }
 
 /// Calls it every minute, for as long as what is kept up is there. On the current arbiter.
-fn every_minute<T: 'static>(kept: Weak<T>, keep: impl AsyncFn(&T) + 'static) {
+fn every_minute<T: 'static>(kept: impl Fn() -> Option<T> + 'static, keep: impl AsyncFn(&T) + 'static) {
     actix_rt::spawn(async move {
         loop {
             tokio::time::sleep(HOUSEKEEPING).await;
-            let Some(kept) = kept.upgrade() else { return };
+            let Some(kept) = kept() else { return };
             keep(&kept).await;
         }
     });
@@ -298,7 +298,9 @@ pub(crate) fn app(
 fn start_housekeeping(app: &App) {
     // Before the first request.
     app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
-    every_minute(Arc::downgrade(&app.clone().into_inner()), async |app: &AppContext| {
+    let kept = Arc::downgrade(&app.clone().into_inner());
+    let while_there = move || kept.upgrade();
+    every_minute(while_there, async |app: &Arc<AppContext>| {
         app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
         app.limits.purge();
         note_refusals(app);
