@@ -40,7 +40,7 @@ fn code(answer: &Answer) -> String {
 }
 
 /// Until what it passes on is answered: nodes learn of each other within a beat.
-fn until_it_passes_on(daemon: &Daemon) {
+pub(crate) fn until_it_passes_on(daemon: &Daemon) {
     wait::until("it passes requests on", PATIENCE, || {
         daemon.try_call(Some(ADMIN_KEY), "GET", "/api/gateways", None).is_ok_and(|answer| answer.status == 200)
     });
