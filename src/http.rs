@@ -47,8 +47,8 @@ mod tests;
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
@@ -60,7 +60,7 @@ use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceR
 use actix_web::middleware::from_fn;
 use actix_web::{Error, web};
 use gatewarden_actors::store::records::{AuditActor, AuditEntry, AuditResult};
-use gatewarden_listener::{ClientSocket, Connections, GuardedStream, Place, WRITE_BUFFER};
+use gatewarden_listener::{ClientSocket, Connections, GuardedStream, Limits, Place, WRITE_BUFFER};
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -116,6 +116,11 @@ pub(crate) struct MeshDoor {
     pub(crate) mesh: Arc<Mesh>,
 }
 
+/// Connections to the port for nodes of which nobody knows yet whose they are, at one time: half as many as there may be of nodes, between
+/// these. The oldest goes for a newcomer; one address has a quarter.
+const FEWEST_STRANGERS: usize = 32;
+const MOST_STRANGERS: usize = 256;
+
 /// As many as there may be clients: behind each stands one, at another node.
 fn mesh_connections(settings: &HttpSettings) -> Connections {
     Connections::new(settings.connections, |_| true)
@@ -155,13 +160,14 @@ where
 {
     gatewarden_listener::prepare(&listener);
     actix_rt::spawn(connections.look_after());
-    let doors = if mesh.is_some() { 2 } else { 1 };
+    let strangers = (shape.places / 2).clamp(FEWEST_STRANGERS, MOST_STRANGERS);
+    let most = if mesh.is_some() { 2 * shape.places + strangers } else { shape.places };
     let server = actix_server::Server::build()
         .workers(shape.workers)
         .shutdown_timeout(shape.stop_s)
         .disable_signals()
         // A worker alone must take more than there are places for, so that a newcomer is decided on at all.
-        .max_concurrent_connections(shape.places.saturating_mul(2 * doors));
+        .max_concurrent_connections(most.saturating_mul(2));
     let stopping = server.graceful_shutdown_signal();
     let (made, signal) = (make.clone(), stopping.clone());
     let server = server.listen("http", listener, move || {
@@ -179,24 +185,31 @@ where
     let Some((MeshDoor { listener, mesh }, connections)) = mesh else { return Ok(server.run()) };
     gatewarden_listener::prepare(&listener);
     actix_rt::spawn(connections.look_after());
+    // Strangers take no place of a node's connection.
+    let strangers = Connections::new(Limits::shared_out(strangers, usize::MAX), |_| false);
     let numbers = Arc::new(AtomicU64::new(0));
     let server = server.listen("mesh", listener, move || {
-        let (connections, mesh, numbers) = (connections.clone(), mesh.clone(), numbers.clone());
+        let (connections, strangers) = (connections.clone(), strangers.clone());
+        let (mesh, numbers, signal) = (mesh.clone(), numbers.clone(), stopping.clone());
         let introduce = |stream: &GuardedStream<MeshSocket>, data: &mut Extensions| {
             data.insert(stream.connection().clone());
             data.insert(ForwardingNode { certificate: stream.socket().certificate().clone() });
         };
         let service = service(make(), stopping.clone(), KEEP_ALIVE_OF_NODES, introduce);
         fn_service(move |socket: TcpStream| {
-            let entered = enter(&socket, &connections);
+            let entered = enter(&socket, &strangers);
             let (mesh, number) = (mesh.clone(), numbers.fetch_add(1, Ordering::Relaxed));
+            let (connections, stopping) = (connections.clone(), signal.clone());
             async move {
-                let (place, peer) = entered?;
-                let socket = mesh.welcome(socket).await.map_err(|error| {
+                let (stranger, peer) = entered?;
+                let welcomed = mesh.welcome(socket, stranger.connection(), stopping.notified()).await;
+                let socket = welcomed.map_err(|error| {
                     tracing::debug!(client.address = %peer.ip(), %error, "turned a connection to the port for nodes away");
                     DispatchError::Io(error)
                 })?;
+                drop(stranger);
                 // No node's connection is ended for a newcomer: each of them counts for itself.
+                let place = connections.enter(peer.ip()).ok_or(DispatchError::DisconnectTimeout)?;
                 place.connection().mark_known(NonZeroU64::MIN.saturating_add(number));
                 Ok((GuardedStream::new(socket, place), Some(peer)))
             }
@@ -249,11 +262,11 @@ fn enter(socket: &TcpStream, connections: &Connections) -> Result<(Place, Socket
 }
 
 /// Calls it every minute, for as long as what is kept up is there. On the current arbiter.
-fn every_minute<T: 'static>(kept: Weak<T>, keep: impl AsyncFn(&T) + 'static) {
+fn every_minute<T: 'static>(kept: impl Fn() -> Option<T> + 'static, keep: impl AsyncFn(&T) + 'static) {
     actix_rt::spawn(async move {
         loop {
             tokio::time::sleep(HOUSEKEEPING).await;
-            let Some(kept) = kept.upgrade() else { return };
+            let Some(kept) = kept() else { return };
             keep(&kept).await;
         }
     });
@@ -285,7 +298,9 @@ pub(crate) fn app(
 fn start_housekeeping(app: &App) {
     // Before the first request.
     app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
-    every_minute(Arc::downgrade(&app.clone().into_inner()), async |app: &AppContext| {
+    let kept = Arc::downgrade(&app.clone().into_inner());
+    let while_there = move || kept.upgrade();
+    every_minute(while_there, async |app: &Arc<AppContext>| {
         app.keys.reach(app.clock.expiry_ms().div_euclid(1_000));
         app.limits.purge();
         note_refusals(app);

@@ -23,10 +23,12 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use gatewarden_actors::store::member::View;
 use gatewarden_actors::store::postgres::cluster::ClusterNode;
+use gatewarden_listener::Connection;
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -40,7 +42,9 @@ const WELCOME: &[u8; 18] = b"gatewarden-mesh/1\n";
 /// at its next beat.
 const DIAL: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(200);
-/// The same for a connection that comes in.
+/// Connections that are made for requests at one time. Another node lets one address make more of them.
+const DIALS_AT_ONCE: usize = 32;
+/// How long a connection that comes in may take to stand.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long sent bytes may wait for a machine that is gone.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(8);
@@ -94,6 +98,8 @@ pub(crate) struct Mesh {
     acting: watch::Sender<Option<Arc<Peer>>>,
     /// Whether each other node was reached when it was last looked or asked.
     reached: Mutex<BTreeMap<String, bool>>,
+    /// Requests that may make a connection now.
+    dials: Semaphore,
 }
 
 impl Mesh {
@@ -103,16 +109,19 @@ impl Mesh {
         let acceptor_config =
             identity.server_config(move |certificate| is_of_living_node(&seen.borrow(), certificate))?;
         let (acting, _) = watch::channel(acting_of(&view.borrow()));
-        let mesh = Arc::new(Self { identity, view, acceptor_config, acting, reached: Mutex::default() });
+        let dials = Semaphore::new(DIALS_AT_ONCE);
+        let mesh = Arc::new(Self { identity, view, acceptor_config, acting, reached: Mutex::default(), dials });
         actix_rt::spawn(follow(mesh.view.clone(), Arc::downgrade(&mesh)));
         let weak = Arc::downgrade(&mesh);
         actix_rt::spawn(async move {
             // By the first time the others have seen this one's entry.
             tokio::time::sleep(FIRST_LOOK).await;
-            while let Some(mesh) = weak.upgrade() {
+            let mut looks = interval(LOOK_AROUND);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                looks.tick().await;
+                let Some(mesh) = weak.upgrade() else { return };
                 mesh.look_around().await;
-                drop(mesh);
-                tokio::time::sleep(LOOK_AROUND).await;
             }
         });
         Ok(mesh)
@@ -136,20 +145,30 @@ impl Mesh {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied()
     }
 
-    /// A new connection to this node, which has let this one in.
+    /// A new connection to this node, which has let this one in. For a request: those take turns, as a node that is dialled takes the
+    /// oldest of too many for strangers.
     pub(crate) async fn dial(&self, peer: &Peer) -> io::Result<Stream> {
-        let until_known = async {
-            loop {
-                match self.connect(peer).await {
-                    Err(error) if is_not_known_there(&error) => tokio::time::sleep(AGAIN).await,
-                    dialled => return dialled,
-                }
-            }
+        let in_turn = async {
+            let _turn = self.dials.acquire().await.map_err(io::Error::other)?;
+            self.until_known(peer).await
         };
-        let dialled = tokio::time::timeout(DIAL, until_known).await;
+        self.within_time(peer, in_turn).await
+    }
+
+    async fn within_time(&self, peer: &Peer, dialling: impl Future<Output = io::Result<Stream>>) -> io::Result<Stream> {
+        let dialled = tokio::time::timeout(DIAL, dialling).await;
         let dialled = dialled.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
         self.note(peer, dialled.as_ref().err());
         dialled
+    }
+
+    async fn until_known(&self, peer: &Peer) -> io::Result<Stream> {
+        loop {
+            match self.connect(peer).await {
+                Err(error) if is_not_known_there(&error) => tokio::time::sleep(AGAIN).await,
+                dialled => return dialled,
+            }
+        }
     }
 
     async fn connect(&self, peer: &Peer) -> io::Result<Stream> {
@@ -197,13 +216,19 @@ impl Mesh {
         let looks = futures_util::stream::iter(others);
         looks
             .for_each_concurrent(LOOKS_AT_ONCE, async |other| {
-                let _ = self.dial(&other).await;
+                let _ = self.within_time(&other, self.until_known(&other)).await;
             })
             .await;
     }
 
-    /// Lets a node in that connects here. A stranger learns nothing but that there is TLS.
-    pub(crate) async fn welcome(&self, tcp: TcpStream) -> io::Result<MeshSocket> {
+    /// Lets a node in that connects here. A stranger learns nothing but that there is TLS, and is waited for until `place` is needed for
+    /// a newcomer, or the front stops.
+    pub(crate) async fn welcome(
+        &self,
+        tcp: TcpStream,
+        place: &Connection,
+        stopping: impl Future<Output = ()>,
+    ) -> io::Result<MeshSocket> {
         let shaking_hands = async {
             let mut tls = TlsAcceptor::from(self.acceptor_config.clone()).accept(tcp).await?;
             let certificate = identity::shown_certificate(tls.get_ref().1)
@@ -212,8 +237,23 @@ impl Mesh {
             tls.flush().await?;
             Ok(MeshSocket::new(tls, certificate))
         };
-        let shaken = tokio::time::timeout(HANDSHAKE, shaking_hands).await;
-        shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+        while_it_may(place, stopping, shaking_hands).await
+    }
+}
+
+/// What comes of a connection that nobody knows yet, as long as it may take.
+async fn while_it_may<T>(
+    place: &Connection,
+    stopping: impl Future<Output = ()>,
+    shaking_hands: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    tokio::select! {
+        biased;
+        () = place.when_ended() => Err(io::Error::other("its place was needed for a newcomer")),
+        () = stopping => Err(io::Error::other("nobody is let in any more")),
+        shaken = tokio::time::timeout(HANDSHAKE, shaking_hands) => {
+            shaken.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+        }
     }
 }
 
@@ -239,3 +279,6 @@ async fn follow(mut view: watch::Receiver<View>, mesh: std::sync::Weak<Mesh>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

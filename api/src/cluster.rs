@@ -45,7 +45,7 @@ pub struct ClusterNode {
     #[serde(default)]
     #[schema(example = "192.0.2.7:3001")]
     pub mesh: Option<String>,
-    /// Whether the node that answers reached it there, as of the last 10 s; none where it has not tried.
+    /// Whether the node that answers reached it there, when it last tried, about every 10 s; none where it has not yet.
     #[serde(default)]
     pub reached: Option<bool>,
 }

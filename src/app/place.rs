@@ -61,9 +61,14 @@ impl Place {
         let clock = Clock::system();
         metrics.set_started(clock.wall_ms());
         let mut http = config.http.clone();
-        // A request that is passed on takes a connection more.
-        let ends = if config.node.mesh_listen.is_some() { 2 } else { 1 };
-        http.connections = within_file_limit(http.connections, raise_file_limit() / ends);
+        let files = raise_file_limit();
+        http.connections = within_file_limit(http.connections, files, for_nodes(config).is_some());
+        if config.node.mesh_listen.is_some() && for_nodes(config).is_none() {
+            tracing::warn!(
+                "node.mesh_listen does nothing: the database is a file, so that there are no other nodes. Leave it out, or share a \
+                 PostgreSQL with them (store.url)"
+            );
+        }
         let was_passed = passed.is_some();
         let unusable = |source| StartError::Listen { address: config.listen, source };
         let listener = passed.map_or_else(|| TcpListener::bind(config.listen), Ok).map_err(|source| {
@@ -107,7 +112,7 @@ impl Place {
     ) -> Result<bool, StartError> {
         let Database::Server(server) = &config.store.database else { return Ok(true) };
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), self.state_dir.path())?;
-        let prepared = config.node.mesh_listen.map(|listen| prepare_mesh(config, listen)).transpose()?;
+        let prepared = for_nodes(config).map(|listen| prepare_mesh(config, listen)).transpose()?;
         let facts = NodeFacts {
             name: config.node.name.clone(),
             url: url_of(config, self.address),
@@ -158,7 +163,8 @@ impl Place {
         let unusable = |source| StartError::Listen { address: self.address, source };
         let listener = self.listener.try_clone().map_err(unusable)?;
         let mesh = self.mesh.as_ref().map(|place| place.mesh.clone());
-        let for_nodes = self.mesh.as_ref().map(|place| place.listener.try_clone()).transpose().map_err(unusable)?;
+        let for_nodes =
+            self.mesh.as_ref().map(|place| place.listener.try_clone()).transpose().map_err(StartError::Mesh)?;
         let (http, clock) = (self.http.clone(), self.clock.clone());
         let standby = standby::Standby::new(http, member.clone(), unstored, metrics.clone(), clock, mesh);
         let server = standby::serve(standby, listener, for_nodes).map_err(unusable)?;
@@ -229,9 +235,14 @@ impl Place {
     }
 }
 
+/// Where it takes connections of other nodes. With a database in a file there are none.
+fn for_nodes(config: &Config) -> Option<SocketAddr> {
+    config.node.mesh_listen.filter(|_| config.store.database.file().is_none())
+}
+
 /// Takes the port for other nodes, and makes what they know this node by.
 fn prepare_mesh(config: &Config, listen: SocketAddr) -> Result<(TcpListener, Identity, MeshFacts), StartError> {
-    let unusable = |source| StartError::Listen { address: listen, source };
+    let unusable = |source| StartError::ListenForNodes { address: listen, source };
     let listener = TcpListener::bind(listen).map_err(unusable)?;
     let bound = listener.local_addr().map_err(unusable)?;
     let identity = Identity::draw().map_err(StartError::Mesh)?;
@@ -269,9 +280,11 @@ pub(super) fn url_of(config: &Config, address: SocketAddr) -> String {
     }
 }
 
-/// Half of the open files are for the gateways, the database and what comes up.
-fn within_file_limit(wanted: Limits, files: usize) -> Limits {
-    let most = (files / 2).max(16);
+/// So many connections that half of the open files are left for the gateways, the database and what comes up. In a mesh each of them may
+/// stand for one with another node.
+fn within_file_limit(wanted: Limits, files: usize, in_mesh: bool) -> Limits {
+    let (part, named) = if in_mesh { (4, "a quarter") } else { (2, "half") };
+    let most = (files / part).max(16);
     if wanted.connections <= most {
         return wanted;
     }
@@ -279,7 +292,20 @@ fn within_file_limit(wanted: Limits, files: usize) -> Limits {
         configured = wanted.connections,
         taken = most,
         files,
-        "http.max_connections is more than half of the limit of open files, which is what counts: raise LimitNOFILE"
+        "http.max_connections is more than {named} of the limit of open files, which is what counts: raise LimitNOFILE"
     );
     connection_limits(most, wanted.per_address, wanted.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_take_half_of_the_open_files_and_in_a_mesh_a_quarter() {
+        let taken = |files, in_mesh| within_file_limit(connection_limits(4_096, 256, 1), files, in_mesh).connections;
+        assert_eq!((taken(1_024, false), taken(1_024, true)), (512, 256));
+        assert_eq!((taken(16_384, false), taken(16_384, true)), (4_096, 4_096));
+        assert_eq!((taken(20, false), taken(20, true)), (16, 16));
+    }
 }

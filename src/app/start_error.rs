@@ -10,8 +10,10 @@ use gatewarden_actors::store::StoreError;
 /// What went wrong before the daemon was ready.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("Cannot listen on {address}: {}", listen_advice(source))]
+    #[error("Cannot listen on {address}: {}", listen_advice(source, "--listen or http.listen"))]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("Cannot listen on {address} for other nodes: {}", listen_advice(source, "node.mesh_listen"))]
+    ListenForNodes { address: SocketAddr, source: std::io::Error },
     /// The state directory can't be made or used.
     #[error(
         "The state directory {} cannot be used: {source}. Give another one with --state-dir, or let the daemon's user write \
@@ -31,7 +33,10 @@ pub(crate) enum StartError {
     AdminKey { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("Connections with other nodes can't be prepared: {0}")]
+    #[error(
+        "Connections with other nodes can't be prepared: {0}. Start it again; if that stays, leave out node.mesh_listen: the node takes \
+         part all the same, and passes nothing on."
+    )]
     Mesh(std::io::Error),
     /// The part that stands by has died.
     #[error("This node can't stand by any longer: {0}. Started again, it joins anew.")]
@@ -47,6 +52,7 @@ impl StartError {
         match self {
             Self::Store(error) => error.exit_code(),
             Self::Listen { .. }
+            | Self::ListenForNodes { .. }
             | Self::StateDir { .. }
             | Self::InUse { .. }
             | Self::AdminKey { .. }
@@ -65,18 +71,18 @@ fn of_holder(process: Option<u32>, address: Option<SocketAddr>) -> String {
     if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
 }
 
-fn listen_advice(source: &std::io::Error) -> String {
+/// `setting`: by what the address is set.
+fn listen_advice(source: &std::io::Error, setting: &str) -> String {
     match source.kind() {
         ErrorKind::AddrInUse => {
-            "another program listens there. Stop it, or choose another port with --listen or http.listen.".to_owned()
+            format!("another program listens there. Stop it, or choose another port with {setting}.")
         }
         ErrorKind::AddrNotAvailable => {
-            "this machine has no such address. Choose one of its own with --listen or http.listen.".to_owned()
+            format!("this machine has no such address. Choose one of its own with {setting}.")
         }
         ErrorKind::PermissionDenied => {
-            "the port needs more rights (those below 1024 do). Choose a higher one with --listen or http.listen."
-                .to_owned()
+            format!("the port needs more rights (those below 1024 do). Choose a higher one with {setting}.")
         }
-        _ => format!("{source}. Choose another address with --listen or http.listen."),
+        _ => format!("{source}. Choose another address with {setting}."),
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{Payload, Request};
+use actix_http::{HttpMessage as _, Payload, Request};
 use actix_service::{IntoServiceFactory as _, Service as _, ServiceFactory as _, map_config};
 use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::dev::{AppConfig, ServiceResponse};
@@ -31,6 +31,7 @@ use super::auth::{Authorized, Viewer};
 use super::context::App;
 use super::error::{Answer, ApiError, invalid};
 use super::input::JsonBody;
+use super::peer::{ForwardingNode, forwarding_node};
 use crate::event_stream::{EventStream, StreamEvent};
 use crate::mcp::{Excerpt, McpServer, Refusal, RestApi, RestCall, Toolbox};
 
@@ -147,6 +148,8 @@ impl Doorway {
 struct From {
     headers: HeaderMap,
     peer: Option<std::net::SocketAddr>,
+    /// The node that passed it on.
+    node: Option<ForwardingNode>,
 }
 
 impl From {
@@ -157,7 +160,7 @@ impl From {
                 headers.append(HeaderName::from_static(name), value.clone());
             }
         }
-        Self { headers, peer: request.peer_addr() }
+        Self { headers, peer: request.peer_addr(), node: forwarding_node(request) }
     }
 }
 
@@ -201,6 +204,9 @@ impl InnerApi {
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(key) = idempotency_key {
             head.headers.insert(HeaderName::from_static("idempotency-key"), HeaderValue::from_str(&key).ok()?);
+        }
+        if let Some(node) = &self.from.node {
+            request.extensions_mut().insert(node.clone());
         }
         Some(request)
     }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName};
+use actix_web::{HttpMessage as _, HttpRequest};
 use gatewarden_listener::Connection;
 use gatewarden_protocol::GatewayAddress;
 use gatewarden_protocol::forwarded::{client_behind, is_trusted};
@@ -15,7 +15,8 @@ use gatewarden_protocol::forwarded::{client_behind, is_trusted};
 use super::keyring::KeyHolder;
 use super::settings::Network;
 
-/// Another node of the cluster, on whose connection requests come that it passes on. In the data of the connection.
+/// Another node of the cluster, on whose connection requests come that it passes on. In the data of the connection; of a request that is
+/// made here for such a one, as has no connection, in its own.
 #[derive(Debug, Clone)]
 pub(crate) struct ForwardingNode {
     /// SHA-256 of its certificate.
@@ -27,8 +28,8 @@ pub(crate) struct ForwardingNode {
 pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-gatewarden-client");
 
 /// The node that passes the request on; none where the client itself, or its proxy, has sent it.
-pub(crate) fn forwarding_node(request: &HttpRequest) -> Option<&ForwardingNode> {
-    request.conn_data::<ForwardingNode>()
+pub(crate) fn forwarding_node(request: &HttpRequest) -> Option<ForwardingNode> {
+    request.conn_data().cloned().or_else(|| request.extensions().get().cloned())
 }
 
 /// Puts the client that a node tells in the place of that node.

@@ -131,7 +131,8 @@ pub(crate) fn serve(standby: Standby, listener: TcpListener, mesh: Option<TcpLis
     };
     let door = door.map(|door| (door, mesh_connections(&standby.settings)));
     let standby = web::Data::new(standby);
-    every_minute(Arc::downgrade(&standby.clone().into_inner()), async |standby: &Standby| standby.limits.purge());
+    let kept = Arc::downgrade(&standby.clone().into_inner());
+    every_minute(move || kept.upgrade(), async |standby: &Arc<Standby>| standby.limits.purge());
     listen(shape, connections, listener, door, move || app(standby.clone()))
 }
 
@@ -149,7 +150,9 @@ fn app(
         InitError = (),
     >,
 > {
-    actix_web::App::new().app_data(standby).app_data(Pool::default()).default_service(web::to(answer)).wrap(from_fn(
+    let (pool, clock) = (Pool::default(), standby.clock.clone());
+    every_minute(pool.while_there(), async move |pool: &Pool| pool.sweep(clock.uptime_ms()));
+    actix_web::App::new().app_data(standby).app_data(pool).default_service(web::to(answer)).wrap(from_fn(
         async |mut request: ServiceRequest, next: actix_web::middleware::Next<_>| {
             let serving = gatewarden_listener::begin(&mut request);
             let is_page = headers::is_page(request.path());

@@ -18,7 +18,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::LocalBoxStream;
 use futures_util::{FutureExt as _, Stream as AsyncStream};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::{Mesh, Peer, Stream};
 
@@ -30,6 +30,8 @@ const MAX_IDLE_MS: i64 = 30_000;
 const PATIENCE: Duration = Duration::from_secs(360);
 /// Bytes read at a time once a connection has another protocol.
 const AT_ONCE: usize = 16 * 1024;
+
+const ACTS_NO_LONGER: &str = "it acts no longer";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +64,28 @@ struct Idle {
     since_ms: i64,
 }
 
+impl Idle {
+    fn is_fresh(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.since_ms) < MAX_IDLE_MS
+    }
+}
+
 impl Pool {
+    /// Gives it for as long as the worker has it.
+    pub(crate) fn while_there(&self) -> impl Fn() -> Option<Self> + use<> {
+        let weak = Rc::downgrade(&self.0);
+        move || weak.upgrade().map(Self)
+    }
+
+    /// Closes those that nobody asked for in time.
+    pub(crate) fn sweep(&self, now_ms: i64) {
+        self.0.borrow_mut().retain(|one| one.is_fresh(now_ms));
+    }
+
     /// One to this node that its other end has not closed.
     fn take(&self, node: &str, now_ms: i64) -> Option<Stream> {
         let mut idle = self.0.borrow_mut();
-        idle.retain(|one| one.node == node && now_ms - one.since_ms < MAX_IDLE_MS);
+        idle.retain(|one| one.node == node && one.is_fresh(now_ms));
         while let Some(Idle { mut stream, .. }) = idle.pop() {
             let mut byte = [0; 1];
             // Nothing is to be read of one that waits, not even its end.
@@ -99,16 +118,20 @@ impl Mesh {
     where
         B: AsyncStream<Item = Result<Bytes, PayloadError>> + Unpin + 'static,
     {
+        let mut gone: LocalBoxFuture<'static, ()> = self.until_gone(&peer.node).boxed_local();
         let stream = match pool.take(&peer.node, now_ms) {
             Some(stream) => stream,
-            None => self.dial(peer).await.map_err(NoAnswer::NotReached)?,
+            None => tokio::select! {
+                biased;
+                dialled = self.dial(peer) => dialled.map_err(NoAnswer::NotReached)?,
+                () = &mut gone => return Err(NoAnswer::NotReached(io::Error::other(ACTS_NO_LONGER))),
+            },
         };
         let upgrades = head.connection_type() == ConnectionType::Upgrade;
         if !upgrades {
             head.set_connection_type(ConnectionType::KeepAlive);
         }
         let mut framed = Framed::new(stream, ClientCodec::default());
-        let mut gone: LocalBoxFuture<'static, ()> = self.until_gone(&peer.node).boxed_local();
         let message = Message::Item((RequestHeadType::Owned(head), length));
         Pin::new(&mut framed).write(message).map_err(|error| NoAnswer::Broken(error.to_string()))?;
         let is_over = upgrades || matches!(length, BodySize::None | BodySize::Sized(0));
@@ -117,7 +140,7 @@ impl Mesh {
             tokio::select! {
                 biased;
                 head = std::future::poll_fn(|cx| poll_answer(&mut framed, &mut sending, cx)) => head,
-                () = &mut gone => Err(NoAnswer::Broken("it acts no longer".to_owned())),
+                () = &mut gone => Err(NoAnswer::Broken(ACTS_NO_LONGER.to_owned())),
             }
         });
         let head = answered.await.unwrap_or_else(|_elapsed| Err(NoAnswer::Broken("it did not answer".to_owned())))?;
@@ -127,9 +150,10 @@ impl Mesh {
             let tunnel = Tunnel {
                 stream: parts.io,
                 came: parts.read_buf,
-                body: Some(Box::pin(body)),
+                upload: Upload::Goes(Box::pin(body)),
                 to_send: Bytes::new(),
                 needs_flush: false,
+                broken: None,
             };
             return Ok(Reply { head, body: Some(ReplyBody { kind: Kind::Tunnel(Box::new(tunnel)), gone }) });
         }
@@ -239,7 +263,7 @@ pub(crate) struct ReplyBody {
 
 enum Kind {
     Message { framed: Option<Box<Framed<Stream, ClientPayloadCodec>>>, home: Option<Home> },
-    Tunnel(Box<Tunnel>),
+    Tunnel(Box<Tunnel<Stream>>),
 }
 
 impl fmt::Debug for ReplyBody {
@@ -290,56 +314,93 @@ fn poll_message(
 }
 
 /// A connection that speaks another protocol from here on: bytes in both directions. Both are moved whenever the client takes bytes.
-struct Tunnel {
-    stream: Stream,
+struct Tunnel<S> {
+    stream: S,
     /// Read, and not handed over yet.
     came: BytesMut,
-    /// What the client says; none once it has said all.
-    body: Option<LocalBoxStream<'static, Result<Bytes, PayloadError>>>,
+    upload: Upload,
     to_send: Bytes,
     needs_flush: bool,
+    /// Why nothing more can be sent. What came before that is still to be read.
+    broken: Option<io::Error>,
 }
 
-impl Tunnel {
+/// What the client says.
+enum Upload {
+    Goes(LocalBoxStream<'static, Result<Bytes, PayloadError>>),
+    /// It has said all, and the other node is to learn that.
+    Ends,
+    Over,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Tunnel<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-            return Poll::Ready(Some(Err(error)));
+        if let Poll::Ready(Err(why)) = self.poll_send(cx) {
+            (self.upload, self.to_send, self.needs_flush) = (Upload::Over, Bytes::new(), false);
+            match why {
+                NotSent::ClientLeft(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+                NotSent::Broken(error) => self.broken = Some(error),
+            }
         }
         if !self.came.is_empty() {
             return Poll::Ready(Some(Ok(self.came.split().freeze())));
         }
         let mut bytes = vec![0; AT_ONCE];
         let mut read = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        if Pin::new(&mut self.stream).poll_read(cx, &mut read)?.is_pending() {
+            return self.broken.take().map_or(Poll::Pending, |error| Poll::Ready(Some(Err(error))));
+        }
         let count = read.filled().len();
         bytes.truncate(count);
         Poll::Ready((count > 0).then(|| Ok(Bytes::from(bytes))))
     }
 
-    /// Ready where all that the client has said so far is sent and there is no more to come.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready where all that the client had to say is sent.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
         loop {
             while !self.to_send.is_empty() {
                 let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.to_send))?;
+                if sent == 0 {
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+                }
                 self.to_send.advance(sent);
                 self.needs_flush = true;
             }
-            let next = self.body.as_mut().map(|body| body.as_mut().poll_next(cx));
-            match next {
-                Some(Poll::Ready(Some(Ok(bytes)))) => self.to_send = bytes,
-                Some(Poll::Ready(Some(Err(error)))) => return Poll::Ready(Err(io::Error::other(error))),
-                Some(Poll::Ready(None)) => {
-                    self.body = None;
-                    ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-                }
-                Some(Poll::Pending) | None => {
-                    if self.needs_flush {
-                        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-                        self.needs_flush = false;
+            match &mut self.upload {
+                Upload::Goes(body) => match body.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(Ok(bytes))) => self.to_send = bytes,
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(NotSent::ClientLeft(error))),
+                    Poll::Ready(None) => self.upload = Upload::Ends,
+                    Poll::Pending => {
+                        if self.needs_flush {
+                            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+                            self.needs_flush = false;
+                        }
+                        return Poll::Pending;
                     }
-                    return if self.body.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
+                },
+                // Flushes, too.
+                Upload::Ends => {
+                    ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+                    self.upload = Upload::Over;
                 }
+                Upload::Over => return Poll::Ready(Ok(())),
             }
         }
     }
 }
+
+/// Why the client's words don't get on.
+enum NotSent {
+    ClientLeft(PayloadError),
+    Broken(io::Error),
+}
+
+impl From<io::Error> for NotSent {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

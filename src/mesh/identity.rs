@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::ToSocketAddrs as _;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use gatewarden_actors::clock::Clock;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -102,12 +103,28 @@ pub(super) fn shown_certificate(connection: &rustls::ServerConnection) -> Option
 }
 
 /// The SHA-256 of the certificate that is shown at an address: for whoever isn't a node and wants to see whether the one is there that
-/// the database names. Blocks.
+/// the database names. Tries all addresses of a name, each for its part of the time. Blocks.
 pub(crate) fn certificate_shown_at(address: &str, patience: Duration) -> io::Result<String> {
-    let resolved = address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
-    let mut tcp = std::net::TcpStream::connect_timeout(&resolved, patience)?;
-    tcp.set_read_timeout(Some(patience))?;
-    tcp.set_write_timeout(Some(patience))?;
+    let resolved: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    certificate_shown_at_one_of(&resolved, patience)
+}
+
+fn certificate_shown_at_one_of(addresses: &[SocketAddr], patience: Duration) -> io::Result<String> {
+    let until = Deadline::after(patience);
+    let mut failed = io::Error::other("the name has no address");
+    for (waiting, address) in (1..=addresses.len()).rev().zip(addresses) {
+        let Ok(left) = until.left() else { break };
+        let part = left / u32::try_from(waiting).unwrap_or(u32::MAX);
+        match certificate_of(*address, Deadline::after(part)) {
+            Err(error) => failed = error,
+            shown => return shown,
+        }
+    }
+    Err(failed)
+}
+
+fn certificate_of(address: SocketAddr, until: Deadline) -> io::Result<String> {
+    let tcp = std::net::TcpStream::connect_timeout(&address, until.left()?)?;
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
@@ -116,12 +133,60 @@ pub(crate) fn certificate_shown_at(address: &str, patience: Duration) -> io::Res
         .with_custom_certificate_verifier(Arc::new(Known::new(&provider, |_| true)))
         .with_no_client_auth();
     let mut connection = rustls::ClientConnection::new(Arc::new(config), server_name()?).map_err(io::Error::other)?;
+    let mut stream = Hurried { tcp, until };
     // Nothing is said there: it ends the connection when it finds that no certificate comes.
     while connection.is_handshaking() {
-        connection.complete_io(&mut tcp)?;
+        connection.complete_io(&mut stream)?;
     }
     let shown = connection.peer_certificates().and_then(|chain| chain.first());
     shown.map(fingerprint).ok_or_else(|| io::Error::other("it shows no certificate"))
+}
+
+#[derive(Debug)]
+struct Deadline {
+    clock: Clock,
+    at: Instant,
+}
+
+impl Deadline {
+    fn after(time: Duration) -> Self {
+        let clock = Clock::system();
+        Self { at: clock.now() + time, clock }
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.at.saturating_duration_since(self.clock.now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+/// A connection on which nothing is waited for beyond the deadline, in however small pieces it comes.
+struct Hurried {
+    tcp: std::net::TcpStream,
+    until: Deadline,
+}
+
+impl io::Read for Hurried {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.tcp.set_read_timeout(Some(self.until.left()?))?;
+        self.tcp.read(bytes).map_err(too_late)
+    }
+}
+
+impl io::Write for Hurried {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.set_write_timeout(Some(self.until.left()?))?;
+        self.tcp.write(bytes).map_err(too_late)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+/// A socket's timeout is reported as if it didn't block.
+fn too_late(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
 /// Takes a certificate by its SHA-256, and checks that the other end holds its key.
@@ -257,5 +322,40 @@ mod tests {
         assert!(met(&a, b.fingerprint(), &stranger, a.fingerprint()).await.is_err(), "the client asks nobody else");
         assert_ne!(a.fingerprint(), b.fingerprint());
         assert!(!format!("{a:?}").contains("own"), "its key is shown to nobody");
+    }
+
+    fn listener() -> (std::net::TcpListener, SocketAddr) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[test]
+    fn of_a_name_with_several_addresses_each_is_tried_also_behind_one_that_says_nothing() {
+        let own = Identity::draw().unwrap();
+        let (fine, at) = listener();
+        let config = own.server_config(|_| false).unwrap();
+        let serving = std::thread::spawn(move || {
+            let (mut tcp, _) = fine.accept().unwrap();
+            let mut tls = rustls::ServerConnection::new(config).unwrap();
+            while tls.is_handshaking() && tls.complete_io(&mut tcp).is_ok() {}
+        });
+        let (_silent, says_nothing) = listener();
+        let (closed, refuses) = listener();
+        drop(closed);
+        let shown = certificate_shown_at_one_of(&[refuses, says_nothing, at], Duration::from_secs(4));
+        assert_eq!(shown.unwrap(), own.fingerprint());
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_have_one_deadline() {
+        let (_silent, says_nothing) = listener();
+        let (clock, patience) = (Clock::system(), Duration::from_secs(1));
+        let began = clock.now();
+        let error = certificate_shown_at_one_of(&[says_nothing; 20], patience).unwrap_err();
+        let took = clock.now().saturating_duration_since(began);
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(took < patience * 10, "each has its own: {took:?}");
     }
 }

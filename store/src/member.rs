@@ -378,13 +378,10 @@ impl Thread {
         self.acted |= matches!(standing, Standing::Acts(_));
         let id = self.id.clone();
         let Look { seen, nodes, since_ms, .. } = look;
-        for node in nodes.iter().filter(|node| node.mesh == Mesh::Unproven) {
-            let was_seen = published.borrow().nodes.iter().any(|before| before.node == node.node);
-            if !was_seen {
-                tracing::warn!(node.name = %node.name,
-                    "node {} has another encryption key, or its entry in the database was changed: no connection is made to it, and \
-                     none of its is taken", node.name);
-            }
+        for node in newly_unproven(&published.borrow().nodes, &nodes) {
+            tracing::warn!(node.name = %node.name,
+                "node {} has another encryption key, or its entry in the database was changed: no connection is made to it, and \
+                 none of its is taken", node.name);
         }
         published.send_replace(View { standing, id, nodes, epoch: seen.epoch, since_ms, seen_ms: now_ms, fault: None });
     }
@@ -454,6 +451,15 @@ impl Thread {
     }
 }
 
+/// The nodes of which nothing may be relied on any more, or from the start on.
+fn newly_unproven<'a>(before: &'a [ClusterNode], now: &'a [ClusterNode]) -> impl Iterator<Item = &'a ClusterNode> {
+    let is_unproven = |node: &&ClusterNode| node.mesh == Mesh::Unproven;
+    now.iter().filter(is_unproven).filter(move |node| {
+        let was_unproven = before.iter().filter(is_unproven).any(|before| before.node == node.node);
+        !was_unproven
+    })
+}
+
 impl StoreOptions {
     /// The same for the node that has the role under this epoch: what it writes is refused once another one has it.
     #[must_use]
@@ -462,5 +468,40 @@ impl StoreOptions {
             address.fence = Some(Fence { node: id.to_owned(), epoch });
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::mesh_entry::MeshFacts;
+
+    fn node(id: &str, mesh: Mesh) -> ClusterNode {
+        ClusterNode {
+            node: id.to_owned(),
+            name: id.to_owned(),
+            url: String::new(),
+            release: String::new(),
+            acts: false,
+            beat: 1,
+            expired: false,
+            beat_age_ms: 0,
+            joined_ms: 0,
+            mesh,
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_not_proven_is_spoken_of_once_whether_its_node_is_new_or_was_known() {
+        let proven = Mesh::Proven(MeshFacts { address: "a:1".to_owned(), certificate: "ab".to_owned() });
+        let spoken_of = |before: &Mesh| {
+            let (before, now) = ([node("a", before.clone())], [node("a", Mesh::Unproven), node("b", proven.clone())]);
+            newly_unproven(&before, &now).map(|node| node.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(spoken_of(&proven), ["a"], "it was changed");
+        assert_eq!(spoken_of(&Mesh::None), ["a"]);
+        assert!(spoken_of(&Mesh::Unproven).is_empty(), "that was said");
+        let new = [node("c", Mesh::Unproven)];
+        assert_eq!(newly_unproven(&[], &new).count(), 1);
     }
 }

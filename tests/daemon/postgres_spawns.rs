@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::postgres_mesh::until_it_passes_on;
 use crate::postgres_nodes::{began, code, next_to, node, spawn, spawn_at, until_ready};
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::postgres_server::{Held, Server};
@@ -32,7 +33,9 @@ impl Scene {
     fn start() -> Option<Self> {
         let server = Server::start()?;
         let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "tok-secret").runs(Memory::Keeps));
-        let patient = |setup: Setup| setup.env("GATEWARDEN_ROUTING__LOST_AFTER", "5s");
+        let patient = |setup: Setup| {
+            setup.env("GATEWARDEN_ROUTING__LOST_AFTER", "5s").env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0")
+        };
         let a = patient(node(&server, "a")).start();
         let b = next_to(&a, patient(node(&server, "b"))).start();
         let lab = a.register("lab", gateway.port(), "tok-secret");
@@ -74,7 +77,9 @@ fn until_settled(daemon: &Daemon, lab: i64, task: &str) -> (u16, Value) {
 #[test]
 fn a_spawn_whose_commit_is_not_answered_in_time_is_recorded_once_and_runs_once() {
     let Some(scene) = Scene::start() else { return };
-    let (slow, address) = (scene.slow_commits(), scene.a.address());
+    // Whoever asks through the other node is told the same.
+    until_it_passes_on(&scene.b);
+    let (slow, address) = (scene.slow_commits(), scene.b.address());
     let first = std::thread::scope(|scope| {
         let first = scope.spawn(|| spawn_at(address, scene.lab, "doubted").expect("an answer"));
         scene.until_committing();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
 use diesel::Connection;
 use diesel::connection::SimpleConnection;
@@ -54,6 +55,22 @@ fn a_port_in_use_is_said_with_its_address() {
     let address = taken.local_addr().expect("bound").to_string();
     let setup = Setup::new().only_args(&["serve", "--listen", &address]);
     says(&setup.run(), 1, &[&address, "another program"]);
+}
+
+#[test]
+fn a_port_for_other_nodes_does_nothing_with_a_database_in_a_file_and_the_log_says_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let folder = tempfile::tempdir().expect("a directory");
+    let few_files = folder.path().join("few-files");
+    fs::write(&few_files, format!("#!/bin/sh\nulimit -n 1000\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_gatewarden")))
+        .expect("written");
+    fs::set_permissions(&few_files, fs::Permissions::from_mode(0o700)).expect("its owner's");
+    // Less than half of the files, and more than the quarter that a mesh leaves.
+    let setup = Setup::new().env("GATEWARDEN_HTTP__MAX_CONNECTIONS", "400").binary(&few_files);
+    let daemon = setup.env("GATEWARDEN_NODE__MESH_LISTEN", &address).start();
+    daemon.until_logged(&["node.mesh_listen does nothing"]);
+    assert!(!daemon.log().contains("http.max_connections"), "{}", daemon.log());
 }
 
 #[test]
