@@ -44,12 +44,13 @@ use crate::payload::without_nulls;
 use crate::turn::Turn;
 use access::may_write;
 use account::{Account, Phase};
+pub(crate) use http::Http;
 use pairing::PairingRequest;
 pub(crate) use record::{FOLDER, Record, Work};
 pub(crate) use routing::{Origin, route};
-pub(crate) use service::Update;
+pub(crate) use service::{Fault, Update};
 pub use services::try_credentials;
-pub(crate) use services::{ChannelNews, Services};
+pub(crate) use services::{ChannelNews, Services, tls_of_this_machine};
 
 /// All accounts that are configured.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
 use crate::config::{ChannelAccount, ChannelKind, Edit, GatewayConfig, Permissions};
+use crate::cron::PostOrder;
 pub(crate) use crate::log_kinds::AUDIT_EVENTS;
 pub use crate::log_kinds::LogLevel;
 
@@ -23,6 +24,8 @@ pub(crate) enum AwaitedBy {
     Run(RunId),
     /// A channel's account, which has counted its changes up to this.
     Account(u64),
+    /// A message of a job, which is sent then.
+    Post(RunId),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +77,8 @@ pub(crate) enum Effect {
         account: ChannelKey,
         order: ChannelOrder,
     },
+    /// Send what a job tells by HTTP. What becomes of it is news for the machine.
+    Post(PostOrder),
     /// Say as news whether a file has all changes that were wanted so far: something must not begin without them.
     Confirm {
         file: PathBuf,

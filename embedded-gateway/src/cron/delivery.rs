@@ -1,12 +1,15 @@
 //! Where the answer of a job goes besides its session, and what became of it. The words are those of real gateways.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::webhook::WebhookUrl;
 use crate::config::{ChannelKind, person};
 use crate::effect::Chat;
 use crate::payload::{joined, joined_if};
 
+/// Why nothing goes to a chat of a run that failed.
+pub(super) const RUN_FAILED: &str = "the run failed, and failures are told in cron.runs alone";
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
 pub(super) const NO_CHAT: &str =
     "no chat is named (delivery.channel and delivery.to): the answer is in the job's session";
@@ -17,12 +20,12 @@ const SILENT: &str = "NO_REPLY";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Delivery {
-    /// `none`, or `announce`: to a chat, where one is named.
+    /// `none`; `announce`: to a chat, where one is named; `webhook`: to an address.
     mode: String,
     /// `last` is none: which chat was used last, nobody keeps here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channel: Option<String>,
-    /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it.
+    /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it; the address of a webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +42,13 @@ pub(crate) struct Delivery {
 enum Topic {
     Number(i64),
     Text(String),
+}
+
+/// Where the end of a run is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Chat(Target),
+    Webhook(WebhookUrl),
 }
 
 /// The chat that a job's answer is for.
@@ -61,11 +71,19 @@ impl Delivery {
         self.best_effort == Some(true)
     }
 
-    /// The chat; none where none is named. Err: what is wrong with it.
-    pub(super) fn target(&self) -> Result<Option<Target>, String> {
-        if self.mode != "none" && self.mode != "announce" {
-            return Err("at /delivery/mode: must be none or announce".to_owned());
+    /// Where to; none where no chat is named. Err: what is wrong with it.
+    pub(super) fn place(&self) -> Result<Option<Place>, String> {
+        match self.mode.as_str() {
+            "none" | "announce" => Ok(self.target()?.map(Place::Chat)),
+            "webhook" => {
+                let url = WebhookUrl::parse(self.to.as_deref().unwrap_or_default());
+                url.map(|url| Some(Place::Webhook(url))).map_err(|cure| format!("at /delivery/to: {cure}"))
+            }
+            _ => Err("at /delivery/mode: must be none, announce or webhook".to_owned()),
         }
+    }
+
+    fn target(&self) -> Result<Option<Target>, String> {
         let channel = self.channel.as_deref().filter(|channel| *channel != "last");
         let named = channel.map(kind_named).transpose()?;
         let Some(to) = self.to.as_deref().map(str::trim).filter(|_| self.is_wanted()) else {
@@ -127,17 +145,35 @@ impl Delivery {
     }
 
     /// What is said of it before a run. `refusal`: why nothing could be sent there now.
-    pub(super) fn preview(&self, refusal: impl FnOnce(&Target) -> Option<String>) -> Value {
-        match self.target() {
+    pub(super) fn preview(&self, refusal: impl FnOnce(&Place) -> Option<String>) -> Value {
+        match self.place() {
             _ if !self.is_wanted() => json!({"label": "not requested", "detail": "not requested"}),
             Ok(None) => json!({"label": "announce -> last", "detail": NO_CHAT}),
-            Ok(Some(target)) => {
-                let channel = target.kind.map_or("last", ChannelKind::id);
-                let detail = refusal(&target).unwrap_or_else(|| "explicit".to_owned());
-                json!({"label": format!("announce -> {channel}:{}", target.chat.id), "detail": detail})
+            Ok(Some(place)) => {
+                let (label, detail) = match &place {
+                    Place::Chat(target) => {
+                        let channel = target.kind.map_or("last", ChannelKind::id);
+                        (format!("announce -> {channel}:{}", target.chat.id), "explicit")
+                    }
+                    Place::Webhook(url) => (format!("webhook:{}", url.expose()), "webhook"),
+                };
+                json!({"label": label, "detail": refusal(&place).unwrap_or_else(|| detail.to_owned())})
             }
-            Err(error) => json!({"label": "announce", "detail": error}),
+            Err(error) => json!({"label": self.mode, "detail": error}),
         }
+    }
+
+    /// The same as changed by a client. What was written for a chat means nothing to a webhook, and the other way round.
+    pub(super) fn merged(old: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
+        let mut merged = old.clone();
+        let mode =
+            |fields: &Map<String, Value>| fields.get("mode").and_then(Value::as_str).map(|mode| mode == "webhook");
+        if mode(patch).is_some_and(|is_webhook| mode(old) != Some(is_webhook)) {
+            merged.retain(|name, _| !matches!(name.as_str(), "to" | "channel" | "accountId" | "threadId"));
+        }
+        merged.extend(patch.clone());
+        merged.retain(|_, value| !value.is_null());
+        merged
     }
 }
 
@@ -156,7 +192,7 @@ fn kind_named(channel: &str) -> Result<ChannelKind, String> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Fate {
-    /// It is in the account's file, and is sent as soon as that goes.
+    /// It is kept in a file, and is sent as soon as that goes.
     Waiting,
     Delivered,
     /// Nothing was to be told: why.
@@ -169,10 +205,7 @@ pub(crate) enum Fate {
 
 impl Fate {
     /// What is to be sent of an answer; else what becomes of it.
-    pub(super) fn of_answer(answer: Option<&str>, failed: bool) -> Result<&str, Self> {
-        if failed {
-            return Err(Self::Failed("the run failed, and failures are told in cron.runs alone".to_owned()));
-        }
+    pub(super) fn of_answer(answer: Option<&str>) -> Result<&str, Self> {
         match answer.map(str::trim).unwrap_or_default() {
             "" => Err(Self::Suppressed("empty".to_owned())),
             silent if silent.eq_ignore_ascii_case(SILENT) => Err(Self::Suppressed("silent".to_owned())),
@@ -200,7 +233,7 @@ impl Fate {
     pub(super) fn words(&self) -> &str {
         match self {
             Self::Delivered => "",
-            Self::Waiting => "the answer waits to be sent: channels.status tells how the account is",
+            Self::Waiting => "it waits to be sent; where it is for a chat, channels.status tells how the account is",
             Self::Suppressed(why) | Self::Failed(why) | Self::Unknown(why) => why,
         }
     }
@@ -213,6 +246,16 @@ impl Fate {
             Some(false) => "failed",
             None => "unknown",
         }
+    }
+
+    /// Fields of a job's state.
+    pub(super) fn as_last(&self) -> Map<String, Value> {
+        let named = |(name, value): (&String, &Value)| {
+            let mut letters = name.chars();
+            let first = letters.next().map(|first| first.to_ascii_uppercase());
+            (format!("last{}{}", first.unwrap_or_default(), letters.as_str()), value.clone())
+        };
+        self.to_value().as_object().into_iter().flatten().map(named).collect()
     }
 
     /// Fields of a run's row.
@@ -286,12 +329,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_says_nothing_is_not_sent_and_counts_as_done() {
-        assert_eq!(Fate::of_answer(Some(" hi\n"), false), Ok("hi"));
+        assert_eq!(Fate::of_answer(Some(" hi\n")), Ok("hi"));
         for (answer, reason) in [(None, "empty"), (Some(" \n"), "empty"), (Some("no_reply\n"), "silent")] {
-            let fate = Fate::of_answer(answer, false).unwrap_err();
+            let fate = Fate::of_answer(answer).unwrap_err();
             assert_eq!((fate.words(), fate.completion(false)), (reason, "succeeded"));
         }
-        assert_eq!(Fate::of_answer(Some("half of it"), true).unwrap_err().completion(false), "failed");
+        assert_eq!(Fate::Failed(String::new()).completion(false), "failed");
         assert_eq!(Fate::Failed(String::new()).completion(true), "succeeded");
         assert_eq!(Fate::Waiting.completion(true), "unknown");
     }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::delivery::{Delivery, Target};
+use super::delivery::{Delivery, Fate, Place};
 use super::schedule::{Past, Schedule};
 use crate::call::CallError;
 use crate::payload::{digest, joined, without_nulls};
@@ -87,7 +87,6 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("/schedule/kind", "stream", "let the program that writes call cron.run or agent"),
     ("/payload/kind", "command", "make the command an agent (gatewarden.commands), and write an agentTurn for it"),
     ("/payload/kind", "script", "make the script an agent (gatewarden.commands), and write an agentTurn for it"),
-    ("/delivery/mode", "webhook", "follow the event cron, or read cron.runs"),
     ("/wakeMode", "next-heartbeat", "this gateway has no heartbeats; write now"),
 ];
 
@@ -142,9 +141,9 @@ impl Definition {
         if self.wake_mode.as_deref() != Some("now") {
             return Err("at /wakeMode: must be now".to_owned());
         }
-        let chat = self.delivery.as_ref().map(Delivery::target).transpose()?.flatten();
-        if chat.is_some() && target == "main" {
-            return Err("at /delivery/to: what is said in the main session stays there; write sessionTarget isolated and an agentTurn"
+        let place = self.delivery.as_ref().map(Delivery::place).transpose()?.flatten();
+        if matches!(place, Some(Place::Chat(_))) && target == "main" {
+            return Err("at /delivery/to: what is said in the main session goes to no chat; write sessionTarget isolated and an agentTurn, or a webhook"
                 .to_owned());
         }
         if self.bytes() > DEFINITION {
@@ -163,7 +162,8 @@ impl Definition {
         let mut fields = self.fields();
         for (name, value) in patch {
             let inner = match (name.as_str(), fields.get_mut(name), value) {
-                ("payload" | "delivery", Some(Value::Object(old)), Value::Object(new))
+                ("delivery", Some(Value::Object(old)), Value::Object(new)) => Value::Object(Delivery::merged(old, new)),
+                ("payload", Some(Value::Object(old)), Value::Object(new))
                     if new.get("kind").is_none_or(|kind| old.get("kind") == Some(kind)) =>
                 {
                     let mut merged = old.clone();
@@ -205,13 +205,13 @@ impl Definition {
         self.delivery.as_ref().filter(|delivery| delivery.is_wanted())
     }
 
-    /// The chat that the answer goes to.
-    pub(crate) fn chat(&self) -> Option<Target> {
-        self.delivery()?.target().ok().flatten()
+    /// The chat or webhook that the end of a run is told to.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.delivery()?.place().ok().flatten()
     }
 
-    /// What is said of that before it runs. `refusal`: why nothing could be sent to a chat now.
-    pub(crate) fn delivery_preview(&self, refusal: impl FnOnce(&Target) -> Option<String>) -> Value {
+    /// What is said of that before it runs. `refusal`: why nothing could be sent there now.
+    pub(crate) fn delivery_preview(&self, refusal: impl FnOnce(&Place) -> Option<String>) -> Value {
         match &self.delivery {
             Some(delivery) => delivery.preview(refusal),
             None => json!({"label": "not requested", "detail": "not requested"}),
@@ -287,6 +287,9 @@ pub(crate) struct State {
     pub(crate) last_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_duration_ms: Option<i64>,
+    /// What became of the answer that was to be told last, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_delivery: Option<Fate>,
     #[serde(default)]
     pub(crate) consecutive_errors: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -365,17 +368,23 @@ impl Job {
 
     /// Of what is shown of it, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.definition.bytes() + 2 * self.state.last_error.as_ref().map_or(0, String::len)
+        let told = self.state.last_delivery.as_ref().map_or(0, |fate| fate.words().len());
+        self.definition.bytes() + 2 * self.state.last_error.as_ref().map_or(0, String::len) + told
     }
 
     /// As real gateways show it.
     pub(crate) fn to_value(&self) -> Value {
         let state = &self.state;
+        let mut shown_state = serde_json::to_value(state).unwrap_or_default();
+        if let (Some(fields), Some(fate)) = (shown_state.as_object_mut(), &state.last_delivery) {
+            fields.remove("lastDelivery");
+            fields.extend(fate.as_last());
+        }
         let shown = json!({
             "id": self.id,
             "createdAtMs": self.created_at_ms,
             "updatedAtMs": self.updated_at_ms,
-            "state": state,
+            "state": shown_state,
             "configRevision": self.definition.revision(),
             "nextRunAtMs": state.next_run_at_ms,
             "lastRunAtMs": state.last_run_at_ms,

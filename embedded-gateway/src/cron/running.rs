@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::delivery::{Delivery, Fate, NO_CHAT};
+use super::delivery::{Delivery, Fate, NO_CHAT, Place, RUN_FAILED};
 use super::history::Entry;
-use super::job::Payload;
+use super::job::{Job, Payload};
+use super::webhook::WebhookUrl;
 use super::{UnderWay, file, tell};
 use crate::call::CallError;
 use crate::effect::{AwaitedBy, Effect, LogLevel, RunId};
@@ -25,6 +26,11 @@ const KEPT: usize = 2_000;
 
 fn cut(text: &str) -> String {
     text.chars().take(KEPT).collect()
+}
+
+fn not_sent(what: &str, job: &str, why: String, turn: &mut Turn<'_>) -> Fate {
+    turn.log(LogLevel::Warn, "cron", None, format!("{what} of job \"{job}\" wasn't sent: {why}"));
+    Fate::Failed(why)
 }
 
 /// How a run went.
@@ -199,7 +205,7 @@ impl GatewayMachine {
         }
         let job = cron.jobs.get(&id).cloned();
         let session = job.as_ref().and_then(|job| job.definition.session(&id, self.agents.default_id()).ok());
-        let entry = Entry {
+        let mut entry = Entry {
             ts: now,
             job_id: id.clone(),
             job_name: job.as_ref().map(|job| job.definition.name.clone()).unwrap_or_default(),
@@ -217,10 +223,16 @@ impl GatewayMachine {
             model,
             usage,
         };
+        if let Some(Place::Webhook(url)) = job.as_ref().and_then(|job| job.definition.place()) {
+            entry.delivery = Some(self.post_end(url, &entry, job.as_ref(), answer.as_deref(), turn));
+        }
         let told = if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() };
         let is_done = is_done && entry.completion() == "succeeded";
+        let fate = entry.delivery.clone();
         self.cron.record(entry, turn);
-        let Some(job) = job else { return };
+        let Some(job) = self.cron.jobs.get_mut(&id) else { return };
+        job.state.last_delivery = fate;
+        let job = job.clone();
         self.cron.write(&id, turn);
         tell(&job, told, &self.subscribers, turn);
         if is_done {
@@ -241,26 +253,57 @@ impl GatewayMachine {
     ) -> Option<Fate> {
         let definition = &self.cron.get(job)?.definition;
         definition.delivery()?;
-        let Some(target) = definition.chat() else { return Some(Fate::Suppressed(NO_CHAT.to_owned())) };
-        let text = match Fate::of_answer(answer, failed) {
+        let target = match definition.place() {
+            None => return Some(Fate::Suppressed(NO_CHAT.to_owned())),
+            Some(Place::Webhook(_)) => return None,
+            Some(Place::Chat(_)) if failed => return Some(Fate::Failed(RUN_FAILED.to_owned())),
+            Some(Place::Chat(target)) => target,
+        };
+        let text = match Fate::of_answer(answer) {
             Ok(text) => text,
             Err(fate) => return Some(fate),
         };
         let name = definition.name.clone();
         Some(match self.channels.announce(&target, text, run, turn) {
             Ok(()) => Fate::Waiting,
-            Err(why) => {
-                let said = format!("the answer of job \"{name}\" wasn't sent: {why}");
-                turn.log(LogLevel::Warn, "cron", None, said);
-                Fate::Failed(why)
-            }
+            Err(why) => not_sent("the answer", &name, why, turn),
         })
     }
 
-    /// A channel is done with the answer of a run.
+    /// Has a webhook told how a run went: also of one that failed, then without what its agent said.
+    fn post_end(
+        &mut self,
+        url: WebhookUrl,
+        entry: &Entry,
+        job: Option<&Job>,
+        answer: Option<&str>,
+        turn: &mut Turn<'_>,
+    ) -> Fate {
+        if let (None, Err(fate)) = (&entry.error, Fate::of_answer(answer)) {
+            return fate;
+        }
+        let body = entry.told_outside(job.map(Job::to_value));
+        match self.cron.post(&RunId(entry.run_id.clone()), url, &body, turn) {
+            Ok(()) => Fate::Waiting,
+            Err(why) => not_sent("the webhook", &entry.job_name, why, turn),
+        }
+    }
+
+    /// Why nothing could be sent to a place now.
+    pub(crate) fn place_refusal(&self, place: &Place) -> Option<String> {
+        match place {
+            Place::Chat(target) => self.channels.writable(target).err(),
+            Place::Webhook(url) => url.refusal(&self.config.cron.webhook_reach),
+        }
+    }
+
+    /// A channel or a webhook is done with the answer of a run.
     pub(crate) fn answer_settled(&mut self, run: &RunId, fate: Fate, turn: &mut Turn<'_>) {
         let Some(entry) = self.cron.settle_answer(run, fate, turn) else { return };
-        let Some(job) = self.cron.get(&entry.job_id).cloned() else { return };
+        let Some(job) = self.cron.jobs.get_mut(&entry.job_id) else { return };
+        job.state.last_delivery.clone_from(&entry.delivery);
+        let job = job.clone();
+        self.cron.write(&job.id, turn);
         tell(&job, entry.to_value(), &self.subscribers, turn);
         // Switched on again or changed meanwhile, it has another time to come.
         let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();

@@ -1,5 +1,7 @@
 //! Jobs on a clock that is moved by hand, with a file that a crash can leave as it is at any time.
 
+mod webhooks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ struct World {
     /// Confirmations come only when they are asked for.
     holds_back: bool,
     waiting: Vec<RunId>,
+    /// What was sent to webhooks and hasn't been answered.
+    posts: Vec<PostOrder>,
     orders: Vec<ProcessOrder>,
     events: Vec<Value>,
 }
@@ -87,10 +91,12 @@ impl World {
             disk_is_full: false,
             holds_back: false,
             waiting: Vec::new(),
+            posts: Vec::new(),
             orders: Vec::new(),
             events: Vec::new(),
         };
         world.carry_out(effects);
+        world.turn(|_, _| {});
         world
     }
 
@@ -107,6 +113,7 @@ impl World {
     fn turn<T>(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T) -> T {
         let mut turn = Turn::new(self.now, &mut self.chance);
         let decided = decide(&mut self.machine, &mut turn);
+        self.machine.attend_webhooks(&mut turn);
         let effects = turn.into_effects();
         self.carry_out(effects);
         decided
@@ -127,6 +134,11 @@ impl World {
                         self.confirm();
                     }
                 }
+                Effect::Confirm { awaited_by: AwaitedBy::Post(run), .. } => {
+                    let written = !self.disk_is_full;
+                    self.turn(|machine, turn| machine.post_confirmed(&run, written, turn));
+                }
+                Effect::Post(order) => self.posts.push(order),
                 Effect::Start(order) => self.orders.push(order),
                 Effect::Tell { event, payload, .. } if event == "cron" => self.events.push((*payload).clone()),
                 _ => {}
@@ -461,7 +473,7 @@ fn what_only_real_gateways_can_do_is_refused_by_its_name() {
         ("/payload", json!({"kind": "command", "argv": ["x"]}), "command is not supported"),
         ("/payload", json!({"kind": "script", "script": "x"}), "script is not supported"),
         ("/payload", json!({"kind": "agentTurn", "message": "x", "toolsAllow": ["*"]}), "`toolsAllow`"),
-        ("/delivery", json!({"mode": "webhook", "to": "http://x"}), "webhook is not supported"),
+        ("/delivery", json!({"mode": "pigeon"}), "must be none, announce or webhook"),
         ("/delivery", json!({"mode": "announce", "channel": "telegram"}), "/delivery/to: is missing"),
         ("/delivery", json!({"mode": "announce", "to": "1"}), "no channel is configured"),
         ("/trigger", json!({"script": "x"}), "`trigger`"),

@@ -218,7 +218,7 @@ fn add(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     let session = session_of(&fields, session.as_ref(), &call.method)?;
     let definition = Definition::read(&call.method, fields, session.as_deref())?;
     check_agent(machine, &definition)?;
-    check_chat(machine, &definition)?;
+    check_place(machine, &definition)?;
     let preview = preview(machine, &definition);
     let job = machine.cron.add(definition, &machine.subscribers, turn)?.to_value();
     Ok(joined(job, json!({"deliveryPreview": preview})).into())
@@ -238,13 +238,13 @@ fn session_of(fields: &Map<String, Value>, key: Option<&Value>, method: &str) ->
 }
 
 fn preview(machine: &GatewayMachine, definition: &Definition) -> Value {
-    definition.delivery_preview(|target| machine.channels.writable(target).err())
+    definition.delivery_preview(|place| machine.place_refusal(place))
 }
 
 /// The answer has somewhere to go.
-fn check_chat(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
-    let Some(target) = definition.chat() else { return Ok(()) };
-    machine.channels.writable(&target).map(drop).map_err(|why| CallError::invalid(format!("delivery: {why}")))
+fn check_place(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
+    let refusal = definition.place().and_then(|place| machine.place_refusal(&place));
+    refusal.map_or(Ok(()), |why| Err(CallError::invalid(format!("delivery: {why}"))))
 }
 
 fn check_agent(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
@@ -277,8 +277,8 @@ fn update(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let definition = job.definition.patched(&call.method, &patch, session.as_deref())?;
     check_agent(machine, &definition)?;
     // What was right when it was written doesn't stand in the way of other changes.
-    if definition.chat() != job.definition.chat() {
-        check_chat(machine, &definition)?;
+    if definition.place() != job.definition.place() {
+        check_place(machine, &definition)?;
     }
     Ok(machine.cron.update(id, definition, &machine.subscribers, turn)?.to_value().into())
 }
