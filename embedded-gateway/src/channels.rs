@@ -38,8 +38,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::config::{ChannelAccount, ChannelKind, DEFAULT_ACCOUNT, GatewayConfig};
-use crate::cron::delivery::{Fate, Target};
-use crate::effect::{ChannelKey, RunId};
+use crate::cron::delivery::Fate;
+use crate::cron::place::Target;
+use crate::effect::{ChannelKey, Chat, RunId};
 use crate::payload::without_nulls;
 use crate::turn::Turn;
 use access::may_write;
@@ -143,6 +144,28 @@ impl Channels {
         if let Some(account) = self.accounts.get_mut(key) {
             account.running.insert(update, run);
         }
+    }
+
+    /// Somebody wrote to a session from a chat.
+    pub(crate) fn used(&mut self, key: &ChannelKey, session: &str, chat: Chat, now_ms: i64) {
+        if let Some(account) = self.accounts.get_mut(key) {
+            account.record.used(session, chat, now_ms);
+        }
+    }
+
+    /// The chat from which a session was written to last; else the last one of all sessions of the agent.
+    pub(crate) fn last_chat(&self, agent: &str, session: Option<&str>) -> Option<Target> {
+        let agent = format!("agent:{agent}:");
+        let newest = |is_meant: &dyn Fn(&str) -> bool| {
+            let chats = self.accounts.iter().flat_map(|(key, account)| {
+                account.record.last.iter().map(move |(session, last)| (key, session.as_str(), last))
+            });
+            let (key, _, last) =
+                chats.filter(|(_, session, _)| is_meant(session)).max_by_key(|(_, _, last)| last.at_ms)?;
+            Some(Target { kind: Some(key.kind), account: Some(key.id.clone()), chat: last.chat.clone() })
+        };
+        let of_session = session.and_then(|wanted| newest(&|session| session == wanted));
+        of_session.or_else(|| newest(&|session| session.starts_with(&agent)))
     }
 
     pub(crate) fn answer(&mut self, key: &ChannelKey, update: u64, text: &str) {
@@ -270,7 +293,7 @@ impl Channels {
             account.record.pairing.dismiss(&request.id, now);
         }
         if approve && notify {
-            let chat = crate::effect::Chat { id: request.id.clone(), thread: None };
+            let chat = Chat { id: request.id.clone(), thread: None };
             account.reply(chat, "You were approved. Send a message to begin.");
         }
         account.save();

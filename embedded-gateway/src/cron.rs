@@ -11,6 +11,7 @@ pub(crate) mod file;
 pub(crate) mod history;
 pub(crate) mod job;
 mod outbox;
+pub(crate) mod place;
 mod poster;
 mod running;
 pub(crate) mod schedule;

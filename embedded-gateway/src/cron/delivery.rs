@@ -3,16 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::webhook::WebhookUrl;
-use crate::config::{ChannelKind, person};
-use crate::effect::Chat;
+use super::place::{Place, Topic, Written};
+use crate::config::ChannelKind;
 use crate::payload::{joined, joined_if};
 
 /// Why nothing goes to a chat of a run that failed.
 pub(super) const RUN_FAILED: &str = "the run failed, and failures are told in cron.runs alone";
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
-pub(super) const NO_CHAT: &str =
-    "no chat is named (delivery.channel and delivery.to): the answer is in the job's session";
+pub(super) const NO_CHAT: &str = "no chat is named (delivery.channel and delivery.to), and nobody has written to the agent by a \
+                                  channel yet: the answer is in the job's session";
 /// What an agent answers that has nothing to tell, whatever the case of its letters.
 const SILENT: &str = "NO_REPLY";
 
@@ -22,7 +21,7 @@ const SILENT: &str = "NO_REPLY";
 pub(crate) struct Delivery {
     /// `none`; `announce`: to a chat, where one is named; `webhook`: to an address.
     mode: String,
-    /// `last` is none: which chat was used last, nobody keeps here.
+    /// `last`, or none without `to`: the one that was used last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channel: Option<String>,
     /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it; the address of a webhook.
@@ -37,30 +36,6 @@ pub(crate) struct Delivery {
     best_effort: Option<bool>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Topic {
-    Number(i64),
-    Text(String),
-}
-
-/// Where the end of a run is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    Chat(Target),
-    Webhook(WebhookUrl),
-}
-
-/// The chat that a job's answer is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// None: the only channel that there is.
-    pub(crate) kind: Option<ChannelKind>,
-    /// None: the channel's default account.
-    pub(crate) account: Option<String>,
-    pub(crate) chat: Chat,
-}
-
 impl Delivery {
     /// Whether somebody expects the answer in a chat.
     pub(super) fn is_wanted(&self) -> bool {
@@ -71,96 +46,46 @@ impl Delivery {
         self.best_effort == Some(true)
     }
 
-    /// Where to; none where no chat is named. Err: what is wrong with it.
+    /// Where to; none where nothing is to be told. Err: what is wrong with it.
     pub(super) fn place(&self) -> Result<Option<Place>, String> {
-        match self.mode.as_str() {
-            "none" | "announce" => Ok(self.target()?.map(Place::Chat)),
-            "webhook" => {
-                let url = WebhookUrl::parse(self.to.as_deref().unwrap_or_default());
-                url.map(|url| Some(Place::Webhook(url))).map_err(|cure| format!("at /delivery/to: {cure}"))
-            }
-            _ => Err("at /delivery/mode: must be none, announce or webhook".to_owned()),
+        if !matches!(self.mode.as_str(), "none" | "announce" | "webhook") {
+            return Err("at /delivery/mode: must be none, announce or webhook".to_owned());
         }
-    }
-
-    fn target(&self) -> Result<Option<Target>, String> {
-        let channel = self.channel.as_deref().filter(|channel| *channel != "last");
-        let named = channel.map(kind_named).transpose()?;
-        let Some(to) = self.to.as_deref().map(str::trim).filter(|_| self.is_wanted()) else {
-            let is_partial = channel.is_some() || self.account_id.is_some() || self.thread_id.is_some();
-            if is_partial && self.is_wanted() {
-                return Err(
-                    "at /delivery/to: is missing; write the id of the person or group that gets the answer".to_owned()
-                );
-            }
+        if !self.is_wanted() {
             return Ok(None);
+        }
+        let written = Written {
+            at: "/delivery",
+            mode: &self.mode,
+            channel: self.channel.as_deref(),
+            to: self.to.as_deref(),
+            account: self.account_id.as_deref(),
+            thread: self.thread_id.as_ref(),
         };
-        let prefix = to.split_once(':').and_then(|(name, rest)| Some((ChannelKind::named(name)?, rest)));
-        let (kind, place) = match (named, prefix) {
-            (Some(named), Some((kind, _))) if named != kind => {
-                return Err(format!(
-                    "at /delivery/to: names the channel {}, and delivery.channel {}",
-                    kind.id(),
-                    named.id()
-                ));
-            }
-            (named, Some((kind, place))) => (named.or(Some(kind)), place),
-            // Only phone numbers begin so.
-            (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
-            (named, None) => (named, to),
-        };
-        Ok(Some(Target { kind, account: self.account_id.clone(), chat: self.chat(kind, place)? }))
+        written.place().map(Some)
     }
 
-    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`; `+15551234567`.
-    fn chat(&self, kind: Option<ChannelKind>, place: &str) -> Result<Chat, String> {
-        if kind == Some(ChannelKind::WhatsApp) {
-            return person(place).map(|id| Chat { id, thread: None }).ok_or_else(|| {
-                "at /delivery/to: must be a phone number with its country, such as +15551234567".to_owned()
-            });
-        }
-        // As Discord's are written.
-        let is_number = |id: &str| !id.starts_with(['+', '-']) && id.parse::<i64>().is_ok();
-        if place.strip_prefix("channel:").is_some_and(is_number) {
-            return Ok(Chat { id: place.to_owned(), thread: None });
-        }
-        let place = place.strip_prefix("user:").unwrap_or(place);
-        let (id, topic) = match place.split_once(':') {
-            Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
-            None => (place, None),
+    /// What is said of it before a run. `reachable`: the place where it would be sent now. Err: why nothing could be.
+    pub(super) fn preview(&self, reachable: impl FnOnce(&Place) -> Result<Place, String>) -> Value {
+        let place = match self.place() {
+            Ok(None) => return json!({"label": "not requested", "detail": "not requested"}),
+            Ok(Some(place)) => place,
+            Err(error) => return json!({"label": self.mode, "detail": error}),
         };
-        if id.parse::<i64>().is_err() || id.starts_with('+') {
-            return Err("at /delivery/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change \
-                 hands"
-                .to_owned());
-        }
-        let topic = match (&self.thread_id, topic) {
-            (Some(Topic::Number(number)), _) => Some(Ok(*number)),
-            (Some(Topic::Text(text)), _) => Some(text.parse()),
-            (None, topic) => topic.map(str::parse),
-        };
-        let thread =
-            topic.transpose().map_err(|_| "at /delivery/threadId: must be the number of a topic".to_owned())?;
-        Ok(Chat { id: id.to_owned(), thread })
-    }
-
-    /// What is said of it before a run. `refusal`: why nothing could be sent there now.
-    pub(super) fn preview(&self, refusal: impl FnOnce(&Place) -> Option<String>) -> Value {
-        match self.place() {
-            _ if !self.is_wanted() => json!({"label": "not requested", "detail": "not requested"}),
-            Ok(None) => json!({"label": "announce -> last", "detail": NO_CHAT}),
-            Ok(Some(place)) => {
-                let (label, detail) = match &place {
-                    Place::Chat(target) => {
-                        let channel = target.kind.map_or("last", ChannelKind::id);
-                        (format!("announce -> {channel}:{}", target.chat.id), "explicit")
-                    }
-                    Place::Webhook(url) => (format!("webhook:{}", url.expose()), "webhook"),
-                };
-                json!({"label": label, "detail": refusal(&place).unwrap_or_else(|| detail.to_owned())})
+        let found = reachable(&place);
+        let label = match found.as_ref().unwrap_or(&place) {
+            Place::Chat(target) => {
+                format!("announce -> {}:{}", target.kind.map_or("last", ChannelKind::id), target.chat.id)
             }
-            Err(error) => json!({"label": self.mode, "detail": error}),
-        }
+            Place::Last => "announce -> last".to_owned(),
+            Place::Webhook(url) => format!("webhook:{}", url.expose()),
+        };
+        let detail = found.map(|_| match place {
+            Place::Chat(_) => "explicit".to_owned(),
+            Place::Last => "resolved from last".to_owned(),
+            Place::Webhook(_) => "webhook".to_owned(),
+        });
+        json!({"label": label, "detail": detail.unwrap_or_else(|why| why)})
     }
 
     /// The same as changed by a client. What was written for a chat means nothing to a webhook, and the other way round.
@@ -175,17 +100,6 @@ impl Delivery {
         merged.retain(|_, value| !value.is_null());
         merged
     }
-}
-
-fn kind_named(channel: &str) -> Result<ChannelKind, String> {
-    ChannelKind::named(channel).ok_or_else(|| {
-        let known = ChannelKind::ALL.map(ChannelKind::id).join(", ");
-        let channel: String = channel.chars().take(40).collect();
-        format!(
-            "at /delivery/channel: this gateway has no channel {channel}, but {known}; without delivery.channel and delivery.to the \
-             answer stays in the job's session"
-        )
-    })
 }
 
 /// What became of an answer.
@@ -278,7 +192,10 @@ mod tests {
 
     fn target(delivery: Value) -> Result<Option<(String, Option<i64>)>, String> {
         let delivery: Delivery = serde_json::from_value(delivery).unwrap();
-        delivery.target().map(|target| target.map(|target| (target.chat.id, target.chat.thread)))
+        delivery.place().map(|place| match place {
+            Some(Place::Chat(target)) => Some((target.chat.id, target.chat.thread)),
+            _ => None,
+        })
     }
 
     #[test]

@@ -6,7 +6,8 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::delivery::{Delivery, Fate, Place};
+use super::delivery::{Delivery, Fate};
+use super::place::Place;
 use super::schedule::{Past, Schedule};
 use crate::call::CallError;
 use crate::payload::{digest, joined, without_nulls};
@@ -205,15 +206,16 @@ impl Definition {
         self.delivery.as_ref().filter(|delivery| delivery.is_wanted())
     }
 
-    /// The chat or webhook that the end of a run is told to.
+    /// Where the end of a run is told. What is said in the main session goes to no chat.
     pub(crate) fn place(&self) -> Option<Place> {
-        self.delivery()?.place().ok().flatten()
+        let place = self.delivery()?.place().ok().flatten();
+        place.filter(|place| *place != Place::Last || self.target() != "main")
     }
 
-    /// What is said of that before it runs. `refusal`: why nothing could be sent there now.
-    pub(crate) fn delivery_preview(&self, refusal: impl FnOnce(&Place) -> Option<String>) -> Value {
+    /// What is said of that before it runs. `reachable`: the place where it would be sent now. Err: why nothing could be.
+    pub(crate) fn delivery_preview(&self, reachable: impl FnOnce(&Place) -> Result<Place, String>) -> Value {
         match &self.delivery {
-            Some(delivery) => delivery.preview(refusal),
+            Some(delivery) => delivery.preview(reachable),
             None => json!({"label": "not requested", "detail": "not requested"}),
         }
     }

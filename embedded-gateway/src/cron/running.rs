@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::delivery::{Delivery, Fate, NO_CHAT, Place, RUN_FAILED};
+use super::delivery::{Delivery, Fate, NO_CHAT, RUN_FAILED};
 use super::history::Entry;
-use super::job::{Job, Payload};
+use super::job::{Definition, Job, Payload};
+use super::place::{Place, Target};
 use super::webhook::WebhookUrl;
 use super::{UnderWay, file, tell};
 use crate::call::CallError;
@@ -254,11 +255,15 @@ impl GatewayMachine {
         let definition = &self.cron.get(job)?.definition;
         definition.delivery()?;
         let target = match definition.place() {
-            None => return Some(Fate::Suppressed(NO_CHAT.to_owned())),
+            None => None,
             Some(Place::Webhook(_)) => return None,
-            Some(Place::Chat(_)) if failed => return Some(Fate::Failed(RUN_FAILED.to_owned())),
-            Some(Place::Chat(target)) => target,
+            Some(Place::Chat(target)) => Some(target),
+            Some(Place::Last) => self.last_chat(definition),
         };
+        let Some(target) = target else { return Some(Fate::Suppressed(NO_CHAT.to_owned())) };
+        if failed {
+            return Some(Fate::Failed(RUN_FAILED.to_owned()));
+        }
         let text = match Fate::of_answer(answer) {
             Ok(text) => text,
             Err(fate) => return Some(fate),
@@ -289,12 +294,30 @@ impl GatewayMachine {
         }
     }
 
-    /// Why nothing could be sent to a place now.
-    pub(crate) fn place_refusal(&self, place: &Place) -> Option<String> {
+    /// The chat from which the job's session, or else its agent, was written to last.
+    fn last_chat(&self, definition: &Definition) -> Option<Target> {
+        let session = definition.session("", self.agents.default_id()).ok()?;
+        let is_named = definition.target().starts_with("session:");
+        self.channels.last_chat(&session.agent(), is_named.then_some(session.as_str()))
+    }
+
+    /// Where a place of a job is now. Err: why there is none.
+    pub(super) fn located(&self, place: &Place, definition: &Definition) -> Result<Place, String> {
         match place {
+            Place::Last => self.last_chat(definition).map(Place::Chat).ok_or_else(|| NO_CHAT.to_owned()),
+            Place::Chat(_) | Place::Webhook(_) => Ok(place.clone()),
+        }
+    }
+
+    /// The same, where something could be sent there now.
+    pub(crate) fn reachable(&self, place: &Place, definition: &Definition) -> Result<Place, String> {
+        let found = self.located(place, definition)?;
+        let refusal = match &found {
             Place::Chat(target) => self.channels.writable(target).err(),
             Place::Webhook(url) => url.refusal(&self.config.cron.webhook_reach),
-        }
+            Place::Last => None,
+        };
+        refusal.map_or(Ok(found), Err)
     }
 
     /// A channel or a webhook is done with the answer of a run.

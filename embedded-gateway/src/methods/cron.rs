@@ -8,6 +8,7 @@ use crate::call::{Call, CallError, Outcome};
 use crate::caller::Scope;
 use crate::cron::history::Entry;
 use crate::cron::job::{Definition, Job, Status};
+use crate::cron::place::Place;
 use crate::cron::{file, not_found};
 use crate::machine::GatewayMachine;
 use crate::params::Params;
@@ -238,13 +239,13 @@ fn session_of(fields: &Map<String, Value>, key: Option<&Value>, method: &str) ->
 }
 
 fn preview(machine: &GatewayMachine, definition: &Definition) -> Value {
-    definition.delivery_preview(|place| machine.place_refusal(place))
+    definition.delivery_preview(|place| machine.reachable(place, definition))
 }
 
-/// The answer has somewhere to go.
+/// The answer has somewhere to go. Which chat is the last one is seen when there is an answer.
 fn check_place(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
-    let refusal = definition.place().and_then(|place| machine.place_refusal(&place));
-    refusal.map_or(Ok(()), |why| Err(CallError::invalid(format!("delivery: {why}"))))
+    let Some(place) = definition.place().filter(|place| *place != Place::Last) else { return Ok(()) };
+    machine.reachable(&place, definition).map(drop).map_err(|why| CallError::invalid(format!("delivery: {why}")))
 }
 
 fn check_agent(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {

@@ -1,0 +1,127 @@
+//! Places where jobs tell something, as clients write them: a chat, the chat that was used last, a webhook.
+
+use serde::{Deserialize, Serialize};
+
+use super::webhook::WebhookUrl;
+use crate::config::{ChannelKind, person};
+use crate::effect::Chat;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Chat(Target),
+    /// Where somebody wrote last to the session of the job, or to its agent.
+    Last,
+    Webhook(WebhookUrl),
+}
+
+/// A chat that something is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// None: the only channel that there is.
+    pub(crate) kind: Option<ChannelKind>,
+    /// None: the channel's default account.
+    pub(crate) account: Option<String>,
+    pub(crate) chat: Chat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Topic {
+    Number(i64),
+    Text(String),
+}
+
+/// A place as it stands in a definition or in the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    /// Where it stands, for sentences: `/delivery`.
+    pub(crate) at: &'a str,
+    /// `announce` or `webhook`.
+    pub(crate) mode: &'a str,
+    pub(crate) channel: Option<&'a str>,
+    /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it; the address of a webhook.
+    pub(crate) to: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
+    pub(crate) thread: Option<&'a Topic>,
+}
+
+impl Written<'_> {
+    /// Err: what is wrong with it, and what would be right.
+    pub(crate) fn place(&self) -> Result<Place, String> {
+        let at = self.at;
+        match self.mode {
+            "announce" => Ok(self.target()?.map_or(Place::Last, Place::Chat)),
+            "webhook" => {
+                let url = WebhookUrl::parse(self.to.unwrap_or_default());
+                url.map(Place::Webhook).map_err(|cure| format!("at {at}/to: {cure}"))
+            }
+            _ => Err(format!("at {at}/mode: must be announce or webhook")),
+        }
+    }
+
+    fn target(&self) -> Result<Option<Target>, String> {
+        let at = self.at;
+        let channel = self.channel.filter(|channel| *channel != "last");
+        let named = channel.map(|channel| self.kind_named(channel)).transpose()?;
+        let Some(to) = self.to.map(str::trim) else {
+            if channel.is_some() || self.account.is_some() || self.thread.is_some() {
+                return Err(format!("at {at}/to: is missing; write the id of the person or group that is to be told"));
+            }
+            return Ok(None);
+        };
+        let prefix = to.split_once(':').and_then(|(name, rest)| Some((ChannelKind::named(name)?, rest)));
+        let (kind, place) = match (named, prefix) {
+            (Some(named), Some((kind, _))) if named != kind => {
+                return Err(format!("at {at}/to: names the channel {}, and {at}/channel {}", kind.id(), named.id()));
+            }
+            (named, Some((kind, place))) => (named.or(Some(kind)), place),
+            // Only phone numbers begin so.
+            (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
+            (named, None) => (named, to),
+        };
+        Ok(Some(Target { kind, account: self.account.map(str::to_owned), chat: self.chat(kind, place)? }))
+    }
+
+    /// `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; `channel:ID`, `user:ID`; `+15551234567`.
+    fn chat(&self, kind: Option<ChannelKind>, place: &str) -> Result<Chat, String> {
+        let at = self.at;
+        if kind == Some(ChannelKind::WhatsApp) {
+            return person(place)
+                .map(|id| Chat { id, thread: None })
+                .ok_or_else(|| format!("at {at}/to: must be a phone number with its country, such as +15551234567"));
+        }
+        // As Discord's are written.
+        let is_number = |id: &str| !id.starts_with(['+', '-']) && id.parse::<i64>().is_ok();
+        if place.strip_prefix("channel:").is_some_and(is_number) {
+            return Ok(Chat { id: place.to_owned(), thread: None });
+        }
+        let place = place.strip_prefix("user:").unwrap_or(place);
+        let (id, topic) = match place.split_once(':') {
+            Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
+            None => (place, None),
+        };
+        if id.parse::<i64>().is_err() || id.starts_with('+') {
+            return Err(format!(
+                "at {at}/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change hands"
+            ));
+        }
+        let topic = match (self.thread, topic) {
+            (Some(Topic::Number(number)), _) => Some(Ok(*number)),
+            (Some(Topic::Text(text)), _) => Some(text.parse()),
+            (None, topic) => topic.map(str::parse),
+        };
+        let thread = topic.transpose().map_err(|_| format!("at {at}/threadId: must be the number of a topic"))?;
+        Ok(Chat { id: id.to_owned(), thread })
+    }
+
+    fn kind_named(&self, channel: &str) -> Result<ChannelKind, String> {
+        ChannelKind::named(channel).ok_or_else(|| {
+            let known = ChannelKind::ALL.map(ChannelKind::id).join(", ");
+            let channel: String = channel.chars().take(40).collect();
+            format!(
+                "at {}/channel: this gateway has no channel {channel}, but {known}; last, or none, is the chat that was used last",
+                self.at
+            )
+        })
+    }
+}
