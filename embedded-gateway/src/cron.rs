@@ -6,6 +6,7 @@
 //!   starts the run when it has it ([`running`]). A run that a killed gateway had begun is told as failed, and not repeated.
 //! - What was missed while no gateway ran, or its machine slept, runs once afterwards, or not at all (`cron.skipMissedJobs`).
 
+pub(crate) mod alerts;
 pub(crate) mod delivery;
 pub(crate) mod file;
 pub(crate) mod history;
@@ -13,11 +14,13 @@ pub(crate) mod job;
 mod outbox;
 pub(crate) mod place;
 mod poster;
+mod posting;
 mod running;
 pub(crate) mod schedule;
+mod telling;
 #[cfg(test)]
 mod tests;
-mod webhook;
+pub(crate) mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -36,7 +39,6 @@ use delivery::{Delivery, Fate};
 use file::{LineOut, Stored};
 use history::{Entry, History};
 use job::{Definition, Job, State};
-pub(crate) use outbox::PostOrder;
 use outbox::{Outbox, Post};
 pub(crate) use poster::Poster;
 
@@ -162,6 +164,7 @@ impl Cron {
             }
             self.write(id, turn);
         }
+        self.resume_alert(id, answers, turn);
         let Some(job) = self.jobs.get(id).filter(|job| job.definition.enabled) else { return };
         let is_missed = job.state.next_run_at_ms.is_some_and(|next| next <= now);
         if is_missed && self.settings.skip_missed && !job.definition.schedule.is_once() {
@@ -170,6 +173,14 @@ impl Cron {
             self.write(id, turn);
         } else {
             self.set_next(id, self.settled_next(id, now));
+        }
+    }
+
+    fn resume_alert(&mut self, id: &str, answers: &[RunId], turn: &mut Turn<'_>) {
+        let alert = self.jobs.get_mut(id).and_then(|job| job.state.alert.as_mut());
+        let is_kept = |name: &str| answers.iter().any(|run| run.0 == name) || self.outbox.get(name).is_some();
+        if alert.is_some_and(|alert| alert.resume(is_kept)) {
+            self.write(id, turn);
         }
     }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 /// A stream of a child's output.
 pub use gatewarden_processes::Stream as OutputStream;
+use gatewarden_protocol::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::config::{ChannelAccount, ChannelKind, Edit, GatewayConfig, Permissions};
-use crate::cron::PostOrder;
+use crate::config::{ChannelAccount, ChannelKind, Edit, GatewayConfig, Permissions, WebhookReach};
+use crate::cron::webhook::WebhookUrl;
 pub(crate) use crate::log_kinds::AUDIT_EVENTS;
 pub use crate::log_kinds::LogLevel;
 
@@ -96,6 +97,16 @@ pub(crate) enum Effect {
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
     Log(LogLine),
+}
+
+/// What a job tells by HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PostOrder {
+    pub run: RunId,
+    pub url: WebhookUrl,
+    pub body: String,
+    pub token: Option<Secret>,
+    pub reach: WebhookReach,
 }
 
 /// What is wanted of the configuration's file.

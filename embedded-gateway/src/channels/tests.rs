@@ -1029,3 +1029,38 @@ fn an_answer_for_the_last_chat_goes_to_where_somebody_wrote_last() {
     let (status, _, why) = house.told_of(&id);
     assert!(status == "not-delivered" && why.contains("isn't approved"), "{status}: {why}");
 }
+
+#[test]
+fn people_are_told_of_failures_in_the_chat_of_the_answers_or_in_another_one() {
+    let both = ChannelAccess { allow_from: vec!["5".to_owned(), "6".to_owned()], ..ChannelAccess::default() };
+    let mut house = House::online(both.clone());
+    let fails = |house: &mut House, id: &str| {
+        house.call("cron.run", json!({"id": id})).unwrap();
+        house.run_says("half of it", 3);
+    };
+    let id = house.job_for("5", json!({}));
+    fails(&mut house, &id);
+    assert!(house.request(RequestKind::Send).is_none());
+    fails(&mut house, &id);
+    let Some(ChannelRequest::Send { to, .. }) = house.request(RequestKind::Send) else { panic!("nobody is told") };
+    assert_eq!(to.id, "5");
+    let said = house.delivered();
+    assert!(said.contains("Automation \"brief\" failed 2 times") && !said.contains("half of it"), "{said}");
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert_eq!(state["lastFailureNotificationDeliveryStatus"], "delivered", "{state}");
+
+    let id = house.job_for("5", json!({"failureDestination": {"to": "telegram:6"}}));
+    fails(&mut house, &id);
+    fails(&mut house, &id);
+    // On its way at a kill: that it was, and isn't sent again, is said.
+    assert!(house.request(RequestKind::Send).is_some());
+    let mut house = house.killed(both);
+    assert!(house.request(RequestKind::Send).is_none());
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert_eq!(state["lastFailureNotificationDeliveryStatus"], "unknown", "{state}");
+    // An answer that can't be delivered is told in the other chat.
+    house.job_says(&id, "all is well");
+    house.answer(RequestKind::Send, Err(Fault::Refused("bot was blocked by the user".to_owned())));
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert!(state["lastDeliveryError"].as_str().unwrap().contains("blocked"), "{state}");
+}

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use gatewarden_protocol::Secret;
 
 use super::section::{Others, Section, set};
+use crate::cron::alerts::AlertRules;
 
 /// `cron`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +19,19 @@ pub struct CronSettings {
     pub webhook_token: Option<Secret>,
     /// Which addresses webhooks of jobs may have besides public ones.
     pub webhook_reach: WebhookReach,
+    /// When and where failures are told of jobs that say nothing of it; none: they aren't.
+    pub(crate) failure_alert: Option<AlertRules>,
 }
 
 impl Default for CronSettings {
     fn default() -> Self {
-        Self { enabled: true, skip_missed: false, webhook_token: None, webhook_reach: WebhookReach::default() }
+        Self {
+            enabled: true,
+            skip_missed: false,
+            webhook_token: None,
+            webhook_reach: WebhookReach::default(),
+            failure_alert: None,
+        }
     }
 }
 
@@ -48,6 +57,7 @@ pub(super) fn cron(root: &Section<'_>, into: &mut CronSettings) {
         section.wrong("webhookToken", None, "must be of visible ASCII characters: it is said in a header");
     }
     reach(&section, &mut into.webhook_reach);
+    into.failure_alert = failure_alert(&section);
     section.close(Others::Ignored);
 }
 
@@ -65,4 +75,24 @@ fn reach(cron: &Section<'_>, into: &mut WebhookReach) {
     });
     into.hostnames = names.into_iter().collect();
     section.close(Others::RefusedBut(""));
+}
+
+fn failure_alert(cron: &Section<'_>) -> Option<AlertRules> {
+    let section = cron.section("failureAlert");
+    let is_written = section.is_written();
+    let enabled = section.switch("enabled").unwrap_or(true);
+    let rules = AlertRules {
+        after: section.number("after", 1..=1_000),
+        cooldown_ms: section.number("cooldownMs", 0..=366 * 86_400_000),
+        include_skipped: section.switch("includeSkipped"),
+        mode: section.text("mode"),
+        channel: section.text("channel"),
+        to: section.text("to"),
+        account_id: section.text("accountId"),
+    };
+    if let Err(what) = rules.place("") {
+        cron.wrong("failureAlert", None, format!("can't be used: {what}"));
+    }
+    section.close(Others::RefusedBut(""));
+    (is_written && enabled).then_some(rules)
 }

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::place::{Place, Topic, Written};
+use super::place::{Place, Route, Topic, Written};
 use crate::config::ChannelKind;
 use crate::payload::{joined, joined_if};
 
 /// Why nothing goes to a chat of a run that failed.
-pub(super) const RUN_FAILED: &str = "the run failed, and failures are told in cron.runs alone";
+pub(super) const RUN_FAILED: &str = "the run failed: its answer isn't told; failureAlert says who is told of failures";
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
 pub(super) const NO_CHAT: &str = "no chat is named (delivery.channel and delivery.to), and nobody has written to the agent by a \
                                   channel yet: the answer is in the job's session";
@@ -34,6 +34,9 @@ pub(crate) struct Delivery {
     /// The run counts as completed also where its answer wasn't delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     best_effort: Option<bool>,
+    /// Where it is told that the job failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure_destination: Option<Route>,
 }
 
 impl Delivery {
@@ -44,6 +47,20 @@ impl Delivery {
 
     pub(super) fn is_best_effort(&self) -> bool {
         self.best_effort == Some(true)
+    }
+
+    /// Err: what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.place()?;
+        self.failure_destination
+            .as_ref()
+            .map_or(Ok(None), |route| route.place("/delivery/failureDestination"))
+            .map(drop)
+    }
+
+    /// Where failures are told, where that is said here.
+    pub(super) fn failure_place(&self) -> Option<Place> {
+        self.failure_destination.as_ref()?.place("").ok().flatten()
     }
 
     /// Where to; none where nothing is to be told. Err: what is wrong with it.
@@ -88,7 +105,7 @@ impl Delivery {
         json!({"label": label, "detail": detail.unwrap_or_else(|why| why)})
     }
 
-    /// The same as changed by a client. What was written for a chat means nothing to a webhook, and the other way round.
+    /// The same, or rules of alerts, as changed by a client. What was written for a chat means nothing to a webhook, and the other way round.
     pub(super) fn merged(old: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
         let mut merged = old.clone();
         let mode =
@@ -96,7 +113,13 @@ impl Delivery {
         if mode(patch).is_some_and(|is_webhook| mode(old) != Some(is_webhook)) {
             merged.retain(|name, _| !matches!(name.as_str(), "to" | "channel" | "accountId" | "threadId"));
         }
-        merged.extend(patch.clone());
+        for (name, value) in patch {
+            let inner = match (merged.get(name), value) {
+                (Some(Value::Object(old)), Value::Object(new)) => Value::Object(Self::merged(old, new)),
+                _ => value.clone(),
+            };
+            merged.insert(name.clone(), inner);
+        }
         merged.retain(|_, value| !value.is_null());
         merged
     }
@@ -162,12 +185,12 @@ impl Fate {
         }
     }
 
-    /// Fields of a job's state.
-    pub(super) fn as_last(&self) -> Map<String, Value> {
+    /// Fields of a job's state: those of a run's row with a word before them.
+    pub(super) fn named(&self, word: &str) -> Map<String, Value> {
         let named = |(name, value): (&String, &Value)| {
             let mut letters = name.chars();
             let first = letters.next().map(|first| first.to_ascii_uppercase());
-            (format!("last{}{}", first.unwrap_or_default(), letters.as_str()), value.clone())
+            (format!("{word}{}{}", first.unwrap_or_default(), letters.as_str()), value.clone())
         };
         self.to_value().as_object().into_iter().flatten().map(named).collect()
     }

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::alerts::{Alert, AlertRules, FailureAlert};
 use super::delivery::{Delivery, Fate};
 use super::place::Place;
 use super::schedule::{Past, Schedule};
@@ -73,6 +74,8 @@ pub(crate) struct Definition {
     pub(crate) payload: Payload,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delivery: Option<Delivery>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure_alert: Option<FailureAlert>,
     /// Computed when it is first asked for, and forgotten when something above changes.
     #[serde(skip)]
     revision: OnceLock<String>,
@@ -104,6 +107,11 @@ impl Definition {
             if whole.pointer(place).and_then(Value::as_str) == Some(value) {
                 return Err(wrong(method, &format!("at {place}: {value} is not supported by this gateway: {instead}")));
             }
+        }
+        // In an alternative it wouldn't be said what is wrong.
+        if let Some(rules) = whole.get("failureAlert").filter(|rules| **rules != Value::Bool(false)) {
+            let read = serde_json::from_value(rules.clone()).map_err(|error| format!("at /failureAlert: {error}"));
+            read.and_then(|rules: AlertRules| rules.place("/failureAlert")).map_err(|what| wrong(method, &what))?;
         }
         let mut definition: Self = serde_json::from_value(whole).map_err(|error| wrong(method, &error.to_string()))?;
         if definition.schedule.is_once() {
@@ -142,8 +150,8 @@ impl Definition {
         if self.wake_mode.as_deref() != Some("now") {
             return Err("at /wakeMode: must be now".to_owned());
         }
-        let place = self.delivery.as_ref().map(Delivery::place).transpose()?.flatten();
-        if matches!(place, Some(Place::Chat(_))) && target == "main" {
+        self.delivery.as_ref().map_or(Ok(()), Delivery::check)?;
+        if matches!(self.place(), Some(Place::Chat(_))) && target == "main" {
             return Err("at /delivery/to: what is said in the main session goes to no chat; write sessionTarget isolated and an agentTurn, or a webhook"
                 .to_owned());
         }
@@ -153,7 +161,7 @@ impl Definition {
         Ok(())
     }
 
-    /// The same with a patch: null clears, `payload` and `delivery` are patched field by field.
+    /// The same with a patch: null clears, `payload`, `delivery` and `failureAlert` are patched field by field.
     pub(crate) fn patched(
         &self,
         method: &str,
@@ -163,7 +171,9 @@ impl Definition {
         let mut fields = self.fields();
         for (name, value) in patch {
             let inner = match (name.as_str(), fields.get_mut(name), value) {
-                ("delivery", Some(Value::Object(old)), Value::Object(new)) => Value::Object(Delivery::merged(old, new)),
+                ("delivery" | "failureAlert", Some(Value::Object(old)), Value::Object(new)) => {
+                    Value::Object(Delivery::merged(old, new))
+                }
                 ("payload", Some(Value::Object(old)), Value::Object(new))
                     if new.get("kind").is_none_or(|kind| old.get("kind") == Some(kind)) =>
                 {
@@ -218,6 +228,19 @@ impl Definition {
             Some(delivery) => delivery.preview(reachable),
             None => json!({"label": "not requested", "detail": "not requested"}),
         }
+    }
+
+    pub(super) fn is_best_effort(&self) -> bool {
+        self.delivery.as_ref().is_some_and(Delivery::is_best_effort)
+    }
+
+    /// Where failures are told, where that is said beside the delivery of answers.
+    pub(super) fn failure_place(&self) -> Option<Place> {
+        self.delivery.as_ref()?.failure_place()
+    }
+
+    pub(super) fn failure_alert(&self) -> Option<&FailureAlert> {
+        self.failure_alert.as_ref()
     }
 
     fn fields(&self) -> Map<String, Value> {
@@ -292,6 +315,9 @@ pub(crate) struct State {
     /// What became of the answer that was to be told last, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_delivery: Option<Fate>,
+    /// What was told last of its failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alert: Option<Alert>,
     #[serde(default)]
     pub(crate) consecutive_errors: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -371,16 +397,18 @@ impl Job {
     /// Of what is shown of it, about.
     pub(crate) fn bytes(&self) -> usize {
         let told = self.state.last_delivery.as_ref().map_or(0, |fate| fate.words().len());
-        self.definition.bytes() + 2 * self.state.last_error.as_ref().map_or(0, String::len) + told
+        let alert = self.state.alert.as_ref().map_or(0, |alert| alert.fate.words().len());
+        alert + self.definition.bytes() + 2 * self.state.last_error.as_ref().map_or(0, String::len) + told
     }
 
     /// As real gateways show it.
     pub(crate) fn to_value(&self) -> Value {
         let state = &self.state;
         let mut shown_state = serde_json::to_value(state).unwrap_or_default();
-        if let (Some(fields), Some(fate)) = (shown_state.as_object_mut(), &state.last_delivery) {
-            fields.remove("lastDelivery");
-            fields.extend(fate.as_last());
+        if let Some(fields) = shown_state.as_object_mut() {
+            fields.retain(|name, _| name != "lastDelivery" && name != "alert");
+            fields.extend(state.last_delivery.iter().flat_map(|fate| fate.named("last")));
+            fields.extend(state.alert.iter().flat_map(Alert::to_fields));
         }
         let shown = json!({
             "id": self.id,

@@ -125,3 +125,35 @@ impl Written<'_> {
         })
     }
 }
+
+/// Where failures are told, as a client or the configuration writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Route {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account_id: Option<String>,
+}
+
+impl Route {
+    /// None: nothing is written of it. Err: what is wrong with it; `at` is where it stands.
+    pub(crate) fn place(&self, at: &str) -> Result<Option<Place>, String> {
+        if *self == Self::default() {
+            return Ok(None);
+        }
+        let written = Written {
+            at,
+            mode: self.mode.as_deref().unwrap_or("announce"),
+            channel: self.channel.as_deref(),
+            to: self.to.as_deref(),
+            account: self.account_id.as_deref(),
+            thread: None,
+        };
+        written.place().map(Some)
+    }
+}

@@ -13,10 +13,10 @@ use std::time::Duration;
 use gatewarden_protocol::Secret;
 use tokio::task::JoinHandle;
 
-use super::outbox::{PostFault, PostOrder};
+use super::posting::PostFault;
 use super::webhook::refusal;
 use crate::channels::{Fault, Http, tls_of_this_machine};
-use crate::effect::RunId;
+use crate::effect::{PostOrder, RunId};
 
 /// For a name's addresses, and then for a request with its answer, as with real gateways.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::delivery::{Delivery, Fate, NO_CHAT, RUN_FAILED};
+use super::delivery::Delivery;
 use super::history::Entry;
-use super::job::{Definition, Job, Payload};
-use super::place::{Place, Target};
-use super::webhook::WebhookUrl;
+use super::job::Payload;
+use super::place::Place;
 use super::{UnderWay, file, tell};
 use crate::call::CallError;
 use crate::effect::{AwaitedBy, Effect, LogLevel, RunId};
@@ -27,11 +26,6 @@ const KEPT: usize = 2_000;
 
 fn cut(text: &str) -> String {
     text.chars().take(KEPT).collect()
-}
-
-fn not_sent(what: &str, job: &str, why: String, turn: &mut Turn<'_>) -> Fate {
-    turn.log(LogLevel::Warn, "cron", None, format!("{what} of job \"{job}\" wasn't sent: {why}"));
-    Fate::Failed(why)
 }
 
 /// How a run went.
@@ -230,6 +224,8 @@ impl GatewayMachine {
         let told = if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() };
         let is_done = is_done && entry.completion() == "succeeded";
         let fate = entry.delivery.clone();
+        // Kept before the run's end is noted, as an answer is.
+        self.note_incident(&entry, turn);
         self.cron.record(entry, turn);
         let Some(job) = self.cron.jobs.get_mut(&id) else { return };
         job.state.last_delivery = fate;
@@ -241,98 +237,6 @@ impl GatewayMachine {
             let _: Result<_, CallError> = self.cron.remove(&id, &self.subscribers, turn);
         }
         self.cron.arm(turn.now);
-    }
-
-    /// Gives an answer to the channel that it is for, where it is for one.
-    fn hand_over(
-        &mut self,
-        job: &str,
-        run: &RunId,
-        answer: Option<&str>,
-        failed: bool,
-        turn: &mut Turn<'_>,
-    ) -> Option<Fate> {
-        let definition = &self.cron.get(job)?.definition;
-        definition.delivery()?;
-        let target = match definition.place() {
-            None => None,
-            Some(Place::Webhook(_)) => return None,
-            Some(Place::Chat(target)) => Some(target),
-            Some(Place::Last) => self.last_chat(definition),
-        };
-        let Some(target) = target else { return Some(Fate::Suppressed(NO_CHAT.to_owned())) };
-        if failed {
-            return Some(Fate::Failed(RUN_FAILED.to_owned()));
-        }
-        let text = match Fate::of_answer(answer) {
-            Ok(text) => text,
-            Err(fate) => return Some(fate),
-        };
-        let name = definition.name.clone();
-        Some(match self.channels.announce(&target, text, run, turn) {
-            Ok(()) => Fate::Waiting,
-            Err(why) => not_sent("the answer", &name, why, turn),
-        })
-    }
-
-    /// Has a webhook told how a run went: also of one that failed, then without what its agent said.
-    fn post_end(
-        &mut self,
-        url: WebhookUrl,
-        entry: &Entry,
-        job: Option<&Job>,
-        answer: Option<&str>,
-        turn: &mut Turn<'_>,
-    ) -> Fate {
-        if let (None, Err(fate)) = (&entry.error, Fate::of_answer(answer)) {
-            return fate;
-        }
-        let body = entry.told_outside(job.map(Job::to_value));
-        match self.cron.post(&RunId(entry.run_id.clone()), url, &body, turn) {
-            Ok(()) => Fate::Waiting,
-            Err(why) => not_sent("the webhook", &entry.job_name, why, turn),
-        }
-    }
-
-    /// The chat from which the job's session, or else its agent, was written to last.
-    fn last_chat(&self, definition: &Definition) -> Option<Target> {
-        let session = definition.session("", self.agents.default_id()).ok()?;
-        let is_named = definition.target().starts_with("session:");
-        self.channels.last_chat(&session.agent(), is_named.then_some(session.as_str()))
-    }
-
-    /// Where a place of a job is now. Err: why there is none.
-    pub(super) fn located(&self, place: &Place, definition: &Definition) -> Result<Place, String> {
-        match place {
-            Place::Last => self.last_chat(definition).map(Place::Chat).ok_or_else(|| NO_CHAT.to_owned()),
-            Place::Chat(_) | Place::Webhook(_) => Ok(place.clone()),
-        }
-    }
-
-    /// The same, where something could be sent there now.
-    pub(crate) fn reachable(&self, place: &Place, definition: &Definition) -> Result<Place, String> {
-        let found = self.located(place, definition)?;
-        let refusal = match &found {
-            Place::Chat(target) => self.channels.writable(target).err(),
-            Place::Webhook(url) => url.refusal(&self.config.cron.webhook_reach),
-            Place::Last => None,
-        };
-        refusal.map_or(Ok(found), Err)
-    }
-
-    /// A channel or a webhook is done with the answer of a run.
-    pub(crate) fn answer_settled(&mut self, run: &RunId, fate: Fate, turn: &mut Turn<'_>) {
-        let Some(entry) = self.cron.settle_answer(run, fate, turn) else { return };
-        let Some(job) = self.cron.jobs.get_mut(&entry.job_id) else { return };
-        job.state.last_delivery.clone_from(&entry.delivery);
-        let job = job.clone();
-        self.cron.write(&job.id, turn);
-        tell(&job, entry.to_value(), &self.subscribers, turn);
-        // Switched on again or changed meanwhile, it has another time to come.
-        let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();
-        if is_over && entry.completion() == "succeeded" {
-            let _: Result<_, CallError> = self.cron.remove(&job.id, &self.subscribers, turn);
-        }
     }
 
     /// `cron.remove`: with the session that was the job's alone.

@@ -1,5 +1,6 @@
 //! Jobs on a clock that is moved by hand, with a file that a crash can leave as it is at any time.
 
+mod alerts;
 mod webhooks;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::call::Call;
 use crate::caller::{Caller, caller_with};
 use crate::clock::CountingChance;
 use crate::config::{CommandTemplate, ConfiguredAgent, GatewayConfig};
-use crate::effect::{AwaitedBy, Effect, OutputStream, ProcessNews, ProcessOrder};
+use crate::effect::{AwaitedBy, Effect, OutputStream, PostOrder, ProcessNews, ProcessOrder};
 use crate::loading::Loaded;
 use crate::machine::GatewayMachine;
 use crate::tests::fixture::config;
@@ -478,7 +479,21 @@ fn what_only_real_gateways_can_do_is_refused_by_its_name() {
         ("/delivery", json!({"mode": "announce", "to": "1"}), "no channel is configured"),
         ("/trigger", json!({"script": "x"}), "`trigger`"),
         ("/pacing", json!({"min": "1m"}), "`pacing`"),
-        ("/failureAlert", json!({"after": 1}), "`failureAlert`"),
+        ("/failureAlert", json!({"afterwards": 1}), "at /failureAlert: unknown field `afterwards`"),
+        ("/failureAlert", json!({"after": 0}), "at /failureAlert/after: must be at least 1"),
+        ("/failureAlert", json!({"mode": "webhook"}), "at /failureAlert/to: must be an http or https URL"),
+        ("/failureAlert", json!({"channel": "telegram"}), "at /failureAlert/to: is missing"),
+        ("/failureAlert", json!(true), "at /failureAlert: invalid type"),
+        (
+            "/delivery",
+            json!({"mode": "none", "failureDestination": {"to": "x"}}),
+            "at /delivery/failureDestination/to: must be",
+        ),
+        (
+            "/delivery",
+            json!({"mode": "announce", "completionDestination": {"mode": "webhook"}}),
+            "`completionDestination`",
+        ),
         ("/sessionKey", json!("agent:main:main"), "sessionTarget current"),
         ("/wakeMode", json!("next-heartbeat"), "no heartbeats"),
         ("/sessionTarget", json!("elsewhere"), "must be main, isolated"),

@@ -1,6 +1,6 @@
 //! The ends of runs, told to webhooks that the test plays.
 
-use super::super::outbox::PostFault;
+use super::super::posting::PostFault;
 use super::*;
 
 const URL: &str = "https://hooks.example.com/brief?key=of-mine";
