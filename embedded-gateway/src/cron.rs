@@ -382,8 +382,10 @@ impl Cron {
     }
 
     fn record(&mut self, entry: Entry, turn: &mut Turn<'_>) {
-        self.append(&LineOut::Run(&entry), turn);
+        // First, so that it is in the file also where that is written anew at this line.
+        let line = file::line(&LineOut::Run(&entry));
         self.history.add(entry);
+        self.append_line(line, turn);
     }
 
     fn write(&mut self, id: &str, turn: &mut Turn<'_>) {

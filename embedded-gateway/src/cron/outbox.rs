@@ -12,7 +12,7 @@ use crate::effect::RunId;
 
 /// Messages that are being sent at a time; the others wait.
 const AT_ONCE: usize = 8;
-const INTERRUPTED: &str = "the gateway ended while it was being sent; it isn't sent again, and is in the job's session";
+const INTERRUPTED: &str = "the gateway ended while it was being sent; it isn't sent again";
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

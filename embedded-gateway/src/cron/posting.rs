@@ -56,8 +56,9 @@ impl Cron {
                 self.outbox.len()
             ));
         }
-        self.append(&LineOut::Post(&post), turn);
+        let line = file::line(&LineOut::Post(&post));
         self.outbox.read(post);
+        self.append_line(line, turn);
         Ok(())
     }
 

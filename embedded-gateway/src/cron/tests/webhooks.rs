@@ -254,3 +254,23 @@ fn a_job_of_the_main_session_can_tell_a_webhook_and_a_patch_changes_where_it_tel
     let preview = json!({"label": format!("webhook:{URL}"), "detail": "webhook"});
     assert_eq!(listed["deliveryPreviews"][&id], preview);
 }
+
+#[test]
+fn nothing_is_missing_in_the_file_when_it_is_written_anew_meanwhile() {
+    let mut world = World::new();
+    let id = world.telling(json!({}));
+    let mut was_written_anew = 0;
+    for _ in 0..600 {
+        let before = world.file.len();
+        world.call("cron.run", json!({"id": id}));
+        world.end(0);
+        was_written_anew += u32::from(world.file.len() < before);
+        let stored = Stored::read(world.file.as_bytes());
+        let newest = |history: &History| history.iter().next_back().map(|entry| entry.run_id.clone());
+        assert_eq!(newest(&stored.history), newest(world.machine.cron.history()));
+        assert_eq!((stored.outbox.len(), stored.damaged), (1, 0));
+        world.webhook_says(Ok(()));
+        assert_eq!(Stored::read(world.file.as_bytes()).outbox.len(), 0);
+    }
+    assert!(was_written_anew > 1, "{was_written_anew}");
+}
