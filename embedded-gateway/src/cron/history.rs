@@ -97,11 +97,16 @@ impl Entry {
         shown
     }
 
-    /// As webhooks are told of it, with the job as it is: before it is known whether they take it. What an agent said before it failed
-    /// isn't told.
+    /// As webhooks are told of it, with the job as it is: who reads it has it. What an agent said before it failed isn't told.
     pub(crate) fn told_outside(&self, job: Option<Value>) -> Value {
-        let mut told =
-            joined(self.fields(), json!({"action": "finished", "status": self.status().as_str(), "job": job}));
+        let more = json!({
+            "action": "finished",
+            "status": self.status().as_str(),
+            "delivered": true,
+            "deliveryStatus": "delivered",
+            "job": job,
+        });
+        let mut told = joined(self.fields(), more);
         if let Some(fields) = told.as_object_mut() {
             fields.retain(|name, value| !value.is_null() && name != "ts" && name != "jobName");
             if self.error.is_some() {

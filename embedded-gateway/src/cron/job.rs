@@ -239,6 +239,15 @@ impl Definition {
         self.delivery.as_ref()?.failure_place()
     }
 
+    /// All places where something of its runs is told.
+    pub(crate) fn told_at(&self) -> Vec<Place> {
+        let alerts = match &self.failure_alert {
+            Some(FailureAlert::On(rules)) => rules.place("").ok().flatten(),
+            Some(FailureAlert::Off(_)) | None => None,
+        };
+        [self.place(), self.failure_place(), alerts].into_iter().flatten().collect()
+    }
+
     pub(super) fn failure_alert(&self) -> Option<&FailureAlert> {
         self.failure_alert.as_ref()
     }

@@ -484,6 +484,12 @@ fn what_only_real_gateways_can_do_is_refused_by_its_name() {
         ("/failureAlert", json!({"mode": "webhook"}), "at /failureAlert/to: must be an http or https URL"),
         ("/failureAlert", json!({"channel": "telegram"}), "at /failureAlert/to: is missing"),
         ("/failureAlert", json!(true), "at /failureAlert: invalid type"),
+        ("/failureAlert", json!({"to": "1"}), "no channel is configured"),
+        (
+            "/delivery",
+            json!({"mode": "none", "failureDestination": {"mode": "webhook", "to": "http://127.0.0.1/"}}),
+            "allowedHostnames",
+        ),
         (
             "/delivery",
             json!({"mode": "none", "failureDestination": {"to": "x"}}),

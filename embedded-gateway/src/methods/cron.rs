@@ -219,7 +219,7 @@ fn add(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     let session = session_of(&fields, session.as_ref(), &call.method)?;
     let definition = Definition::read(&call.method, fields, session.as_deref())?;
     check_agent(machine, &definition)?;
-    check_place(machine, &definition)?;
+    check_places(machine, &definition, &[])?;
     let preview = preview(machine, &definition);
     let job = machine.cron.add(definition, &machine.subscribers, turn)?.to_value();
     Ok(joined(job, json!({"deliveryPreview": preview})).into())
@@ -242,10 +242,15 @@ fn preview(machine: &GatewayMachine, definition: &Definition) -> Value {
     definition.delivery_preview(|place| machine.reachable(place, definition))
 }
 
-/// The answer has somewhere to go. Which chat is the last one is seen when there is an answer.
-fn check_place(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
-    let Some(place) = definition.place().filter(|place| *place != Place::Last) else { return Ok(()) };
-    machine.reachable(&place, definition).map(drop).map_err(|why| CallError::invalid(format!("delivery: {why}")))
+/// What is told has somewhere to go; what was right when it was written, `before`, doesn't stand in the way of other changes. Which
+/// chat is the last one is seen when there is something to tell.
+fn check_places(machine: &GatewayMachine, definition: &Definition, before: &[Place]) -> Result<(), CallError> {
+    let places = definition.told_at();
+    for place in places.iter().filter(|place| **place != Place::Last && !before.contains(place)) {
+        let found = machine.reachable(place, definition);
+        found.map_err(|why| CallError::invalid(format!("delivery: {why}")))?;
+    }
+    Ok(())
 }
 
 fn check_agent(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
@@ -277,10 +282,7 @@ fn update(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let session = session_of(&patch, session.as_ref(), &call.method)?;
     let definition = job.definition.patched(&call.method, &patch, session.as_deref())?;
     check_agent(machine, &definition)?;
-    // What was right when it was written doesn't stand in the way of other changes.
-    if definition.place() != job.definition.place() {
-        check_place(machine, &definition)?;
-    }
+    check_places(machine, &definition, &job.definition.told_at())?;
     Ok(machine.cron.update(id, definition, &machine.subscribers, turn)?.to_value().into())
 }
 
