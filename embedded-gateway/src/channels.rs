@@ -38,18 +38,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::config::{ChannelAccount, ChannelKind, DEFAULT_ACCOUNT, GatewayConfig};
-use crate::cron::delivery::{Fate, Target};
+use crate::cron::delivery::Fate;
+use crate::cron::place::{Target, WantedChat};
 use crate::effect::{ChannelKey, Chat, RunId};
 use crate::payload::without_nulls;
 use crate::turn::Turn;
 use access::may_write;
 use account::{Account, Phase};
+pub(crate) use http::Http;
 use pairing::PairingRequest;
 pub(crate) use record::{FOLDER, Record, Work};
 pub(crate) use routing::{Origin, route};
-pub(crate) use service::Update;
+pub(crate) use service::{Fault, Update};
 pub use services::try_credentials;
-pub(crate) use services::{ChannelNews, Services};
+pub(crate) use services::{ChannelNews, Services, tls_of_this_machine};
 
 /// All accounts that are configured.
 #[derive(Debug, Default)]
@@ -142,6 +144,32 @@ impl Channels {
         if let Some(account) = self.accounts.get_mut(key) {
             account.running.insert(update, run);
         }
+    }
+
+    /// Somebody wrote to a session from a chat.
+    pub(crate) fn used(&mut self, key: &ChannelKey, session: &str, chat: Chat, now_ms: i64) {
+        if let Some(account) = self.accounts.get_mut(key) {
+            account.record.used(session, chat, now_ms);
+        }
+    }
+
+    /// The chat from which a session was written to last; else the last one of all sessions of the agent.
+    pub(crate) fn last_chat(&self, agent: &str, session: Option<&str>) -> Option<Target> {
+        let agent = format!("agent:{agent}:");
+        let newest = |is_meant: &dyn Fn(&str) -> bool| {
+            let chats = self.accounts.iter().flat_map(|(key, account)| {
+                account.record.last.iter().map(move |(session, last)| (key, session.as_str(), last))
+            });
+            let (key, _, last) =
+                chats.filter(|(_, session, _)| is_meant(session)).max_by_key(|(_, _, last)| last.at_ms)?;
+            Some(Target {
+                kind: Some(key.kind),
+                account: Some(key.id.clone()),
+                chat: WantedChat::Known(last.chat.clone()),
+            })
+        };
+        let of_session = session.and_then(|wanted| newest(&|session| session == wanted));
+        of_session.or_else(|| newest(&|session| session.starts_with(&agent)))
     }
 
     pub(crate) fn answer(&mut self, key: &ChannelKey, update: u64, text: &str) {

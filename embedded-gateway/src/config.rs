@@ -7,6 +7,7 @@
 mod agents_section;
 mod all_keys;
 mod channels_section;
+mod cron_section;
 mod file;
 pub mod forbidden_env;
 mod gateway_section;
@@ -39,6 +40,7 @@ pub use channels_section::{
     GuildRule, MemberRule,
 };
 pub(crate) use channels_section::{DEFAULT_ACCOUNT, is_scoped_id, person};
+pub use cron_section::{CronSettings, WebhookReach};
 pub use file::ConfigFile;
 pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};
 pub use inputs::{ConfigError, Inputs, Problem};
@@ -116,15 +118,6 @@ pub struct GatewayConfig {
     pub node_commands: NodeCommands,
     /// What bounds the gateway.
     pub limits: Limits,
-}
-
-/// `cron`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CronSettings {
-    /// Whether jobs run by their schedules; they can be run by hand all the same.
-    pub enabled: bool,
-    /// What jobs that recur have missed while no gateway ran is left out, not run once afterwards.
-    pub skip_missed: bool,
 }
 
 /// `gateway.nodes.commands`: exact names of commands.
@@ -538,7 +531,7 @@ impl GatewayConfig {
             channels: Vec::new(),
             bindings: Vec::new(),
             dm_scope: None,
-            cron: CronSettings { enabled: true, skip_missed: false },
+            cron: CronSettings::default(),
             mdns: Mdns::Off,
             wide_area: None,
             tailscale: Tailscale::default(),

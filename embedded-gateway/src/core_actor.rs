@@ -21,6 +21,7 @@ use crate::caller::ConnectionId;
 use crate::channels::{Services, Update};
 use crate::clock::{Now, SystemChance};
 use crate::config::{ConfigFile, GatewayConfig};
+use crate::cron::Poster;
 use crate::effect::{ChannelKey, DiskQuery, Effect, FileChange, ProcessNews};
 use crate::files::{Files, FilesNews};
 use crate::loading::Loaded;
@@ -114,6 +115,7 @@ pub(crate) struct CoreActor {
     log_sinks: LogSinks,
     children: Children,
     channel_services: Services,
+    poster: Poster,
     live_config: watch::Sender<Arc<GatewayConfig>>,
     /// Until the thread that reads it has started.
     config_file: Option<ConfigFile>,
@@ -145,6 +147,7 @@ impl CoreActor {
             log_sinks,
             children,
             channel_services: Services::default(),
+            poster: Poster::default(),
             live_config,
             config_file,
         }
@@ -155,6 +158,7 @@ impl CoreActor {
         let now = Now::read();
         let mut turn = Turn::new(now, &mut self.chance);
         let decided = decide(&mut self.machine, &mut turn);
+        self.machine.attend_webhooks(&mut turn);
         self.machine.attend_channels(&mut turn);
         for effect in turn.into_effects() {
             if let Effect::Log(line) = &effect
@@ -187,6 +191,7 @@ impl CoreActor {
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
             Effect::Write(change) => self.change_file(change),
             Effect::Channel { account, order } => self.channel_services.carry_out(account, order),
+            Effect::Post(order) => self.poster.send(order),
             Effect::Confirm { file, awaited_by } => {
                 let news = match &self.files {
                     Some(files) => files.confirm(file, awaited_by),
@@ -340,6 +345,11 @@ impl Actor for CoreActor {
         let core = ctx.address();
         self.channel_services
             .attend(move |news| core.do_send(InTurn::new(|machine, turn| machine.channels.hear(news, turn))));
+        let core = ctx.address();
+        // At most one piece of news for each message that is sent.
+        self.poster.attend(move |run, outcome| {
+            core.do_send(InTurn::new(move |machine, turn| machine.cron.post_heard(&run, outcome, turn)));
+        });
         self.machine.resident_bytes = resident_bytes();
         for effect in std::mem::take(&mut self.first_effects) {
             self.carry_out(effect);

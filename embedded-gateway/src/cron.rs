@@ -6,14 +6,21 @@
 //!   starts the run when it has it ([`running`]). A run that a killed gateway had begun is told as failed, and not repeated.
 //! - What was missed while no gateway ran, or its machine slept, runs once afterwards, or not at all (`cron.skipMissedJobs`).
 
+pub(crate) mod alerts;
 pub(crate) mod delivery;
 pub(crate) mod file;
 pub(crate) mod history;
 pub(crate) mod job;
+mod outbox;
+pub(crate) mod place;
+mod poster;
+mod posting;
 mod running;
 pub(crate) mod schedule;
+mod telling;
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhook;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -32,6 +39,8 @@ use delivery::{Delivery, Fate};
 use file::{LineOut, Stored};
 use history::{Entry, History};
 use job::{Definition, Job, State};
+use outbox::{Outbox, Post};
+pub(crate) use poster::Poster;
 
 pub(crate) const MOST_JOBS: usize = 10_000;
 /// All definitions together, in bytes of JSON.
@@ -61,6 +70,7 @@ pub(crate) struct Cron {
     due: BTreeSet<(i64, String)>,
     under_way: HashMap<RunId, UnderWay>,
     history: History,
+    outbox: Outbox,
     bytes: usize,
     /// Of the file.
     lines: usize,
@@ -84,13 +94,15 @@ impl Cron {
         answers: &[RunId],
         turn: &mut Turn<'_>,
     ) -> Self {
-        let Stored { jobs, history, lines, bytes, damaged, torn } = stored;
+        let Stored { jobs, history, mut outbox, lines, bytes, damaged, torn } = stored;
+        outbox.after_a_crash(turn.now.at);
         let mut cron = Self {
             bytes: jobs.values().map(|job| job.definition.bytes()).sum(),
             jobs,
             due: BTreeSet::new(),
             under_way: HashMap::new(),
             history,
+            outbox,
             lines,
             file_bytes: bytes,
             anew_bytes: 0,
@@ -114,34 +126,45 @@ impl Cron {
         let now = turn.now.wall_ms;
         let Some(job) = self.jobs.get_mut(id) else { return };
         if let Some(began) = job.state.running_at_ms {
-            // A channel keeps an answer before it is noted here that the run has ended.
-            let answered = answers.iter().find(|run| is_of(run, id, began));
-            let error = if answered.is_none() { Some(INTERRUPTED) } else { None };
-            let is_done = job.end(error, began, now.max(began), false);
+            // An answer is kept by a channel, or to be posted, before it is noted here that the run has ended; and that, before the job.
+            let known = self.history.iter().rev().find(|entry| entry.job_id == id && entry.run_at_ms == began);
+            let posted = self.outbox.iter().find(|post| is_of(post.run(), id, began));
+            let answered = answers.iter().map(|run| run.0.as_str()).find(|run| is_of(run, id, began));
+            let answered = answered.or(posted.map(Post::run)).map(str::to_owned);
+            let error = match (known, &answered) {
+                (Some(entry), _) => entry.error.clone(),
+                (None, None) => Some(INTERRUPTED.to_owned()),
+                (None, Some(_)) => posted.and_then(Post::error),
+            };
+            let is_known = known.is_some();
+            let is_done = job.end(error.as_deref(), began, now.max(began), false);
             let entry = Entry {
                 ts: now,
                 job_id: id.to_owned(),
                 job_name: job.definition.name.clone(),
-                run_id: answered.map_or_else(|| format!("cron:{id}:{began}"), |run| run.0.clone()),
+                run_id: answered.clone().unwrap_or_else(|| format!("cron:{id}:{began}")),
                 run_at_ms: began,
                 duration_ms: now.saturating_sub(began).max(0),
-                error: error.map(str::to_owned),
-                delivery: answered.map(|_| Fate::Waiting),
+                error,
+                delivery: answered.as_ref().map(|_| Fate::Waiting),
                 best_effort: job.definition.delivery().is_some_and(Delivery::is_best_effort),
                 ends_job: is_done,
                 next_run_at_ms: job.state.next_run_at_ms,
                 ..Entry::default()
             };
-            if answered.is_none() {
+            if answered.is_none() && !is_known {
                 let said = format!(
                     "a run of job \"{}\" was under way when the gateway ended; it is not repeated",
                     job.definition.name
                 );
                 turn.log(LogLevel::Warn, "cron", None, said);
             }
-            self.record(entry, turn);
+            if !is_known {
+                self.record(entry, turn);
+            }
             self.write(id, turn);
         }
+        self.resume_alert(id, answers, turn);
         let Some(job) = self.jobs.get(id).filter(|job| job.definition.enabled) else { return };
         let is_missed = job.state.next_run_at_ms.is_some_and(|next| next <= now);
         if is_missed && self.settings.skip_missed && !job.definition.schedule.is_once() {
@@ -153,10 +176,19 @@ impl Cron {
         }
     }
 
+    fn resume_alert(&mut self, id: &str, answers: &[RunId], turn: &mut Turn<'_>) {
+        let alert = self.jobs.get_mut(id).and_then(|job| job.state.alert.as_mut());
+        let is_kept = |name: &str| answers.iter().any(|run| run.0 == name) || self.outbox.get(name).is_some();
+        if alert.is_some_and(|alert| alert.resume(is_kept)) {
+            self.write(id, turn);
+        }
+    }
+
     /// Of answers that were on their way when the gateway ended, channels keep those that certainly weren't sent.
     fn resume_answers(&mut self, answers: &[RunId], turn: &mut Turn<'_>) {
         let waiting = self.history.iter().filter(|entry| entry.waits()).map(|entry| RunId(entry.run_id.clone()));
-        let lost: Vec<RunId> = waiting.filter(|run| !answers.contains(run)).collect();
+        let is_lost = |run: &RunId| !answers.contains(run) && self.outbox.get(&run.0).is_none();
+        let lost: Vec<RunId> = waiting.filter(is_lost).collect();
         for run in lost {
             let said =
                 "the gateway ended while the answer was being sent; it isn't sent again, and is in the job's session";
@@ -204,7 +236,7 @@ impl Cron {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.wake
+        [self.wake, self.outbox.deadline()].into_iter().flatten().min()
     }
 
     /// Sets the timer for the earliest job.
@@ -350,8 +382,10 @@ impl Cron {
     }
 
     fn record(&mut self, entry: Entry, turn: &mut Turn<'_>) {
-        self.append(&LineOut::Run(&entry), turn);
+        // First, so that it is in the file also where that is written anew at this line.
+        let line = file::line(&LineOut::Run(&entry));
         self.history.add(entry);
+        self.append_line(line, turn);
     }
 
     fn write(&mut self, id: &str, turn: &mut Turn<'_>) {
@@ -365,7 +399,7 @@ impl Cron {
     }
 
     fn append_line(&mut self, line: String, turn: &mut Turn<'_>) {
-        let live = self.jobs.len() + self.history.len();
+        let live = self.jobs.len() + self.history.len() + self.outbox.len();
         self.lines += 1;
         self.file_bytes += line.len() + 1;
         turn.write(FileChange::Append { file: file::path(), line });
@@ -378,7 +412,7 @@ impl Cron {
 
     fn write_anew(&mut self, turn: &mut Turn<'_>) {
         let whole = self.as_file();
-        self.lines = self.jobs.len() + self.history.len();
+        self.lines = self.jobs.len() + self.history.len() + self.outbox.len();
         if let FileChange::Replace { text, .. } = &whole {
             (self.file_bytes, self.anew_bytes) = (text.len(), text.len());
         }
@@ -386,14 +420,14 @@ impl Cron {
     }
 
     pub(crate) fn as_file(&self) -> FileChange {
-        FileChange::Replace { file: file::path(), text: file::whole(self.jobs.values(), &self.history) }
+        FileChange::Replace { file: file::path(), text: file::whole(self.jobs.values(), &self.history, &self.outbox) }
     }
 }
 
 /// Whether a run is the one of a job that began then, by schedule or by hand.
-fn is_of(run: &RunId, job: &str, began: i64) -> bool {
+fn is_of(run: &str, job: &str, began: i64) -> bool {
     let by_hand = format!("manual:{job}:{began}:");
-    run.0 == format!("cron:{job}:{began}") || run.0.starts_with(&by_hand)
+    run == format!("cron:{job}:{began}") || run.starts_with(&by_hand)
 }
 
 /// Tells readers of a job (event `cron`).

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 /// A stream of a child's output.
 pub use gatewarden_processes::Stream as OutputStream;
+use gatewarden_protocol::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::call::{CallError, ReplyTo};
 use crate::caller::ConnectionId;
-use crate::config::{ChannelAccount, ChannelKind, Edit, GatewayConfig, Permissions};
+use crate::config::{ChannelAccount, ChannelKind, Edit, GatewayConfig, Permissions, WebhookReach};
+use crate::cron::webhook::WebhookUrl;
 pub(crate) use crate::log_kinds::AUDIT_EVENTS;
 pub use crate::log_kinds::LogLevel;
 
@@ -23,6 +25,8 @@ pub(crate) enum AwaitedBy {
     Run(RunId),
     /// A channel's account, which has counted its changes up to this.
     Account(u64),
+    /// A message of a job, which is sent then.
+    Post(RunId),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +78,8 @@ pub(crate) enum Effect {
         account: ChannelKey,
         order: ChannelOrder,
     },
+    /// Send what a job tells by HTTP. What becomes of it is news for the machine.
+    Post(PostOrder),
     /// Say as news whether a file has all changes that were wanted so far: something must not begin without them.
     Confirm {
         file: PathBuf,
@@ -91,6 +97,16 @@ pub(crate) enum Effect {
     Audit(AuditEntry),
     /// Write a line of the gateway's log. It also goes to those who follow the log (`logs.tail`, event `log`).
     Log(LogLine),
+}
+
+/// What a job tells by HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PostOrder {
+    pub run: RunId,
+    pub url: WebhookUrl,
+    pub body: String,
+    pub token: Option<Secret>,
+    pub reach: WebhookReach,
 }
 
 /// What is wanted of the configuration's file.

@@ -106,7 +106,7 @@ impl GatewayMachine {
         let auth = AuthState::new(&config);
         let route = (config.tailscale.mode != TailscaleMode::Off).then_some(RouteState::Beginning);
         let channels = Channels::new(loaded.channels, &config, turn);
-        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron, &channels.answers_of_jobs(), turn);
+        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron.clone(), &channels.answers_of_jobs(), turn);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
         Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
@@ -176,6 +176,9 @@ impl GatewayMachine {
             FilesNews::Confirmed { awaited_by: AwaitedBy::Run(run), written, .. } => {
                 self.confirmed(&run, written, turn)
             }
+            FilesNews::Confirmed { awaited_by: AwaitedBy::Post(run), written, .. } => {
+                self.post_confirmed(&run, written, turn);
+            }
             FilesNews::Confirmed { file, awaited_by: AwaitedBy::Account(mark), written } => {
                 // Where it isn't written, the change itself has failed and said so.
                 if written {
@@ -194,7 +197,7 @@ impl GatewayMachine {
         self.sessions.configure(&config.limits);
         self.agents.configure(Arc::clone(&config));
         self.channels.configure(&config, turn);
-        self.cron.configure(config.cron, turn.now);
+        self.cron.configure(config.cron.clone(), turn.now);
         self.config = Arc::clone(&config);
         self.offer_again(turn);
         turn.push(Effect::Configure(config));

@@ -5,13 +5,19 @@ use serde_json::{Value, json};
 use super::support::daemon::PATIENCE;
 use super::support::own_gateway::{GatewayHome, GatewayProcess};
 use super::support::rpc_client::RpcClient;
-use super::support::wait;
+use super::support::webhook_receiver::WebhookReceiver;
+use super::support::{ports, wait};
 
 fn home() -> GatewayHome {
+    home_with("")
+}
+
+/// The same with more in its configuration.
+fn home_with(more: &str) -> GatewayHome {
     let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
     let agent = format!("{{program: {program}, args: ['gateway', 'sample-agent'], jsonLines: true}}");
     let text = format!(
-        "{{agents: {{entries: {{sample: {{command: 'sample', default: true}}}}}},
+        "{{{more} agents: {{entries: {{sample: {{command: 'sample', default: true}}}}}},
            gatewarden: {{metrics: {{enabled: false}}, commands: {{sample: {agent}}}}}}}"
     );
     GatewayHome::with("openclaw.json", &text)
@@ -69,6 +75,59 @@ fn a_run_that_a_kill_cuts_off_is_told_as_failed_and_not_repeated() {
 }
 
 #[test]
+fn the_end_of_a_run_reaches_its_webhook_once_also_over_a_kill() {
+    let port = ports::free_port();
+    let home =
+        home_with("cron: {webhookToken: 'tok-of-webhooks', webhookSsrfPolicy: {allowedHostnames: ['127.0.0.1']}},");
+    let mut gateway = home.start(&[]);
+    let mut client = open(&home, &gateway);
+    let url = format!("http://127.0.0.1:{port}/brief?key=geheim");
+    let mut telling = job("all is well?");
+    telling["schedule"] = json!({"kind": "at", "at": "2000000000000"});
+    telling["delivery"] = json!({"mode": "webhook", "to": url});
+    let id = id_of(&client.call("cron.add", telling));
+    client.call("cron.run", json!({"id": id}));
+    // Nobody listens there yet: the message waits for its next try.
+    wait::until("it was tried", PATIENCE, || home.log().contains("is sent again"));
+    gateway.signal("KILL");
+    gateway.wait();
+    let receiver = WebhookReceiver::at(port, "");
+    let mut next = home.start(&[]);
+    let mut client = open(&home, &next);
+    let told = receiver.until("the end of the run is told", |_| true);
+    assert_eq!((told.path.as_str(), told.header("authorization")), ("/brief?key=geheim", "Bearer tok-of-webhooks"));
+    assert_eq!(
+        (&told.body["jobId"], &told.body["summary"]),
+        (&json!(id), &json!("You said: all is well?")),
+        "{}",
+        told.body
+    );
+    let mut row = Value::Null;
+    wait::until("the row says so", PATIENCE, || {
+        row = client.call("cron.runs", json!({"id": id}))["entries"][0].clone();
+        row["deliveryStatus"] == "delivered"
+    });
+    assert_eq!((&row["status"], &row["delivered"]), (&json!("ok"), &json!(true)), "{row}");
+    // One that is refused is told once as well, and says why.
+    receiver.answer_with(500);
+    client.call("cron.run", json!({"id": id}));
+    wait::until("the row says why not", PATIENCE, || {
+        row = client.call("cron.runs", json!({"id": id}))["entries"][0].clone();
+        row["deliveryStatus"] == "not-delivered"
+    });
+    assert!(row["deliveryError"].as_str().is_some_and(|why| why.contains("HTTP 500")), "{row}");
+    next.signal("KILL");
+    next.wait();
+    let third = home.start(&[]);
+    let mut client = open(&home, &third);
+    assert_eq!(client.call("cron.runs", json!({"id": id}))["total"], 2);
+    assert_eq!(receiver.all().len(), 2);
+    for secret in ["tok-of-webhooks", "geheim"] {
+        assert!(!home.log().contains(secret), "{secret}");
+    }
+}
+
+#[test]
 fn jobs_are_made_shown_run_and_removed_by_command() {
     let home = home();
     let _gateway = home.start(&[]);
@@ -80,6 +139,12 @@ fn jobs_are_made_shown_run_and_removed_by_command() {
     add(&["--every", "often"]).expect(64);
     add(&[]).expect(64);
     assert_eq!(home.run(&["cron", "list"]).expect(0).stdout, "There are no jobs.\n");
+
+    add(&["--every", "1h", "--webhook", "https://hooks.example.com/", "--to", "1"]).expect(64);
+    let said = add(&["--every", "1h", "--webhook", "http://127.0.0.1:9/"]).expect(1);
+    assert!(said.stderr.contains("cron.webhookSsrfPolicy.allowedHostnames"), "{}", said.stderr);
+    let said = add(&["--every", "1h", "--webhook", "https://hooks.example.com/"]).expect(0).stdout;
+    home.run(&["cron", "rm", said.trim_start_matches("Added: ").split("  ").next().expect("an id")]).expect(0);
 
     let said = add(&["--cron", "0 7 * * 1-5", "--tz", "Europe/Berlin"]).expect(0).stdout;
     let id = said.trim_start_matches("Added: ").split("  ").next().expect("an id").to_owned();

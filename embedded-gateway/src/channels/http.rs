@@ -1,6 +1,7 @@
 //! JSON over HTTP, one connection a request: where a connection was kept, whether a request on it arrived would be in doubt more
 //! often; and WebSockets. A token is in the address or in a header: no error shows it, and no redirection takes it elsewhere.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +18,22 @@ use super::service::Fault;
 /// Longest answer of a service, in bytes.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 const CONNECT: Duration = Duration::from_secs(10);
+/// What the program calls itself where nothing else is asked for.
+const PROGRAM: &str = concat!("gatewarden/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client,
 }
 
 impl Http {
     pub(super) fn new(tls: Option<Arc<rustls::ClientConfig>>) -> Self {
-        let connector = Connector::new().timeout(CONNECT).handshake_timeout(CONNECT);
+        Self::within(CONNECT, tls)
+    }
+
+    /// `connect`: for a connection, and then for its encryption.
+    pub(crate) fn within(connect: Duration, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        let connector = Connector::new().timeout(connect).handshake_timeout(connect);
         let builder = Client::builder().disable_redirects().timeout(CONNECT * 2);
         let client = match tls {
             Some(tls) => builder.connector(connector.rustls_0_23(tls)).finish(),
@@ -71,6 +79,24 @@ impl Http {
         };
         let late = |_| Fault::Unanswered(format!("nothing came in {} s", patience.as_secs()));
         tokio::time::timeout(patience, asked).await.map_err(late)?
+    }
+
+    /// Has JSON taken at an address that is connected to whatever its name is: the answer's status. Nothing else of the answer is read.
+    pub(crate) async fn post_at(
+        &self,
+        at: SocketAddr,
+        address: &Secret,
+        authorization: Option<&Secret>,
+        body: String,
+        patience: Duration,
+    ) -> Result<u16, Fault> {
+        let request = self.client.post(address.expose()).address(at).timeout(patience).force_close();
+        let mut request = request.content_type("application/json").insert_header((USER_AGENT, PROGRAM));
+        if let Some(authorization) = authorization {
+            request = request.insert_header((AUTHORIZATION, authorization.expose()));
+        }
+        let answer = request.send_body(body).await.map_err(|error| fault_of(&error))?;
+        Ok(answer.status().as_u16())
     }
 
     /// A WebSocket: the connection, and what has already been read of it.

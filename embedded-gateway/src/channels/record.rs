@@ -1,7 +1,7 @@
 //! What is kept of an account in the state directory, in one file that is replaced as a whole: how far its messages were taken,
 //! those that wait for their run, answers that wait to be delivered, and who was let in.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,19 @@ pub(crate) struct Record {
     pub waiting: VecDeque<Work>,
     pub replies: VecDeque<Outgoing>,
     pub pairing: Pairing,
+    /// From where sessions were written to last, by their keys.
+    pub last: BTreeMap<String, LastChat>,
+}
+
+/// Sessions of which that is kept.
+const MOST_LAST: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LastChat {
+    pub chat: Chat,
+    /// Wall ms.
+    pub at_ms: i64,
 }
 
 /// A message that is to become a run.
@@ -79,6 +92,16 @@ impl Record {
         }
         self.cursor = Some(update.saturating_add(1));
         self.last_update_ms = now_ms;
+    }
+
+    /// Somebody wrote to a session from a chat. It is written with what follows: nothing waits for it.
+    pub(super) fn used(&mut self, session: &str, chat: Chat, now_ms: i64) {
+        self.last.insert(session.to_owned(), LastChat { chat, at_ms: now_ms });
+        if self.last.len() > MOST_LAST
+            && let Some(oldest) = self.last.iter().min_by_key(|(_, last)| last.at_ms).map(|(key, _)| key.clone())
+        {
+            self.last.remove(&oldest);
+        }
     }
 
     /// Another service may count from elsewhere: the first poll asks for everything.

@@ -137,7 +137,8 @@ pub async fn try_credentials(account: &ChannelAccount) -> Result<String, (String
     asked.await.map_err(|fault: Fault| (fault.to_string(), fault.cure(account.kind)))
 }
 
-fn tls_of_this_machine() -> Result<Arc<rustls::ClientConfig>, Fault> {
+/// Trusts what the machine trusts.
+pub(crate) fn tls_of_this_machine() -> Result<Arc<rustls::ClientConfig>, Fault> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {

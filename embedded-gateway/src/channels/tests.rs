@@ -993,3 +993,94 @@ fn a_job_that_runs_once_is_removed_when_its_answer_has_arrived_and_stays_when_it
         }
     }
 }
+
+/// Where the answer of a job is sent that is for the last chat; empty where it isn't sent. It arrives.
+fn last_place(house: &mut House, id: &str) -> String {
+    house.job_says(id, "all is well");
+    let Some(ChannelRequest::Send { to, .. }) = house.request(RequestKind::Send) else { return String::new() };
+    let to = to.id.clone();
+    assert_eq!(house.delivered(), "all is well");
+    to
+}
+
+#[test]
+fn an_answer_for_the_last_chat_goes_to_where_somebody_wrote_last() {
+    let both = ChannelAccess { allow_from: vec!["5".to_owned(), "6".to_owned()], ..ChannelAccess::default() };
+    let mut house = House::online(both.clone());
+    let add = |house: &mut House, target: &str, delivery: Value| {
+        let job = json!({
+            "name": "brief",
+            "schedule": {"kind": "every", "everyMs": 3_600_000},
+            "payload": {"kind": "agentTurn", "message": "what is new?"},
+            "sessionTarget": target,
+            "delivery": delivery,
+        });
+        house.call("cron.add", job).unwrap()
+    };
+    let added = add(&mut house, "isolated", json!({"mode": "announce", "channel": "last"}));
+    let said = added["deliveryPreview"]["detail"].as_str().unwrap().to_owned();
+    assert!(said.contains("nobody has written to the agent"), "{said}");
+    let id = added["id"].as_str().unwrap().to_owned();
+    assert_eq!(last_place(&mut house, &id), "");
+    let row = house.call("cron.runs", json!({"id": &id})).unwrap()["entries"][0].clone();
+    assert!(row["deliverySuppressionReason"].as_str().unwrap().contains("nobody has written"), "{row}");
+    assert_eq!(row["completionStatus"], "succeeded");
+
+    for (number, person) in [(1, "5"), (2, "6")] {
+        house.updates(vec![update(number, person, "hi")]);
+        house.run_says("hello", 0);
+        assert_eq!(house.delivered(), "hello");
+        house.pass(1);
+        assert_eq!(last_place(&mut house, &id), person);
+    }
+    let listed = house.call("cron.list", json!({})).unwrap();
+    let preview = json!({"label": "announce -> telegram:6", "detail": "resolved from last"});
+    assert_eq!(listed["deliveryPreviews"][&id], preview);
+    let own = add(&mut house, "session:agent:main:telegram:default:user5", json!({"mode": "announce"}));
+    let own = own["id"].as_str().unwrap().to_owned();
+    assert_eq!(last_place(&mut house, &own), "5", "the job's own session goes first");
+
+    let mut house = house.killed(both);
+    assert_eq!(last_place(&mut house, &id), "6");
+    // Who may not be written to any more isn't, and nobody else instead.
+    let changed = config(known("5"));
+    house.turn(|machine, turn| machine.configure(changed, turn));
+    assert_eq!(last_place(&mut house, &id), "");
+    let (status, _, why) = house.told_of(&id);
+    assert!(status == "not-delivered" && why.contains("isn't approved"), "{status}: {why}");
+}
+
+#[test]
+fn people_are_told_of_failures_in_the_chat_of_the_answers_or_in_another_one() {
+    let both = ChannelAccess { allow_from: vec!["5".to_owned(), "6".to_owned()], ..ChannelAccess::default() };
+    let mut house = House::online(both.clone());
+    let fails = |house: &mut House, id: &str| {
+        house.call("cron.run", json!({"id": id})).unwrap();
+        house.run_says("half of it", 3);
+    };
+    let id = house.job_for("5", json!({}));
+    fails(&mut house, &id);
+    assert!(house.request(RequestKind::Send).is_none());
+    fails(&mut house, &id);
+    let Some(ChannelRequest::Send { to, .. }) = house.request(RequestKind::Send) else { panic!("nobody is told") };
+    assert_eq!(to.id, "5");
+    let said = house.delivered();
+    assert!(said.contains("Automation \"brief\" failed 2 times") && !said.contains("half of it"), "{said}");
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert_eq!(state["lastFailureNotificationDeliveryStatus"], "delivered", "{state}");
+
+    let id = house.job_for("5", json!({"failureDestination": {"to": "telegram:6"}}));
+    fails(&mut house, &id);
+    fails(&mut house, &id);
+    // On its way at a kill: that it was, and isn't sent again, is said.
+    assert!(house.request(RequestKind::Send).is_some());
+    let mut house = house.killed(both);
+    assert!(house.request(RequestKind::Send).is_none());
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert_eq!(state["lastFailureNotificationDeliveryStatus"], "unknown", "{state}");
+    // An answer that can't be delivered is told in the other chat.
+    house.job_says(&id, "all is well");
+    house.answer(RequestKind::Send, Err(Fault::Refused("bot was blocked by the user".to_owned())));
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert!(state["lastDeliveryError"].as_str().unwrap().contains("blocked"), "{state}");
+}

@@ -79,6 +79,7 @@ mod tests {
                 "channels.whatsapp.cloudApi.accessToken",
                 "channels.whatsapp.cloudApi.appSecret",
                 "channels.whatsapp.cloudApi.verifyToken",
+                "cron.webhookToken",
                 "gateway.auth.password",
                 "gateway.auth.token",
                 "hooks.webhooks[].secret"

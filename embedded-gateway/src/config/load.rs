@@ -10,7 +10,9 @@ use super::gateway_section::{self, Credential};
 use super::inputs::{ConfigError, Inputs, Problem};
 use super::section::{Findings, Others, Section, set};
 use super::token_file::{TokenFile, TokenFileError};
-use super::{Auth, GatewayConfig, agents_section, channels_section, network_section, other_sections, written};
+use super::{
+    Auth, GatewayConfig, agents_section, channels_section, cron_section, network_section, other_sections, written,
+};
 use crate::clock::{Chance, SystemChance};
 
 /// A checked configuration whose token may still have to be made. Nothing has been written yet.
@@ -133,7 +135,7 @@ pub(super) fn read_all(findings: &Findings<'_>, tree: &Value, config: &mut Gatew
     other_sections::webhooks(&root, config);
     other_sections::audit(&root, &mut config.audit);
     other_sections::logging(&root, &mut config.log);
-    other_sections::cron(&root, &mut config.cron);
+    cron_section::cron(&root, &mut config.cron);
     network_section::discovery(&root, config);
     let ours = root.section("gatewarden");
     other_sections::ours(&ours, config);

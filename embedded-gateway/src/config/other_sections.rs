@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::gateway_section::is_plain_path;
 use super::section::{Others, Section, set};
-use super::{Audit, CronSettings, GatewayConfig, Limits, Log, Metrics, Webhook};
+use super::{Audit, GatewayConfig, Limits, Log, Metrics, Webhook};
 use crate::log_kinds::{AUDIT_EVENTS, LogLevel};
 
 /// No webhook secret is shorter: it is all that stands between the network and an agent.
@@ -122,14 +122,6 @@ pub(super) fn logging(root: &Section<'_>, into: &mut Log) {
     let section = root.section("logging");
     set(&mut into.level, section.parsed("level", parse_level));
     set(&mut into.file, section.path_of("file"));
-    section.close(Others::Ignored);
-}
-
-/// `cron`, as real OpenClaw has it, without what concerns its own kinds of jobs.
-pub(super) fn cron(root: &Section<'_>, into: &mut CronSettings) {
-    let section = root.section("cron");
-    set(&mut into.enabled, section.switch("enabled"));
-    set(&mut into.skip_missed, section.switch("skipMissedJobs"));
     section.close(Others::Ignored);
 }
 

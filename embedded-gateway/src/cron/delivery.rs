@@ -1,18 +1,17 @@
 //! Where the answer of a job goes besides its session, and what became of it. The words are those of real gateways.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::config::{ChannelKind, person};
-use crate::effect::Chat;
+use super::place::{Place, Route, Topic, Written};
+use crate::config::ChannelKind;
 use crate::payload::{joined, joined_if};
 
+/// Why nothing goes to a chat of a run that failed.
+pub(super) const RUN_FAILED: &str = "the run failed: its answer isn't told; failureAlert says who is told of failures";
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
-pub(super) const NO_CHAT: &str =
-    "no chat is named (delivery.channel and delivery.to): the answer is in the job's session";
-/// Before the ids of Discord's channels, and of people there.
-const CHANNEL: &str = "channel:";
-const USER: &str = "user:";
+pub(super) const NO_CHAT: &str = "no chat is named (delivery.channel and delivery.to), and nobody has written to the agent by a \
+                                  channel yet: the answer is in the job's session";
 /// What an agent answers that has nothing to tell, whatever the case of its letters.
 const SILENT: &str = "NO_REPLY";
 
@@ -20,12 +19,12 @@ const SILENT: &str = "NO_REPLY";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Delivery {
-    /// `none`, or `announce`: to a chat, where one is named.
+    /// `none`; `announce`: to a chat, where one is named; `webhook`: to an address.
     mode: String,
-    /// `last` is none: which chat was used last, nobody keeps here.
+    /// `last`, or none without `to`: the one that was used last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channel: Option<String>,
-    /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it.
+    /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it; the address of a webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,74 +34,9 @@ pub(crate) struct Delivery {
     /// The run counts as completed also where its answer wasn't delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     best_effort: Option<bool>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Topic {
-    Number(i64),
-    Text(String),
-}
-
-/// The chat that a job's answer is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// None: the only channel that there is.
-    pub(crate) kind: Option<ChannelKind>,
-    /// None: the channel's default account.
-    pub(crate) account: Option<String>,
-    /// As it was written: which chat it is depends on the channel.
-    place: String,
-    topic: Option<Topic>,
-}
-
-impl Target {
-    /// The chat at this channel: `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; at Discord `user:ID`, `ID` or `channel:ID`; at WhatsApp a number such
-    /// as `+15551234567`. Err: what is wrong with it.
-    pub(crate) fn chat(&self, kind: ChannelKind) -> Result<Chat, String> {
-        let place = self.place.as_str();
-        match kind {
-            ChannelKind::Telegram => self.numbered(place),
-            ChannelKind::Discord => {
-                let id = [CHANNEL, USER].into_iter().find_map(|mark| place.strip_prefix(mark)).unwrap_or(place);
-                if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err("at /delivery/to: must be the number of a person or channel, such as user:123456789012345678 or \
-                         channel:123456789012345678; names change hands"
-                        .to_owned());
-                }
-                if self.topic.is_some() {
-                    return Err("at /delivery/threadId: a thread is a channel of its own: write channel: and its number as delivery.to"
-                        .to_owned());
-                }
-                let id = if place.starts_with(CHANNEL) { place } else { id };
-                Ok(Chat { id: id.to_owned(), thread: None })
-            }
-            ChannelKind::WhatsApp => person(place).map(|id| Chat { id, thread: None }).ok_or_else(|| {
-                "at /delivery/to: must be a phone number with its country, such as +15551234567".to_owned()
-            }),
-        }
-    }
-
-    /// A person's or group's number, and the topic.
-    fn numbered(&self, place: &str) -> Result<Chat, String> {
-        let (id, topic) = match place.split_once(':') {
-            Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
-            None => (place, None),
-        };
-        if id.parse::<i64>().is_err() || id.starts_with('+') {
-            return Err("at /delivery/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change \
-                 hands"
-                .to_owned());
-        }
-        let topic = match (&self.topic, topic) {
-            (Some(Topic::Number(number)), _) => Some(Ok(*number)),
-            (Some(Topic::Text(text)), _) => Some(text.parse()),
-            (None, topic) => topic.map(str::parse),
-        };
-        let thread =
-            topic.transpose().map_err(|_| "at /delivery/threadId: must be the number of a topic".to_owned())?;
-        Ok(Chat { id: id.to_owned(), thread })
-    }
+    /// Where it is told that the job failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure_destination: Option<Route>,
 }
 
 impl Delivery {
@@ -115,78 +49,87 @@ impl Delivery {
         self.best_effort == Some(true)
     }
 
-    /// The chat; none where none is named. Err: what is wrong with it.
-    pub(super) fn target(&self) -> Result<Option<Target>, String> {
-        if self.mode != "none" && self.mode != "announce" {
-            return Err("at /delivery/mode: must be none or announce".to_owned());
+    /// Err: what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.place()?;
+        self.failure_destination
+            .as_ref()
+            .map_or(Ok(None), |route| route.place("/delivery/failureDestination"))
+            .map(drop)
+    }
+
+    /// Where failures are told, where that is said here.
+    pub(super) fn failure_place(&self) -> Option<Place> {
+        self.failure_destination.as_ref()?.place("").ok().flatten()
+    }
+
+    /// Where to; none where nothing is to be told. Err: what is wrong with it.
+    pub(super) fn place(&self) -> Result<Option<Place>, String> {
+        if !matches!(self.mode.as_str(), "none" | "announce" | "webhook") {
+            return Err("at /delivery/mode: must be none, announce or webhook".to_owned());
         }
-        let channel = self.channel.as_deref().filter(|channel| *channel != "last");
-        let named = channel.map(kind_named).transpose()?;
-        let Some(to) = self.to.as_deref().map(str::trim).filter(|_| self.is_wanted()) else {
-            let is_partial = channel.is_some() || self.account_id.is_some() || self.thread_id.is_some();
-            if is_partial && self.is_wanted() {
-                return Err(
-                    "at /delivery/to: is missing; write the id of the person or group that gets the answer".to_owned()
-                );
-            }
+        if !self.is_wanted() {
             return Ok(None);
-        };
-        let prefix = to.split_once(':').and_then(|(name, rest)| Some((ChannelKind::named(name)?, rest)));
-        let (kind, place) = match (named, prefix) {
-            (Some(named), Some((kind, _))) if named != kind => {
-                return Err(format!(
-                    "at /delivery/to: names the channel {}, and delivery.channel {}",
-                    kind.id(),
-                    named.id()
-                ));
-            }
-            (named, Some((kind, place))) => (named.or(Some(kind)), place),
-            // Only phone numbers begin so.
-            (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
-            (None, None) if to.starts_with(CHANNEL) || to.starts_with(USER) => (Some(ChannelKind::Discord), to),
-            (named, None) => (named, to),
-        };
-        let (account, topic) = (self.account_id.clone(), self.thread_id.clone());
-        let target = Target { kind, account, place: place.to_owned(), topic };
-        // Until it is known which channel is meant, any that can read it will do.
-        let can_read = |kind: &ChannelKind| target.chat(*kind).is_ok();
-        let reader = kind.or_else(|| ChannelKind::ALL.into_iter().find(can_read)).unwrap_or(ChannelKind::Telegram);
-        target.chat(reader)?;
-        Ok(Some(target))
-    }
-
-    /// What is said of it before a run. `refusal`: why nothing could be sent there now.
-    pub(super) fn preview(&self, refusal: impl FnOnce(&Target) -> Option<String>) -> Value {
-        match self.target() {
-            _ if !self.is_wanted() => json!({"label": "not requested", "detail": "not requested"}),
-            Ok(None) => json!({"label": "announce -> last", "detail": NO_CHAT}),
-            Ok(Some(target)) => {
-                let channel = target.kind.map_or("last", ChannelKind::id);
-                let detail = refusal(&target).unwrap_or_else(|| "explicit".to_owned());
-                let chat = target.kind.and_then(|kind| target.chat(kind).ok()).map(|chat| chat.id);
-                json!({"label": format!("announce -> {channel}:{}", chat.unwrap_or(target.place)), "detail": detail})
-            }
-            Err(error) => json!({"label": "announce", "detail": error}),
         }
+        let written = Written {
+            at: "/delivery",
+            mode: &self.mode,
+            channel: self.channel.as_deref(),
+            to: self.to.as_deref(),
+            account: self.account_id.as_deref(),
+            thread: self.thread_id.as_ref(),
+        };
+        written.place().map(Some)
     }
-}
 
-fn kind_named(channel: &str) -> Result<ChannelKind, String> {
-    ChannelKind::named(channel).ok_or_else(|| {
-        let known = ChannelKind::ALL.map(ChannelKind::id).join(", ");
-        let channel: String = channel.chars().take(40).collect();
-        format!(
-            "at /delivery/channel: this gateway has no channel {channel}, but {known}; without delivery.channel and delivery.to the \
-             answer stays in the job's session"
-        )
-    })
+    /// What is said of it before a run. `reachable`: the place where it would be sent now. Err: why nothing could be.
+    pub(super) fn preview(&self, reachable: impl FnOnce(&Place) -> Result<Place, String>) -> Value {
+        let place = match self.place() {
+            Ok(None) => return json!({"label": "not requested", "detail": "not requested"}),
+            Ok(Some(place)) => place,
+            Err(error) => return json!({"label": self.mode, "detail": error}),
+        };
+        let found = reachable(&place);
+        let label = match found.as_ref().unwrap_or(&place) {
+            Place::Chat(target) => {
+                format!("announce -> {}:{}", target.kind.map_or("last", ChannelKind::id), target.shown())
+            }
+            Place::Last => "announce -> last".to_owned(),
+            Place::Webhook(url) => format!("webhook:{}", url.expose()),
+        };
+        let detail = found.map(|_| match place {
+            Place::Chat(_) => "explicit".to_owned(),
+            Place::Last => "resolved from last".to_owned(),
+            Place::Webhook(_) => "webhook".to_owned(),
+        });
+        json!({"label": label, "detail": detail.unwrap_or_else(|why| why)})
+    }
+
+    /// The same, or rules of alerts, as changed by a client. What was written for a chat means nothing to a webhook, and the other way round.
+    pub(super) fn merged(old: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
+        let mut merged = old.clone();
+        let mode =
+            |fields: &Map<String, Value>| fields.get("mode").and_then(Value::as_str).map(|mode| mode == "webhook");
+        if mode(patch).is_some_and(|is_webhook| mode(old) != Some(is_webhook)) {
+            merged.retain(|name, _| !matches!(name.as_str(), "to" | "channel" | "accountId" | "threadId"));
+        }
+        for (name, value) in patch {
+            let inner = match (merged.get(name), value) {
+                (Some(Value::Object(old)), Value::Object(new)) => Value::Object(Self::merged(old, new)),
+                _ => value.clone(),
+            };
+            merged.insert(name.clone(), inner);
+        }
+        merged.retain(|_, value| !value.is_null());
+        merged
+    }
 }
 
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Fate {
-    /// It is in the account's file, and is sent as soon as that goes.
+    /// It is kept in a file, and is sent as soon as that goes.
     Waiting,
     Delivered,
     /// Nothing was to be told: why.
@@ -199,10 +142,7 @@ pub(crate) enum Fate {
 
 impl Fate {
     /// What is to be sent of an answer; else what becomes of it.
-    pub(super) fn of_answer(answer: Option<&str>, failed: bool) -> Result<&str, Self> {
-        if failed {
-            return Err(Self::Failed("the run failed, and failures are told in cron.runs alone".to_owned()));
-        }
+    pub(super) fn of_answer(answer: Option<&str>) -> Result<&str, Self> {
         match answer.map(str::trim).unwrap_or_default() {
             "" => Err(Self::Suppressed("empty".to_owned())),
             silent if silent.eq_ignore_ascii_case(SILENT) => Err(Self::Suppressed("silent".to_owned())),
@@ -230,7 +170,7 @@ impl Fate {
     pub(super) fn words(&self) -> &str {
         match self {
             Self::Delivered => "",
-            Self::Waiting => "the answer waits to be sent: channels.status tells how the account is",
+            Self::Waiting => "it waits to be sent; where it is for a chat, channels.status tells how the account is",
             Self::Suppressed(why) | Self::Failed(why) | Self::Unknown(why) => why,
         }
     }
@@ -243,6 +183,16 @@ impl Fate {
             Some(false) => "failed",
             None => "unknown",
         }
+    }
+
+    /// Fields of a job's state: those of a run's row with a word before them.
+    pub(super) fn named(&self, word: &str) -> Map<String, Value> {
+        let named = |(name, value): (&String, &Value)| {
+            let mut letters = name.chars();
+            let first = letters.next().map(|first| first.to_ascii_uppercase());
+            (format!("{word}{}{}", first.unwrap_or_default(), letters.as_str()), value.clone())
+        };
+        self.to_value().as_object().into_iter().flatten().map(named).collect()
     }
 
     /// Fields of a run's row.
@@ -265,8 +215,13 @@ mod tests {
 
     fn target(delivery: Value) -> Result<Option<(String, Option<i64>)>, String> {
         let delivery: Delivery = serde_json::from_value(delivery).unwrap();
-        let chat = |target: Target| target.chat(target.kind.unwrap_or(ChannelKind::Telegram)).unwrap();
-        delivery.target().map(|target| target.map(chat).map(|chat| (chat.id, chat.thread)))
+        delivery.place().map(|place| match place {
+            Some(Place::Chat(target)) => {
+                let chat = target.chat(target.kind.unwrap_or(ChannelKind::Telegram)).unwrap();
+                Some((chat.id, chat.thread))
+            }
+            _ => None,
+        })
     }
 
     #[test]
@@ -331,7 +286,10 @@ mod tests {
     fn a_chat_without_its_channel_is_what_it_is_at_the_channel_that_there_is() {
         let target = |to: &str| {
             let delivery: Delivery = serde_json::from_value(json!({"mode": "announce", "to": to})).unwrap();
-            delivery.target().unwrap().unwrap()
+            match delivery.place().unwrap() {
+                Some(Place::Chat(target)) => target,
+                other => panic!("{other:?}"),
+            }
         };
         let (number, group) = (target("15551234567"), target("-100:7"));
         let ids = |target: &Target| ChannelKind::ALL.map(|kind| target.chat(kind).ok().map(|chat| chat.id));
@@ -346,12 +304,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_says_nothing_is_not_sent_and_counts_as_done() {
-        assert_eq!(Fate::of_answer(Some(" hi\n"), false), Ok("hi"));
+        assert_eq!(Fate::of_answer(Some(" hi\n")), Ok("hi"));
         for (answer, reason) in [(None, "empty"), (Some(" \n"), "empty"), (Some("no_reply\n"), "silent")] {
-            let fate = Fate::of_answer(answer, false).unwrap_err();
+            let fate = Fate::of_answer(answer).unwrap_err();
             assert_eq!((fate.words(), fate.completion(false)), (reason, "succeeded"));
         }
-        assert_eq!(Fate::of_answer(Some("half of it"), true).unwrap_err().completion(false), "failed");
+        assert_eq!(Fate::Failed(String::new()).completion(false), "failed");
         assert_eq!(Fate::Failed(String::new()).completion(true), "succeeded");
         assert_eq!(Fate::Waiting.completion(true), "unknown");
     }

@@ -1,6 +1,7 @@
 //! The file of the jobs: `cron.jsonl`, the only place where they are kept.
 //!
-//! Each line is a job as it then was (the last one counts), the id of one that was removed, or a run that has ended. A line is
+//! Each line is a job as it then was (the last one counts), the id of one that was removed, a run that has ended, or what is to be told
+//! of one by HTTP and that this is done with. A line is
 //! added for each change, and the file is written anew when most of its lines or bytes are past. A crash can therefore cost the change
 //! that was being written, and nothing before it.
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{Entry, History};
 use super::job::Job;
+use super::outbox::{Outbox, Post};
 
 pub(crate) const FILE: &str = "cron.jsonl";
 
@@ -20,6 +22,8 @@ pub(super) enum LineOut<'a> {
     Job(&'a Job),
     Removed(&'a str),
     Run(&'a Entry),
+    Post(&'a Post),
+    Posted(&'a str),
 }
 
 #[derive(Deserialize)]
@@ -28,6 +32,8 @@ enum LineIn {
     Job(Box<Job>),
     Removed(String),
     Run(Box<Entry>),
+    Post(Box<Post>),
+    Posted(String),
 }
 
 pub(super) fn path() -> PathBuf {
@@ -44,6 +50,7 @@ pub(super) fn line(out: &LineOut<'_>) -> String {
 pub(crate) struct Stored {
     pub(super) jobs: BTreeMap<String, Job>,
     pub(super) history: History,
+    pub(super) outbox: Outbox,
     /// Of the file.
     pub(super) lines: usize,
     pub(super) bytes: usize,
@@ -65,6 +72,8 @@ impl Stored {
                 Ok(LineIn::Job(job)) => drop(stored.jobs.insert(job.id.clone(), *job)),
                 Ok(LineIn::Removed(id)) => drop(stored.jobs.remove(&id)),
                 Ok(LineIn::Run(entry)) => stored.history.read(*entry),
+                Ok(LineIn::Post(post)) => stored.outbox.read(*post),
+                Ok(LineIn::Posted(run)) => drop(stored.outbox.forget(&run)),
                 Err(_) if stored.torn && lines.peek().is_none() => {}
                 Err(_) => stored.damaged += 1,
             }
@@ -73,10 +82,11 @@ impl Stored {
     }
 }
 
-pub(super) fn whole<'a>(jobs: impl Iterator<Item = &'a Job>, history: &History) -> String {
+pub(super) fn whole<'a>(jobs: impl Iterator<Item = &'a Job>, history: &History, outbox: &Outbox) -> String {
     let jobs = jobs.map(|job| line(&LineOut::Job(job)));
     let runs = history.iter().map(|entry| line(&LineOut::Run(entry)));
-    jobs.chain(runs).fold(String::new(), |mut text, line| {
+    let posts = outbox.iter().map(|post| line(&LineOut::Post(post)));
+    jobs.chain(runs).chain(posts).fold(String::new(), |mut text, line| {
         text.push_str(&line);
         text.push('\n');
         text

@@ -82,8 +82,7 @@ impl Entry {
         size_of::<Self>() + self.job_id.len() + self.job_name.len() + self.run_id.len() + more
     }
 
-    /// As real gateways show it. A run without a status isn't over for their clients: they ask again until its answer is delivered.
-    pub(crate) fn to_value(&self) -> Value {
+    fn fields(&self) -> Value {
         let mut shown = serde_json::to_value(self).unwrap_or_default();
         if let Some(fields) = shown.as_object_mut() {
             for own in ["delivery", "bestEffort", "endsJob", "usage"] {
@@ -95,8 +94,32 @@ impl Entry {
                 fields.insert("usage".to_owned(), usage);
             }
         }
+        shown
+    }
+
+    /// As webhooks are told of it, with the job as it is: who reads it has it. What an agent said before it failed isn't told.
+    pub(crate) fn told_outside(&self, job: Option<Value>) -> Value {
+        let more = json!({
+            "action": "finished",
+            "status": self.status().as_str(),
+            "delivered": true,
+            "deliveryStatus": "delivered",
+            "job": job,
+        });
+        let mut told = joined(self.fields(), more);
+        if let Some(fields) = told.as_object_mut() {
+            fields.retain(|name, value| !value.is_null() && name != "ts" && name != "jobName");
+            if self.error.is_some() {
+                fields.remove("summary");
+            }
+        }
+        told
+    }
+
+    /// As real gateways show it. A run without a status isn't over for their clients: they ask again until its answer is delivered.
+    pub(crate) fn to_value(&self) -> Value {
         let shown = joined(
-            shown,
+            self.fields(),
             json!({"action": "finished", "completionStatus": self.completion(), "deliveryStatus": self.delivery_status()}),
         );
         let shown = joined_if(shown, !self.waits(), || json!({"status": self.status().as_str()}));

@@ -6,7 +6,9 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::delivery::{Delivery, Target};
+use super::alerts::{Alert, AlertRules, FailureAlert};
+use super::delivery::{Delivery, Fate};
+use super::place::Place;
 use super::schedule::{Past, Schedule};
 use crate::call::CallError;
 use crate::payload::{digest, joined, without_nulls};
@@ -72,6 +74,8 @@ pub(crate) struct Definition {
     pub(crate) payload: Payload,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delivery: Option<Delivery>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure_alert: Option<FailureAlert>,
     /// Computed when it is first asked for, and forgotten when something above changes.
     #[serde(skip)]
     revision: OnceLock<String>,
@@ -87,7 +91,6 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("/schedule/kind", "stream", "let the program that writes call cron.run or agent"),
     ("/payload/kind", "command", "make the command an agent (gatewarden.commands), and write an agentTurn for it"),
     ("/payload/kind", "script", "make the script an agent (gatewarden.commands), and write an agentTurn for it"),
-    ("/delivery/mode", "webhook", "follow the event cron, or read cron.runs"),
     ("/wakeMode", "next-heartbeat", "this gateway has no heartbeats; write now"),
 ];
 
@@ -104,6 +107,11 @@ impl Definition {
             if whole.pointer(place).and_then(Value::as_str) == Some(value) {
                 return Err(wrong(method, &format!("at {place}: {value} is not supported by this gateway: {instead}")));
             }
+        }
+        // In an alternative it wouldn't be said what is wrong.
+        if let Some(rules) = whole.get("failureAlert").filter(|rules| **rules != Value::Bool(false)) {
+            let read = serde_json::from_value(rules.clone()).map_err(|error| format!("at /failureAlert: {error}"));
+            read.and_then(|rules: AlertRules| rules.place("/failureAlert")).map_err(|what| wrong(method, &what))?;
         }
         let mut definition: Self = serde_json::from_value(whole).map_err(|error| wrong(method, &error.to_string()))?;
         if definition.schedule.is_once() {
@@ -142,9 +150,9 @@ impl Definition {
         if self.wake_mode.as_deref() != Some("now") {
             return Err("at /wakeMode: must be now".to_owned());
         }
-        let chat = self.delivery.as_ref().map(Delivery::target).transpose()?.flatten();
-        if chat.is_some() && target == "main" {
-            return Err("at /delivery/to: what is said in the main session stays there; write sessionTarget isolated and an agentTurn"
+        self.delivery.as_ref().map_or(Ok(()), Delivery::check)?;
+        if matches!(self.place(), Some(Place::Chat(_))) && target == "main" {
+            return Err("at /delivery/to: what is said in the main session goes to no chat; write sessionTarget isolated and an agentTurn, or a webhook"
                 .to_owned());
         }
         if self.bytes() > DEFINITION {
@@ -153,7 +161,7 @@ impl Definition {
         Ok(())
     }
 
-    /// The same with a patch: null clears, `payload` and `delivery` are patched field by field.
+    /// The same with a patch: null clears, `payload`, `delivery` and `failureAlert` are patched field by field.
     pub(crate) fn patched(
         &self,
         method: &str,
@@ -163,7 +171,10 @@ impl Definition {
         let mut fields = self.fields();
         for (name, value) in patch {
             let inner = match (name.as_str(), fields.get_mut(name), value) {
-                ("payload" | "delivery", Some(Value::Object(old)), Value::Object(new))
+                ("delivery" | "failureAlert", Some(Value::Object(old)), Value::Object(new)) => {
+                    Value::Object(Delivery::merged(old, new))
+                }
+                ("payload", Some(Value::Object(old)), Value::Object(new))
                     if new.get("kind").is_none_or(|kind| old.get("kind") == Some(kind)) =>
                 {
                     let mut merged = old.clone();
@@ -205,17 +216,40 @@ impl Definition {
         self.delivery.as_ref().filter(|delivery| delivery.is_wanted())
     }
 
-    /// The chat that the answer goes to.
-    pub(crate) fn chat(&self) -> Option<Target> {
-        self.delivery()?.target().ok().flatten()
+    /// Where the end of a run is told. What is said in the main session goes to no chat.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let place = self.delivery()?.place().ok().flatten();
+        place.filter(|place| *place != Place::Last || self.target() != "main")
     }
 
-    /// What is said of that before it runs. `refusal`: why nothing could be sent to a chat now.
-    pub(crate) fn delivery_preview(&self, refusal: impl FnOnce(&Target) -> Option<String>) -> Value {
+    /// What is said of that before it runs. `reachable`: the place where it would be sent now. Err: why nothing could be.
+    pub(crate) fn delivery_preview(&self, reachable: impl FnOnce(&Place) -> Result<Place, String>) -> Value {
         match &self.delivery {
-            Some(delivery) => delivery.preview(refusal),
+            Some(delivery) => delivery.preview(reachable),
             None => json!({"label": "not requested", "detail": "not requested"}),
         }
+    }
+
+    pub(super) fn is_best_effort(&self) -> bool {
+        self.delivery.as_ref().is_some_and(Delivery::is_best_effort)
+    }
+
+    /// Where failures are told, where that is said beside the delivery of answers.
+    pub(super) fn failure_place(&self) -> Option<Place> {
+        self.delivery.as_ref()?.failure_place()
+    }
+
+    /// All places where something of its runs is told.
+    pub(crate) fn told_at(&self) -> Vec<Place> {
+        let alerts = match &self.failure_alert {
+            Some(FailureAlert::On(rules)) => rules.place("").ok().flatten(),
+            Some(FailureAlert::Off(_)) | None => None,
+        };
+        [self.place(), self.failure_place(), alerts].into_iter().flatten().collect()
+    }
+
+    pub(super) fn failure_alert(&self) -> Option<&FailureAlert> {
+        self.failure_alert.as_ref()
     }
 
     fn fields(&self) -> Map<String, Value> {
@@ -287,6 +321,12 @@ pub(crate) struct State {
     pub(crate) last_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_duration_ms: Option<i64>,
+    /// What became of the answer that was to be told last, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_delivery: Option<Fate>,
+    /// What was told last of its failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alert: Option<Alert>,
     #[serde(default)]
     pub(crate) consecutive_errors: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -365,17 +405,25 @@ impl Job {
 
     /// Of what is shown of it, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.definition.bytes() + 2 * self.state.last_error.as_ref().map_or(0, String::len)
+        let told = self.state.last_delivery.as_ref().map_or(0, |fate| fate.words().len());
+        let alert = self.state.alert.as_ref().map_or(0, |alert| alert.fate.words().len());
+        alert + self.definition.bytes() + 2 * self.state.last_error.as_ref().map_or(0, String::len) + told
     }
 
     /// As real gateways show it.
     pub(crate) fn to_value(&self) -> Value {
         let state = &self.state;
+        let mut shown_state = serde_json::to_value(state).unwrap_or_default();
+        if let Some(fields) = shown_state.as_object_mut() {
+            fields.retain(|name, _| name != "lastDelivery" && name != "alert");
+            fields.extend(state.last_delivery.iter().flat_map(|fate| fate.named("last")));
+            fields.extend(state.alert.iter().flat_map(Alert::to_fields));
+        }
         let shown = json!({
             "id": self.id,
             "createdAtMs": self.created_at_ms,
             "updatedAtMs": self.updated_at_ms,
-            "state": state,
+            "state": shown_state,
             "configRevision": self.definition.revision(),
             "nextRunAtMs": state.next_run_at_ms,
             "lastRunAtMs": state.last_run_at_ms,

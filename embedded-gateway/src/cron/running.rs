@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::delivery::{Delivery, Fate, NO_CHAT};
+use super::delivery::Delivery;
 use super::history::Entry;
 use super::job::Payload;
+use super::place::Place;
 use super::{UnderWay, file, tell};
 use crate::call::CallError;
 use crate::effect::{AwaitedBy, Effect, LogLevel, RunId};
@@ -199,7 +200,7 @@ impl GatewayMachine {
         }
         let job = cron.jobs.get(&id).cloned();
         let session = job.as_ref().and_then(|job| job.definition.session(&id, self.agents.default_id()).ok());
-        let entry = Entry {
+        let mut entry = Entry {
             ts: now,
             job_id: id.clone(),
             job_name: job.as_ref().map(|job| job.definition.name.clone()).unwrap_or_default(),
@@ -217,10 +218,18 @@ impl GatewayMachine {
             model,
             usage,
         };
+        if let Some(Place::Webhook(url)) = job.as_ref().and_then(|job| job.definition.place()) {
+            entry.delivery = Some(self.post_end(url, &entry, job.as_ref(), answer.as_deref(), turn));
+        }
         let told = if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() };
         let is_done = is_done && entry.completion() == "succeeded";
+        let fate = entry.delivery.clone();
+        // Kept before the run's end is noted, as an answer is.
+        self.note_incident(&entry, turn);
         self.cron.record(entry, turn);
-        let Some(job) = job else { return };
+        let Some(job) = self.cron.jobs.get_mut(&id) else { return };
+        job.state.last_delivery = fate;
+        let job = job.clone();
         self.cron.write(&id, turn);
         tell(&job, told, &self.subscribers, turn);
         if is_done {
@@ -228,45 +237,6 @@ impl GatewayMachine {
             let _: Result<_, CallError> = self.cron.remove(&id, &self.subscribers, turn);
         }
         self.cron.arm(turn.now);
-    }
-
-    /// Gives an answer to the channel that it is for, where it is for one.
-    fn hand_over(
-        &mut self,
-        job: &str,
-        run: &RunId,
-        answer: Option<&str>,
-        failed: bool,
-        turn: &mut Turn<'_>,
-    ) -> Option<Fate> {
-        let definition = &self.cron.get(job)?.definition;
-        definition.delivery()?;
-        let Some(target) = definition.chat() else { return Some(Fate::Suppressed(NO_CHAT.to_owned())) };
-        let text = match Fate::of_answer(answer, failed) {
-            Ok(text) => text,
-            Err(fate) => return Some(fate),
-        };
-        let name = definition.name.clone();
-        Some(match self.channels.announce(&target, text, run, turn) {
-            Ok(()) => Fate::Waiting,
-            Err(why) => {
-                let said = format!("the answer of job \"{name}\" wasn't sent: {why}");
-                turn.log(LogLevel::Warn, "cron", None, said);
-                Fate::Failed(why)
-            }
-        })
-    }
-
-    /// A channel is done with the answer of a run.
-    pub(crate) fn answer_settled(&mut self, run: &RunId, fate: Fate, turn: &mut Turn<'_>) {
-        let Some(entry) = self.cron.settle_answer(run, fate, turn) else { return };
-        let Some(job) = self.cron.get(&entry.job_id).cloned() else { return };
-        tell(&job, entry.to_value(), &self.subscribers, turn);
-        // Switched on again or changed meanwhile, it has another time to come.
-        let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();
-        if is_over && entry.completion() == "succeeded" {
-            let _: Result<_, CallError> = self.cron.remove(&job.id, &self.subscribers, turn);
-        }
     }
 
     /// `cron.remove`: with the session that was the job's alone.

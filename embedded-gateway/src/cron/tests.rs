@@ -1,5 +1,8 @@
 //! Jobs on a clock that is moved by hand, with a file that a crash can leave as it is at any time.
 
+mod alerts;
+mod webhooks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +14,7 @@ use crate::call::Call;
 use crate::caller::{Caller, caller_with};
 use crate::clock::CountingChance;
 use crate::config::{CommandTemplate, ConfiguredAgent, GatewayConfig};
-use crate::effect::{AwaitedBy, Effect, OutputStream, ProcessNews, ProcessOrder};
+use crate::effect::{AwaitedBy, Effect, OutputStream, PostOrder, ProcessNews, ProcessOrder};
 use crate::loading::Loaded;
 use crate::machine::GatewayMachine;
 use crate::tests::fixture::config;
@@ -32,6 +35,8 @@ struct World {
     /// Confirmations come only when they are asked for.
     holds_back: bool,
     waiting: Vec<RunId>,
+    /// What was sent to webhooks and hasn't been answered.
+    posts: Vec<PostOrder>,
     orders: Vec<ProcessOrder>,
     events: Vec<Value>,
 }
@@ -87,10 +92,12 @@ impl World {
             disk_is_full: false,
             holds_back: false,
             waiting: Vec::new(),
+            posts: Vec::new(),
             orders: Vec::new(),
             events: Vec::new(),
         };
         world.carry_out(effects);
+        world.turn(|_, _| {});
         world
     }
 
@@ -107,6 +114,7 @@ impl World {
     fn turn<T>(&mut self, decide: impl FnOnce(&mut GatewayMachine, &mut Turn<'_>) -> T) -> T {
         let mut turn = Turn::new(self.now, &mut self.chance);
         let decided = decide(&mut self.machine, &mut turn);
+        self.machine.attend_webhooks(&mut turn);
         let effects = turn.into_effects();
         self.carry_out(effects);
         decided
@@ -127,6 +135,11 @@ impl World {
                         self.confirm();
                     }
                 }
+                Effect::Confirm { awaited_by: AwaitedBy::Post(run), .. } => {
+                    let written = !self.disk_is_full;
+                    self.turn(|machine, turn| machine.post_confirmed(&run, written, turn));
+                }
+                Effect::Post(order) => self.posts.push(order),
                 Effect::Start(order) => self.orders.push(order),
                 Effect::Tell { event, payload, .. } if event == "cron" => self.events.push((*payload).clone()),
                 _ => {}
@@ -461,12 +474,32 @@ fn what_only_real_gateways_can_do_is_refused_by_its_name() {
         ("/payload", json!({"kind": "command", "argv": ["x"]}), "command is not supported"),
         ("/payload", json!({"kind": "script", "script": "x"}), "script is not supported"),
         ("/payload", json!({"kind": "agentTurn", "message": "x", "toolsAllow": ["*"]}), "`toolsAllow`"),
-        ("/delivery", json!({"mode": "webhook", "to": "http://x"}), "webhook is not supported"),
+        ("/delivery", json!({"mode": "pigeon"}), "must be none, announce or webhook"),
         ("/delivery", json!({"mode": "announce", "channel": "telegram"}), "/delivery/to: is missing"),
         ("/delivery", json!({"mode": "announce", "to": "1"}), "no channel is configured"),
         ("/trigger", json!({"script": "x"}), "`trigger`"),
         ("/pacing", json!({"min": "1m"}), "`pacing`"),
-        ("/failureAlert", json!({"after": 1}), "`failureAlert`"),
+        ("/failureAlert", json!({"afterwards": 1}), "at /failureAlert: unknown field `afterwards`"),
+        ("/failureAlert", json!({"after": 0}), "at /failureAlert/after: must be at least 1"),
+        ("/failureAlert", json!({"mode": "webhook"}), "at /failureAlert/to: must be an http or https URL"),
+        ("/failureAlert", json!({"channel": "telegram"}), "at /failureAlert/to: is missing"),
+        ("/failureAlert", json!(true), "at /failureAlert: invalid type"),
+        ("/failureAlert", json!({"to": "1"}), "no channel is configured"),
+        (
+            "/delivery",
+            json!({"mode": "none", "failureDestination": {"mode": "webhook", "to": "http://127.0.0.1/"}}),
+            "allowedHostnames",
+        ),
+        (
+            "/delivery",
+            json!({"mode": "none", "failureDestination": {"to": "x"}}),
+            "at /delivery/failureDestination/to: must be",
+        ),
+        (
+            "/delivery",
+            json!({"mode": "announce", "completionDestination": {"mode": "webhook"}}),
+            "`completionDestination`",
+        ),
         ("/sessionKey", json!("agent:main:main"), "sessionTarget current"),
         ("/wakeMode", json!("next-heartbeat"), "no heartbeats"),
         ("/sessionTarget", json!("elsewhere"), "must be main, isolated"),

@@ -96,7 +96,10 @@ impl GatewayMachine {
             messages::send_unasked(self, &agent, session, work.text, &from, Some(run.clone()), turn)
         });
         match begun {
-            Ok(_) => self.channels.began(key, work.update, run),
+            Ok(_) => {
+                self.channels.used(key, &session, work.chat, turn.now.wall_ms);
+                self.channels.began(key, work.update, run);
+            }
             Err(CallError { retry_after_ms: Some(wait), .. }) => {
                 self.channels.put_back(Duration::from_millis(wait), turn);
                 return None;

@@ -8,6 +8,7 @@ use crate::call::{Call, CallError, Outcome};
 use crate::caller::Scope;
 use crate::cron::history::Entry;
 use crate::cron::job::{Definition, Job, Status};
+use crate::cron::place::Place;
 use crate::cron::{file, not_found};
 use crate::machine::GatewayMachine;
 use crate::params::Params;
@@ -218,7 +219,7 @@ fn add(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     let session = session_of(&fields, session.as_ref(), &call.method)?;
     let definition = Definition::read(&call.method, fields, session.as_deref())?;
     check_agent(machine, &definition)?;
-    check_chat(machine, &definition)?;
+    check_places(machine, &definition, &[])?;
     let preview = preview(machine, &definition);
     let job = machine.cron.add(definition, &machine.subscribers, turn)?.to_value();
     Ok(joined(job, json!({"deliveryPreview": preview})).into())
@@ -238,13 +239,18 @@ fn session_of(fields: &Map<String, Value>, key: Option<&Value>, method: &str) ->
 }
 
 fn preview(machine: &GatewayMachine, definition: &Definition) -> Value {
-    definition.delivery_preview(|target| machine.channels.writable(target).err())
+    definition.delivery_preview(|place| machine.reachable(place, definition))
 }
 
-/// The answer has somewhere to go.
-fn check_chat(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
-    let Some(target) = definition.chat() else { return Ok(()) };
-    machine.channels.writable(&target).map(drop).map_err(|why| CallError::invalid(format!("delivery: {why}")))
+/// What is told has somewhere to go; what was right when it was written, `before`, doesn't stand in the way of other changes. Which
+/// chat is the last one is seen when there is something to tell.
+fn check_places(machine: &GatewayMachine, definition: &Definition, before: &[Place]) -> Result<(), CallError> {
+    let places = definition.told_at();
+    for place in places.iter().filter(|place| **place != Place::Last && !before.contains(place)) {
+        let found = machine.reachable(place, definition);
+        found.map_err(|why| CallError::invalid(format!("delivery: {why}")))?;
+    }
+    Ok(())
 }
 
 fn check_agent(machine: &GatewayMachine, definition: &Definition) -> Result<(), CallError> {
@@ -276,10 +282,7 @@ fn update(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Out
     let session = session_of(&patch, session.as_ref(), &call.method)?;
     let definition = job.definition.patched(&call.method, &patch, session.as_deref())?;
     check_agent(machine, &definition)?;
-    // What was right when it was written doesn't stand in the way of other changes.
-    if definition.chat() != job.definition.chat() {
-        check_chat(machine, &definition)?;
-    }
+    check_places(machine, &definition, &job.definition.told_at())?;
     Ok(machine.cron.update(id, definition, &machine.subscribers, turn)?.to_value().into())
 }
 

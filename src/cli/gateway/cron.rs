@@ -83,6 +83,9 @@ pub(super) struct AddArgs {
     /// The channel's account for --to [default: its default account]
     #[arg(long, value_name = "ID", requires = "to")]
     account: Option<String>,
+    /// Tell this http or https address how each run went
+    #[arg(long, value_name = "URL", conflicts_with_all = ["to", "channel", "account"])]
+    webhook: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -151,10 +154,11 @@ fn definition(args: &AddArgs) -> Value {
         }
         (.., at) => json!({"kind": "at", "at": at}),
     };
-    let delivery = args
-        .to
-        .as_ref()
-        .map(|to| json!({"mode": "announce", "channel": args.channel, "to": to, "accountId": args.account}));
+    let delivery = match (&args.to, &args.webhook) {
+        (Some(to), _) => json!({"mode": "announce", "channel": args.channel, "to": to, "accountId": args.account}),
+        (None, Some(url)) => json!({"mode": "webhook", "to": url}),
+        (None, None) => Value::Null,
+    };
     json!({
         "name": args.name,
         "agentId": args.agent,
@@ -200,7 +204,12 @@ fn job(row: &Value) -> String {
         let why = if why.is_empty() { why } else { format!(": {why}") };
         format!("\n    last run {at} {}{why}", text(row, "lastRunStatus"))
     });
-    format!("{}  \"{}\"\n    {when}; {due}{last}", text(row, "id"), text(row, "name"))
+    let state = row.get("state").unwrap_or(&Value::Null);
+    let delivery = match (text(state, "lastDeliveryStatus").as_str(), text(state, "lastDeliveryError")) {
+        (status, why) if status.is_empty() || why.is_empty() => String::new(),
+        (status, why) => format!("\n    delivery {status}: {why}"),
+    };
+    format!("{}  \"{}\"\n    {when}; {due}{last}{delivery}", text(row, "id"), text(row, "name"))
 }
 
 fn ran(row: &Value) -> String {

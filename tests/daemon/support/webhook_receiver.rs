@@ -69,7 +69,12 @@ impl WebhookReceiver {
 
     /// The same with something to say: a service that is asked, too.
     pub(crate) fn saying(answer: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        Self::at(0, answer)
+    }
+
+    /// The same at a port that was known before.
+    pub(crate) fn at(port: u16, answer: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a loopback port");
         let port = listener.local_addr().expect("bound").port();
         let shared = Arc::new(Shared { answer: answer.to_owned(), ..Shared::default() });
         shared.status.store(200, Ordering::SeqCst);

@@ -1,0 +1,207 @@
+//! Places where jobs tell something, as clients write them: a chat, the chat that was used last, a webhook.
+
+use serde::{Deserialize, Serialize};
+
+use super::webhook::WebhookUrl;
+use crate::config::{ChannelKind, person};
+use crate::effect::Chat;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Chat(Target),
+    /// Where somebody wrote last to the session of the job, or to its agent.
+    Last,
+    Webhook(WebhookUrl),
+}
+
+/// A chat that something is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// None: the only channel that there is.
+    pub(crate) kind: Option<ChannelKind>,
+    /// None: the channel's default account.
+    pub(crate) account: Option<String>,
+    pub(crate) chat: WantedChat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum WantedChat {
+    /// Somebody wrote there.
+    Known(Chat),
+    /// As it was written: which chat it is depends on the channel. `at`: where it stands, for sentences.
+    Written { at: String, place: String, topic: Option<Topic> },
+}
+
+/// Before the ids of Discord's channels, and of people there.
+const CHANNEL: &str = "channel:";
+const USER: &str = "user:";
+
+impl Target {
+    /// The chat at this channel: `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; at Discord `user:ID`, `ID` or `channel:ID`; at WhatsApp a number such
+    /// as `+15551234567`. Err: what is wrong with it.
+    pub(crate) fn chat(&self, kind: ChannelKind) -> Result<Chat, String> {
+        let (at, place, topic) = match &self.chat {
+            WantedChat::Known(chat) => return Ok(chat.clone()),
+            WantedChat::Written { at, place, topic } => (at, place.as_str(), topic.as_ref()),
+        };
+        match kind {
+            ChannelKind::Telegram => numbered(at, place, topic),
+            ChannelKind::Discord => {
+                let id = [CHANNEL, USER].into_iter().find_map(|mark| place.strip_prefix(mark)).unwrap_or(place);
+                if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(format!(
+                        "at {at}/to: must be the number of a person or channel, such as user:123456789012345678 or \
+                         channel:123456789012345678; names change hands"
+                    ));
+                }
+                if topic.is_some() {
+                    return Err(format!(
+                        "at {at}/threadId: a thread is a channel of its own: write channel: and its number as {at}/to"
+                    ));
+                }
+                let id = if place.starts_with(CHANNEL) { place } else { id };
+                Ok(Chat { id: id.to_owned(), thread: None })
+            }
+            ChannelKind::WhatsApp => person(place)
+                .map(|id| Chat { id, thread: None })
+                .ok_or_else(|| format!("at {at}/to: must be a phone number with its country, such as +15551234567")),
+        }
+    }
+
+    /// The chat, for people.
+    pub(crate) fn shown(&self) -> String {
+        match (&self.chat, self.kind.map(|kind| self.chat(kind))) {
+            (WantedChat::Known(chat), _) | (_, Some(Ok(ref chat))) => chat.id.clone(),
+            (WantedChat::Written { place, .. }, _) => place.clone(),
+        }
+    }
+}
+
+/// A person's or group's number, and the topic.
+fn numbered(at: &str, place: &str, topic: Option<&Topic>) -> Result<Chat, String> {
+    let (id, named) = match place.split_once(':') {
+        Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
+        None => (place, None),
+    };
+    if id.parse::<i64>().is_err() || id.starts_with('+') {
+        return Err(format!(
+            "at {at}/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change hands"
+        ));
+    }
+    let topic = match (topic, named) {
+        (Some(Topic::Number(number)), _) => Some(Ok(*number)),
+        (Some(Topic::Text(text)), _) => Some(text.parse()),
+        (None, named) => named.map(str::parse),
+    };
+    let thread = topic.transpose().map_err(|_| format!("at {at}/threadId: must be the number of a topic"))?;
+    Ok(Chat { id: id.to_owned(), thread })
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Topic {
+    Number(i64),
+    Text(String),
+}
+
+/// A place as it stands in a definition or in the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    /// Where it stands, for sentences: `/delivery`.
+    pub(crate) at: &'a str,
+    /// `announce` or `webhook`.
+    pub(crate) mode: &'a str,
+    pub(crate) channel: Option<&'a str>,
+    /// The id of a person or group, `ID:topic:TOPIC`, with or without the channel's name before it; the address of a webhook.
+    pub(crate) to: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
+    pub(crate) thread: Option<&'a Topic>,
+}
+
+impl Written<'_> {
+    /// Err: what is wrong with it, and what would be right.
+    pub(crate) fn place(&self) -> Result<Place, String> {
+        let at = self.at;
+        match self.mode {
+            "announce" => Ok(self.target()?.map_or(Place::Last, Place::Chat)),
+            "webhook" => {
+                let url = WebhookUrl::parse(self.to.unwrap_or_default());
+                url.map(Place::Webhook).map_err(|cure| format!("at {at}/to: {cure}"))
+            }
+            _ => Err(format!("at {at}/mode: must be announce or webhook")),
+        }
+    }
+
+    fn target(&self) -> Result<Option<Target>, String> {
+        let at = self.at;
+        let channel = self.channel.filter(|channel| *channel != "last");
+        let named = channel.map(|channel| self.kind_named(channel)).transpose()?;
+        let Some(to) = self.to.map(str::trim) else {
+            if channel.is_some() || self.account.is_some() || self.thread.is_some() {
+                return Err(format!("at {at}/to: is missing; write the id of the person or group that is to be told"));
+            }
+            return Ok(None);
+        };
+        let prefix = to.split_once(':').and_then(|(name, rest)| Some((ChannelKind::named(name)?, rest)));
+        let (kind, place) = match (named, prefix) {
+            (Some(named), Some((kind, _))) if named != kind => {
+                return Err(format!("at {at}/to: names the channel {}, and {at}/channel {}", kind.id(), named.id()));
+            }
+            (named, Some((kind, place))) => (named.or(Some(kind)), place),
+            // Only phone numbers begin so.
+            (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
+            (None, None) if to.starts_with(CHANNEL) || to.starts_with(USER) => (Some(ChannelKind::Discord), to),
+            (named, None) => (named, to),
+        };
+        let chat = WantedChat::Written { at: at.to_owned(), place: place.to_owned(), topic: self.thread.cloned() };
+        let target = Target { kind, account: self.account.map(str::to_owned), chat };
+        // Until it is known which channel is meant, any that can read it will do.
+        let can_read = |kind: &ChannelKind| target.chat(*kind).is_ok();
+        let reader = kind.or_else(|| ChannelKind::ALL.into_iter().find(can_read)).unwrap_or(ChannelKind::Telegram);
+        target.chat(reader)?;
+        Ok(Some(target))
+    }
+
+    fn kind_named(&self, channel: &str) -> Result<ChannelKind, String> {
+        ChannelKind::named(channel).ok_or_else(|| {
+            let known = ChannelKind::ALL.map(ChannelKind::id).join(", ");
+            let channel: String = channel.chars().take(40).collect();
+            format!(
+                "at {}/channel: this gateway has no channel {channel}, but {known}; last, or none, is the chat that was used last",
+                self.at
+            )
+        })
+    }
+}
+
+/// Where failures are told, as a client or the configuration writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Route {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mode: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account_id: Option<String>,
+}
+
+impl Route {
+    /// None: nothing is written of it. Err: what is wrong with it; `at` is where it stands.
+    pub(crate) fn place(&self, at: &str) -> Result<Option<Place>, String> {
+        if *self == Self::default() {
+            return Ok(None);
+        }
+        let written = Written {
+            at,
+            mode: self.mode.as_deref().unwrap_or("announce"),
+            channel: self.channel.as_deref(),
+            to: self.to.as_deref(),
+            account: self.account_id.as_deref(),
+            thread: None,
+        };
+        written.place().map(Some)
+    }
+}

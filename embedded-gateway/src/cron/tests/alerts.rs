@@ -1,0 +1,186 @@
+//! Failures of jobs, told to webhooks that the test plays. How they reach chats: `channels::tests`.
+
+use super::super::posting::PostFault;
+use super::*;
+
+const URL: &str = "https://hooks.example.com/alerts";
+
+impl World {
+    /// A job with rules for alerts. Its id.
+    fn watched(&mut self, more: Value) -> String {
+        let job = json!({
+            "name": "brief",
+            "schedule": every(3_600),
+            "payload": {"kind": "agentTurn", "message": "what is new?"},
+        });
+        self.call("cron.add", joined(job, more))["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs the job now; how its agent ends, and what it says of it.
+    fn run_ends(&mut self, id: &str, code: i32) {
+        self.call("cron.run", json!({"id": id}));
+        self.end(code);
+    }
+
+    /// What is sent, which is then taken; none where nothing is.
+    fn alert(&mut self) -> Option<Value> {
+        let order = self.posts.pop()?;
+        assert!(self.posts.is_empty());
+        let told = serde_json::from_str(&order.body).unwrap();
+        self.turn(|machine, turn| machine.cron.post_heard(&order.run, Ok(()), turn));
+        Some(told)
+    }
+
+    fn state(&mut self, id: &str) -> Value {
+        self.job(id)["state"].clone()
+    }
+}
+
+fn to_webhook(more: Value) -> Value {
+    json!({"failureAlert": joined(json!({"mode": "webhook", "to": URL}), more)})
+}
+
+#[test]
+fn after_two_failures_somebody_is_told_once_until_the_job_has_worked_again() {
+    let mut world = World::new();
+    let id = world.watched(to_webhook(json!({})));
+    world.run_ends(&id, 3);
+    assert_eq!(world.alert(), None);
+    world.run_ends(&id, 3);
+    let told = world.alert().expect("an alert");
+    assert_eq!((&told["jobId"], &told["jobName"]), (&json!(id), &json!("brief")));
+    assert!(told["runAtMs"].is_i64());
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("Automation \"brief\" failed 2 times\nLast error: ") && message.contains("exit code 3"),
+        "{message}"
+    );
+    let state = world.state(&id);
+    assert_eq!(
+        (&state["lastFailureNotificationDeliveryStatus"], &state["lastFailureAlertAtMs"]),
+        (&json!("delivered"), &json!(world.now.wall_ms)),
+        "{state}"
+    );
+    // The same again, however long it lasts.
+    for _ in 0..3 {
+        world.pass(Duration::from_secs(4_000));
+        while !world.orders.is_empty() {
+            world.end(3);
+        }
+        assert_eq!(world.alert(), None);
+    }
+    world.run_ends(&id, 0);
+    let told = world.alert().expect("the end of it");
+    assert_eq!(told["message"], "Automation \"brief\" recovered\nThe latest run completed successfully.");
+    assert_eq!(world.state(&id)["lastFailureAlertAtMs"], Value::Null);
+    world.run_ends(&id, 0);
+    assert_eq!(world.alert(), None);
+    world.run_ends(&id, 3);
+    world.run_ends(&id, 3);
+    assert!(world.alert().is_some(), "the next incident");
+}
+
+#[test]
+fn another_cause_is_told_when_the_pause_is_over_also_after_a_restart() {
+    let mut world = World::new();
+    let id = world.watched(to_webhook(json!({"after": 1, "cooldownMs": 60_000})));
+    world.run_ends(&id, 3);
+    assert!(world.alert().is_some());
+    world.run_ends(&id, 4);
+    assert_eq!(world.alert(), None, "within the pause");
+    let mut world = world.killed(Duration::from_secs(59), false);
+    world.run_ends(&id, 4);
+    assert_eq!(world.alert(), None, "within the pause");
+    world.pass(Duration::from_secs(1));
+    world.run_ends(&id, 4);
+    assert!(world.alert().unwrap()["message"].as_str().unwrap().contains("exit code 4"));
+}
+
+#[test]
+fn a_job_that_runs_once_and_one_that_is_switched_off_are_told_of_in_any_case() {
+    let mut world = World::new();
+    let once = world.watched(joined(to_webhook(json!({})), json!({"schedule": at(NOON + 1_000)})));
+    world.pass(Duration::from_secs(1));
+    world.end(3);
+    let message = world.alert().expect("an alert")["message"].clone();
+    assert!(message.as_str().unwrap().contains("\"brief\" failed, and is switched off\n"), "{message}");
+    world.call("cron.remove", json!({"id": once}));
+    let id = world.watched(to_webhook(json!({"after": 1})));
+    let mut told = Vec::new();
+    while world.job(&id)["enabled"] == true {
+        world.pass(Duration::from_secs(3_600));
+        world.end(3);
+        told.extend(world.alert());
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1]["message"].as_str().unwrap().contains("failed 10 times, and is switched off"), "{told:?}");
+}
+
+#[test]
+fn the_rules_of_the_job_go_before_its_destination_and_that_before_the_configuration() {
+    let mut world = World::new();
+    let mut changed = configuration(false);
+    let rules = json!({"after": 1, "mode": "webhook", "to": "https://all.example.com/"});
+    changed.cron.failure_alert = Some(serde_json::from_value(rules).unwrap());
+    world.turn(|machine, turn| machine.configure(changed, turn));
+    let to = json!({"mode": "webhook", "to": "https://own.example.com/"});
+    let destination = json!({"mode": "none", "failureDestination": to});
+    for (more, wanted) in [
+        (json!({}), Some("https://all.example.com/")),
+        (json!({"delivery": destination}), Some("https://own.example.com/")),
+        (json!({"delivery": destination, "failureAlert": {"mode": "webhook", "to": URL}}), Some(URL)),
+        (json!({"delivery": destination, "failureAlert": {"cooldownMs": 0}}), Some("https://own.example.com/")),
+        (json!({"delivery": destination, "failureAlert": false}), None),
+        (json!({"delivery": joined(destination.clone(), json!({"bestEffort": true, "mode": "announce"}))}), None),
+    ] {
+        let id = world.watched(more.clone());
+        world.run_ends(&id, 3);
+        let sent = world.posts.first().map(|order| order.url.expose().to_owned());
+        assert_eq!(sent.as_deref(), wanted, "{more}");
+        world.alert();
+    }
+}
+
+#[test]
+fn a_webhook_that_is_told_of_the_runs_is_not_told_twice_and_another_one_hears_of_its_failures() {
+    let mut world = World::new();
+    let same = json!({"mode": "webhook", "to": URL, "failureDestination": {"mode": "webhook", "to": URL}});
+    let id = world.watched(json!({"delivery": same}));
+    for _ in 0..3 {
+        world.run_ends(&id, 3);
+        assert_eq!(world.alert().unwrap()["status"], "error");
+    }
+    let other = json!({"mode": "webhook", "to": "https://b.example.com/"});
+    world.call("cron.update", json!({"id": id, "patch": {"delivery": {"failureDestination": other}}}));
+    world.run_ends(&id, 0);
+    let run = world.posts.pop().unwrap().run;
+    world.turn(|machine, turn| machine.cron.post_heard(&run, Err(PostFault::Refused("HTTP 500".to_owned())), turn));
+    let message = world.alert().expect("an alert")["message"].clone();
+    assert_eq!(message, "Automation \"brief\" delivery failed\nLast error: HTTP 500");
+    world.run_ends(&id, 0);
+    assert_eq!(world.alert().unwrap()["summary"], "done");
+    assert!(world.alert().unwrap()["message"].as_str().unwrap().contains("recovered"));
+    assert_eq!(world.state(&id)["lastFailureAlertAtMs"], Value::Null);
+    let patch = json!({"delivery": {"failureDestination": null}, "failureAlert": {"after": 3}});
+    let job = world.call("cron.update", json!({"id": id, "patch": patch}));
+    assert_eq!((&job["delivery"]["failureDestination"], &job["failureAlert"]["after"]), (&Value::Null, &json!(3)));
+    let patch = json!({"failureAlert": {"cooldownMs": 5}});
+    let job = world.call("cron.update", json!({"id": id, "patch": patch}));
+    assert_eq!(job["failureAlert"], json!({"after": 3, "cooldownMs": 5}));
+}
+
+#[test]
+fn an_alert_that_was_on_its_way_at_a_kill_is_not_sent_again_and_one_that_waited_is() {
+    let mut world = World::new();
+    let id = world.watched(to_webhook(json!({"after": 1})));
+    world.run_ends(&id, 3);
+    let mut next = world.killed(MINUTE, false);
+    assert!(next.posts.is_empty());
+    assert_eq!(next.state(&id)["lastFailureNotificationDeliveryStatus"], "unknown");
+    let run = world.posts.pop().unwrap().run;
+    let unreached = PostFault::Unreached("connection refused".to_owned());
+    world.turn(|machine, turn| machine.cron.post_heard(&run, Err(unreached), turn));
+    let mut next = world.killed(MINUTE, false);
+    assert!(next.alert().is_some());
+    assert_eq!(next.state(&id)["lastFailureNotificationDeliveryStatus"], "delivered");
+}
