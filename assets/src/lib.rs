@@ -46,7 +46,7 @@ const LATER: Files = files! {
 const OF_CONTROL_UI: Files = files! {
     "components/rows.js" "components/scroll.js" "gateway/refusals.js" "gateway/identity.js" "gateway/link.js" "gateway/login.js"
     "gateway/reading.js" "gateway/conversation.js" "gateway/talk.js" "gateway/acts.js" "gateway/approvals.js" "gateway/names.js" "gateway/chat.js" "gateway/overview.js" "gateway/sessions.js"
-    "gateway/channels.js" "gateway/jobs.js" "gateway/logs.js" "gateway/configuration_changes.js"
+    "gateway/channels.js" "gateway/job_form.js" "gateway/jobs.js" "gateway/logs.js" "gateway/configuration_changes.js"
     "gateway/configuration_draft.js" "gateway/configuration.js"
     "gateway/main.js"
 };

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::embedded::{Cli, home, json_in};
+use crate::embedded::{Cli, home, home_with, json_in};
 use crate::peer::NEWEST;
+use crate::support::webhook_receiver::WebhookReceiver;
 
 fn asked(cli: &Cli<'_>, words: &[&str]) -> Value {
     let said = cli.run(&[&["cron"], words].concat());
@@ -47,4 +48,45 @@ fn the_command_makes_runs_changes_and_removes_jobs() {
     assert_eq!(asked(&cli, &["rm", &id])["removed"], true);
     let refused = cli.refusal(&["cron", "add", "--name", "x", "--every", "1h", "--command", "ls"]);
     assert!(refused.contains("command is not supported by this gateway"), "{refused}");
+}
+
+/// Where the end of a run and failures are told, as the command writes it.
+#[test]
+fn the_command_has_a_webhook_told_of_runs_and_of_failures() {
+    let receiver = WebhookReceiver::start();
+    let home =
+        home_with("cron: {webhookToken: 'tok-of-webhooks', webhookSsrfPolicy: {allowedHostnames: ['127.0.0.1']}},");
+    let gateway = home.start(&[]);
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    let job = asked(
+        &cli,
+        &["add", "--name", "Brief", "--every", "1d", "--message", "good morning", "--webhook", &receiver.url()],
+    );
+    assert_eq!(job["delivery"], json!({"mode": "webhook", "to": receiver.url()}), "{job}");
+    let id = job["id"].as_str().unwrap_or_else(|| panic!("no id: {job}")).to_owned();
+    asked(&cli, &["run", &id, "--wait", "--poll-interval", "200ms"]);
+    let [told] = receiver.all().try_into().expect("one message");
+    assert_eq!(told.header("authorization"), "Bearer tok-of-webhooks");
+    assert_eq!((&told.body["action"], &told.body["summary"]), (&json!("finished"), &json!("You said: good morning")));
+    let runs = asked(&cli, &["runs", &id]);
+    assert_eq!(runs["entries"][0]["deliveryStatus"], "delivered", "{runs}");
+    let shown = cli.run(&["cron", "show", &id]);
+    let place = format!("delivery: webhook:http://127.0.0.1:{}/hooks/gatewarden", receiver.port());
+    assert!(shown.contains(&place) && shown.contains("last delivery: delivered"), "{shown}");
+
+    let to = receiver.url();
+    let how = ["--failure-alert-after", "1", "--failure-alert-cooldown", "6h", "--failure-alert-mode", "webhook"];
+    let edited = asked(
+        &cli,
+        &[&["edit", &id, "--no-deliver", "--message", "fail now"], &how[..], &["--failure-alert-to", &to]].concat(),
+    );
+    assert_eq!(
+        (&edited["failureAlert"]["after"], &edited["failureAlert"]["cooldownMs"], &edited["delivery"]["mode"]),
+        (&json!(1), &json!(21_600_000), &json!("none")),
+        "{edited}"
+    );
+    let edited = asked(&cli, &["edit", &id, "--no-failure-alert"]);
+    assert_eq!(edited["failureAlert"], false, "{edited}");
+    let edited = asked(&cli, &["edit", &id, "--announce", "--channel", "last"]);
+    assert_eq!(edited["delivery"], json!({"mode": "announce", "channel": "last"}), "{edited}");
 }

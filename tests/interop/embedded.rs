@@ -16,11 +16,16 @@ use crate::support::{page_device, wait};
 const PATIENT: [&str; 2] = ["--timeout", "60000"];
 
 pub(crate) fn home() -> GatewayHome {
+    home_with("")
+}
+
+/// The same with more in its configuration.
+pub(crate) fn home_with(more: &str) -> GatewayHome {
     let program = json!(env!("CARGO_BIN_EXE_gatewarden"));
     GatewayHome::with(
         "openclaw.json",
         &format!(
-            "{{
+            "{{{more}
               agents: {{ entries: {{ sample: {{ name: 'Sample', command: 'sample', default: true }} }} }},
               gatewarden: {{
                 metrics: {{ enabled: false }},

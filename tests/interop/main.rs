@@ -22,6 +22,7 @@ mod support {
     pub(crate) mod rpc_client;
     pub(crate) mod scripted_gateway;
     pub(crate) mod wait;
+    pub(crate) mod webhook_receiver;
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ import { Age, Fault, Moment, Notice } from "../components/basics.js";
 import { List, Pager, State } from "../components/rows.js";
 import { duration, visible } from "../format.js";
 import { Act } from "./acts.js";
+import { openJobForm } from "./job_form.js";
 import { useAnswers } from "./reading.js";
 import { openTalk } from "./talk.js";
 
@@ -50,6 +51,40 @@ function Last({ lastRunAtMs, lastRunStatus, lastRunError, state: { autoDisabled 
   ];
 }
 
+/** Where the answer goes, and how that went last. @param {{job: any, preview: any}} props */
+function Told({ job: { delivery, state }, preview }) {
+  if (!delivery || delivery.mode === "none") return "Its session";
+  const status = state.lastDeliveryStatus;
+  const why = state.lastDeliveryError ?? suppressed(state.lastDeliverySuppressionReason);
+  return [
+    h("div", { key: "t" }, visible(delivery.mode === "webhook" ? hostOf(delivery.to) : (preview?.label ?? "A chat"))),
+    status === "delivered" && h(State, { key: "s", tone: "good", word: "delivered" }),
+    status === "not-delivered" &&
+      !why.startsWith("Nothing") &&
+      h(State, { key: "s", tone: "bad", word: "not delivered" }),
+    status === "unknown" && h(State, { key: "s", tone: "warn", word: "not known" }),
+    status !== "delivered" && why && h("div", { key: "w", class: "quiet" }, visible(why.slice(0, 300))),
+    !status && preview && !/^(explicit|webhook|resolved)/.test(preview.detail)
+      ? h("div", { key: "p", class: "quiet" }, visible(preview.detail))
+      : null,
+  ];
+}
+
+/** @param {string} [reason] */
+function suppressed(reason) {
+  if (reason === "empty" || reason === "silent") return "Nothing was to be told";
+  return reason ? `Nothing was sent: ${reason}` : "";
+}
+
+/** What comes after the host may be a secret. @param {string} url */
+function hostOf(url) {
+  try {
+    return `Webhook at ${new URL(url).host}`;
+  } catch {
+    return "A webhook";
+  }
+}
+
 /** Whether it runs in a session of its own, which is deleted with it. @param {any} job */
 function hasOwnSession({ sessionTarget, payload }) {
   return (sessionTarget ?? (payload.kind === "systemEvent" ? "main" : "isolated")) === "isolated";
@@ -74,7 +109,7 @@ function JobActions({ job, done }) {
   const kept = hasOwnSession(job) ? "Its conversation is deleted with it" : "What was said stays in its session";
   return h(
     "div",
-    { class: "buttons" },
+    { class: "buttons many" },
     !state.runningAtMs &&
       h(Act, {
         name: "Run now",
@@ -87,6 +122,7 @@ function JobActions({ job, done }) {
       call: ["cron.update", { id, patch: { enabled: !enabled } }],
       done,
     }),
+    h("button", { type: "button", onClick: () => openJobForm(job, done) }, "Change"),
     h(Act, {
       name: "Remove",
       call: ["cron.remove", { id }],
@@ -114,10 +150,15 @@ export function JobsPage() {
   const title = h("h1", { key: "h", tabIndex: -1 }, "Jobs");
   const fault = error ? h(Fault, { key: "f", error, what: "The jobs could not be read" }) : null;
   if (!answers) return [title, fault ?? h("p", { key: "l", class: "loading" }, "Reading…")];
-  const { jobs } = answers.listed;
+  const { jobs, deliveryPreviews = {} } = answers.listed;
   return [
     title,
     fault,
+    h(
+      "div",
+      { key: "b", class: "buttons" },
+      h("button", { type: "button", class: "main", onClick: () => openJobForm(null, again) }, "Add job"),
+    ),
     !answers.status.enabled &&
       h(
         Notice,
@@ -136,6 +177,7 @@ export function JobsPage() {
             { name: "Agent", show: (job) => visible(job.effectiveAgentId ?? "") },
             { name: "Runs", show: (job) => h(Schedule, job) },
             { name: "Next", show: (job) => h(Next, job) },
+            { name: "Answer", show: (job) => h(Told, { job, preview: deliveryPreviews[job.id] }) },
             { name: "Last", show: (job) => h(Last, job) },
             { name: "Actions", hideName: true, show: (job) => h(JobActions, { job, done: again }) },
           ],
@@ -144,7 +186,7 @@ export function JobsPage() {
     h(
       "p",
       { key: "w", class: "quiet" },
-      "Jobs are made with ",
+      "Jobs are also made with ",
       h("code", null, "gatewarden gateway cron add"),
       " or ",
       h("code", null, "openclaw cron add"),

@@ -317,6 +317,53 @@ test("a job runs now, is switched off and on, and removed; its session has its n
   await context.close();
 });
 
+test("a job is made and changed in a form, which says where its answer goes; how that went is in the list", async () => {
+  const { page, context, faults } = await openPage(browser);
+  await enter(page, gateway, "#jobs");
+  await page.getByRole("button", { name: "Add job" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Name").fill("Night watch");
+  await form.getByLabel("Message to the agent").fill("is all well?");
+  await form.getByLabel("Runs").selectOption("every");
+  await form.getByLabel("Every").fill("2h");
+  await form.getByLabel("The answer goes to").selectOption("chat");
+  await form.getByLabel("Channel").selectOption("discord");
+  await form.getByLabel("Person or group").fill("5");
+  assert.deepEqual(await violations(page), []);
+  await form.getByRole("button", { name: "Add job" }).click();
+  await form.getByText(/delivery: no (channel|account discord:default) is configured/).waitFor();
+  await form.getByLabel("The answer goes to").selectOption("webhook");
+  await form.getByLabel("Address of the webhook").fill("http://127.0.0.1:9/hook?key=geheim");
+  await form.getByRole("button", { name: "Add job" }).click();
+  await form.getByText("cron.webhookSsrfPolicy.allowedHostnames").waitFor();
+  await form.getByLabel("Address of the webhook").fill("http://no-such-host.invalid/hook?key=geheim");
+  await picture(page, "control-job-form");
+  await form.getByRole("button", { name: "Add job" }).click();
+  const row = page.getByRole("row").filter({ hasText: "Night watch" });
+  await row.getByText("Webhook at no-such-host.invalid").waitFor();
+  await row.getByText("every 2 h").waitFor();
+  assert.equal(await page.getByText("geheim").count(), 0);
+  await row.getByRole("button", { name: "Run now" }).click();
+  await row.getByText("Not known").waitFor();
+  await row.getByText("it waits to be sent").waitFor();
+  await row.getByRole("button", { name: "Change" }).click();
+  await form.getByLabel("Every").fill("3h");
+  await form.getByLabel("The answer goes to").selectOption("none");
+  await form.getByRole("button", { name: "Save" }).click();
+  await row.getByText("every 3 h").waitFor();
+  await row.getByText("Its session").waitFor();
+  const changed = (await call(page, "cron.list", {})).jobs.find(
+    (/** @type {any} */ { name }) => name === "Night watch",
+  );
+  assert.deepEqual(
+    [changed.delivery, changed.schedule.everyMs, changed.payload.message],
+    [{ mode: "none" }, 3 * 3_600_000, "is all well?"],
+  );
+  await call(page, "cron.remove", { id: changed.id });
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test("a person who writes to the bot waits, is let in, answered, and shut out again; the account's state is said", async () => {
   const telegram = await startTelegram();
   const account = { botToken: "4711:a-token-that-nobody-may-see", apiRoot: telegram.root };
