@@ -211,6 +211,7 @@ impl Fate {
 
 #[cfg(test)]
 mod tests {
+    use super::super::place::Target;
     use super::*;
 
     fn target(delivery: Value) -> Result<Option<(String, Option<i64>)>, String> {

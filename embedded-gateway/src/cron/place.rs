@@ -70,9 +70,10 @@ impl Target {
 
     /// The chat, for people.
     pub(crate) fn shown(&self) -> String {
-        match (&self.chat, self.kind.map(|kind| self.chat(kind))) {
-            (WantedChat::Known(chat), _) | (_, Some(Ok(ref chat))) => chat.id.clone(),
-            (WantedChat::Written { place, .. }, _) => place.clone(),
+        match (&self.chat, self.kind.and_then(|kind| self.chat(kind).ok())) {
+            (_, Some(chat)) => chat.id,
+            (WantedChat::Known(chat), None) => chat.id.clone(),
+            (WantedChat::Written { place, .. }, None) => place.clone(),
         }
     }
 }
