@@ -21,7 +21,7 @@ pub(super) enum CronCommand {
     /// Show the jobs: when each is due, and how its last run went
     List(PageArgs),
     /// Make a job that gives an agent a message at its times
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// Remove a job; a run that is under way goes on to its end
     Rm(JobArgs),
     /// Run a job now, also one that is disabled
