@@ -139,6 +139,8 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
     use crate::config::WebhookReach;
     use crate::cron::webhook::WebhookUrl;
@@ -190,7 +192,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_redirection_is_not_followed_and_an_error_is_told_by_its_number() {
-        let (elsewhere, _) = (TcpListener::bind("127.0.0.1:0").unwrap(), ());
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
         elsewhere.set_nonblocking(true).unwrap();
         let to = elsewhere.local_addr().unwrap();
         let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{to}/\r\ncontent-length: 0\r\n\r\n");
@@ -228,5 +230,46 @@ mod tests {
         let said = addresses(&order).await;
         assert!(matches!(&said, Err(PostFault::Refused(said)) if said.contains("localhost is")), "{said:?}");
         assert!(listener.accept().is_err());
+    }
+    #[actix_web::test]
+    async fn over_tls_the_name_is_the_one_of_the_address_whatever_is_connected_to() {
+        let made = rcgen::generate_simple_self_signed(["hooks.example.com".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let server = server.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let names = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let heard = Rc::clone(&names);
+        let serving = actix_rt::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(socket).await else { continue };
+                heard.borrow_mut().extend(stream.get_ref().1.server_name().map(str::to_owned));
+                let mut buffer = [0; 4096];
+                let mut request = Vec::new();
+                while !request.ends_with(b"}") {
+                    let count = stream.read(&mut buffer).await.unwrap();
+                    request.extend_from_slice(&buffer[..count]);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+        });
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let http = Http::within(CONNECT, Some(Arc::new(client)));
+        let send = |host: &str| {
+            let (http, address) = (http.clone(), Secret::new(format!("https://{host}:{}/x", at.port())));
+            async move { http.post_at(at, &address, None, "{}".to_owned(), PATIENCE).await }
+        };
+        assert_eq!(send("hooks.example.com").await, Ok(200));
+        assert_eq!(*names.borrow(), ["hooks.example.com"]);
+        let said = send("elsewhere.example.com").await;
+        assert!(matches!(said, Err(Fault::Unreached(_))), "{said:?}");
+        serving.abort();
     }
 }
