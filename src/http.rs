@@ -117,13 +117,14 @@ pub(crate) struct MeshDoor {
 }
 
 /// Connections to the port for nodes of which nobody knows yet whose they are, at one time: half as many as there may be of nodes, between
-/// these. The oldest goes for a newcomer; one address has a quarter.
-const FEWEST_STRANGERS: usize = 32;
+/// these. The oldest goes for a newcomer; one address has a quarter, which is more than a node makes at one time.
+const FEWEST_STRANGERS: usize = 160;
 const MOST_STRANGERS: usize = 256;
 
-/// As many as there may be clients: behind each stands one, at another node.
+/// As many as there may be clients: behind each stands one, at another node. All of them may be of one node.
 fn mesh_connections(settings: &HttpSettings) -> Connections {
-    Connections::new(settings.connections, |_| true)
+    let limits = Limits { per_shared_address: settings.connections.connections, ..settings.connections };
+    Connections::new(limits, |_| true)
 }
 
 /// What a server is like, whatever it answers.
@@ -202,14 +203,14 @@ where
             let (connections, stopping) = (connections.clone(), signal.clone());
             async move {
                 let (stranger, peer) = entered?;
-                let welcomed = mesh.welcome(socket, stranger.connection(), stopping.notified()).await;
-                let socket = welcomed.map_err(|error| {
+                let take_place = || connections.enter(peer.ip());
+                let welcomed = mesh.welcome(socket, stranger.connection(), stopping.notified(), take_place).await;
+                let (socket, place) = welcomed.map_err(|error| {
                     tracing::debug!(client.address = %peer.ip(), %error, "turned a connection to the port for nodes away");
                     DispatchError::Io(error)
                 })?;
                 drop(stranger);
                 // No node's connection is ended for a newcomer: each of them counts for itself.
-                let place = connections.enter(peer.ip()).ok_or(DispatchError::DisconnectTimeout)?;
                 place.connection().mark_known(NonZeroU64::MIN.saturating_add(number));
                 Ok((GuardedStream::new(socket, place), Some(peer)))
             }

@@ -43,7 +43,7 @@ const WELCOME: &[u8; 18] = b"gatewarden-mesh/1\n";
 const DIAL: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Connections that are made for requests at one time. Another node lets one address make more of them.
-const DIALS_AT_ONCE: usize = 32;
+const DIALS_AT_ONCE: usize = 16;
 /// How long a connection that comes in may take to stand.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long sent bytes may wait for a machine that is gone.
@@ -222,20 +222,23 @@ impl Mesh {
     }
 
     /// Lets a node in that connects here. A stranger learns nothing but that there is TLS, and is waited for until `place` is needed for
-    /// a newcomer, or the front stops.
-    pub(crate) async fn welcome(
+    /// a newcomer, or the front stops. `take_place` gives a node its own; where there is none the node hears nothing, and knows that it
+    /// was not let in.
+    pub(crate) async fn welcome<P>(
         &self,
         tcp: TcpStream,
         place: &Connection,
         stopping: impl Future<Output = ()>,
-    ) -> io::Result<MeshSocket> {
+        take_place: impl FnOnce() -> Option<P>,
+    ) -> io::Result<(MeshSocket, P)> {
         let shaking_hands = async {
             let mut tls = TlsAcceptor::from(self.acceptor_config.clone()).accept(tcp).await?;
             let certificate = identity::shown_certificate(tls.get_ref().1)
                 .ok_or_else(|| io::Error::other("it showed no certificate"))?;
+            let taken = take_place().ok_or_else(|| io::Error::other("no place is free for it"))?;
             tls.write_all(WELCOME).await?;
             tls.flush().await?;
-            Ok(MeshSocket::new(tls, certificate))
+            Ok((MeshSocket::new(tls, certificate), taken))
         };
         while_it_may(place, stopping, shaking_hands).await
     }

@@ -1,7 +1,7 @@
 //! Bodies of strangers, while they are read and worked through: how much they hold together is bounded, and how long one may take to
 //! arrive. Where there is no room, the oldest goes of those whose sender holds most: who sends many and ends none shuts nobody out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -21,6 +21,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Bodies {
     held: Rc<RefCell<BTreeMap<u64, Held>>>,
+    /// The number of the next one. None is given twice: one that went takes itself out later.
+    next: Rc<Cell<u64>>,
     /// Bytes of all together.
     limit: usize,
 }
@@ -71,7 +73,7 @@ struct Room {
 impl Bodies {
     /// Bodies of `limit` bytes together.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { held: Rc::default(), limit }
+        Self { held: Rc::default(), next: Rc::default(), limit }
     }
 
     /// Reads a body of at most `longest` bytes.
@@ -107,7 +109,8 @@ impl Bodies {
 
     fn room(&self, sender: IpAddr) -> Room {
         let mut held = self.held.borrow_mut();
-        let number = held.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
         let gone = Rc::new(Notify::new());
         let empty = Held { sender: network_of(sender), bytes: 0, is_open: true, gone: Rc::clone(&gone) };
         held.insert(number, empty);
@@ -187,6 +190,19 @@ mod tests {
 
     fn held(bodies: &Bodies) -> usize {
         bodies.held.borrow().values().map(|body| body.bytes).sum()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_had_to_go_takes_no_newcomer_with_it() {
+        let bodies = Bodies::new(300);
+        let gone = bodies.room(EVE.into());
+        assert!(gone.grow_to(90));
+        // Another one needed its room; it hears of that when its task is polled next.
+        bodies.held.borrow_mut().remove(&gone.number);
+        let newcomer = bodies.room(SERVICE.into());
+        drop(gone);
+        assert!(newcomer.grow_to(90));
+        assert_eq!(held(&bodies), 90);
     }
 
     #[tokio::test(start_paused = true)]

@@ -144,7 +144,7 @@ impl Mesh {
             }
         });
         let head = answered.await.unwrap_or_else(|_elapsed| Err(NoAnswer::Broken("it did not answer".to_owned())))?;
-        let Sending { body, is_over, .. } = sending;
+        let Sending { body, is_over, is_flushed } = sending;
         if upgrades && head.status == StatusCode::SWITCHING_PROTOCOLS {
             let parts = framed.into_parts();
             let tunnel = Tunnel {
@@ -157,7 +157,8 @@ impl Mesh {
             };
             return Ok(Reply { head, body: Some(ReplyBody { kind: Kind::Tunnel(Box::new(tunnel)), gone }) });
         }
-        let reuse = is_over && framed.codec_ref().keep_alive();
+        // What is not sent yet of a body would be lost, and the next request be taken for it.
+        let reuse = is_over && is_flushed && framed.codec_ref().keep_alive();
         let home = reuse.then(|| Home { pool: pool.clone(), node: peer.node.clone(), since_ms: now_ms });
         if framed.codec_ref().message_type() == MessageType::None {
             if let Some(home) = home {

@@ -76,7 +76,9 @@ impl Pair {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (place, acting, came) = (enter(&strangers), acting.clone(), came.clone());
                 actix_rt::spawn(async move {
-                    let _ = came.send(acting.welcome(tcp, place.connection(), std::future::pending()).await);
+                    let never = std::future::pending();
+                    let welcomed = acting.welcome(tcp, place.connection(), never, || Some(())).await;
+                    let _ = came.send(welcomed.map(|(socket, ())| socket));
                 });
             }
         });

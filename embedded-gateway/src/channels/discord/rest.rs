@@ -170,7 +170,7 @@ impl Rest {
             wire::channel(&said).ok_or_else(|| Fault::Trouble("it doesn't say where a channel is".to_owned()))?;
         let mut channels = self.channels.borrow_mut();
         if channels.len() >= MOST_CHANNELS {
-            channels.clear();
+            channels.pop_first();
         }
         channels.insert(id.to_owned(), found.clone());
         Ok(found)
@@ -189,6 +189,10 @@ impl Rest {
                 Ok(Err(fault)) => Some(fault),
                 Err(_) => None,
             };
+            // That is said of this channel: of others it tells nothing.
+            if matches!(fault, Some(Fault::Refused(_) | Fault::Forbidden(_))) {
+                return None;
+            }
             let left = until.saturating_duration_since(Now::read().at);
             let Some(pause) = fault.and_then(|fault| pause_after(&fault, left)) else { break };
             tokio::time::sleep(pause).await;
