@@ -13,14 +13,19 @@ use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
 use crate::support::wait;
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/acp-agent")
+}
+
+/// Has the agent there before a test waits for what it says.
+pub(crate) fn fetch() {
+    let fetched = Command::new(program()).arg("install").status().expect("the tool runs");
+    assert!(fetched.success(), "the example agent can't be had");
 }
 
 /// Three agents: one may do what it asks for, one may not, and of one an operator decides.
 fn home() -> GatewayHome {
-    let fetched = Command::new(program()).arg("install").status().expect("the tool runs");
-    assert!(fetched.success(), "the example agent can't be had");
+    fetch();
     let agent = |permissions: &str| json!({"acp": {"program": program(), "env": env(), "permissions": permissions}});
     let config = json!({
         "agents": {"entries": {"trusted": agent("allow"), "watched": agent("deny"), "asked": agent("ask")}},
@@ -30,7 +35,7 @@ fn home() -> GatewayHome {
 }
 
 /// What the tools find their packages by.
-fn env() -> Value {
+pub(crate) fn env() -> Value {
     let named = ["HOME", "OPENCLAW_HOME", "XDG_CACHE_HOME"];
     let env = named.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?.into())));
     Value::Object(env.collect())

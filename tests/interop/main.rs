@@ -30,6 +30,8 @@ mod acp;
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod avahi;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod compatibility;

@@ -7,8 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::acp;
 use crate::embedded::{Cli, json_in};
 use crate::peer::NEWEST;
+use crate::scene::RUN_MOVES_WITHIN;
 use crate::support::daemon::PATIENCE;
 use crate::support::own_gateway::GatewayHome;
 use crate::support::{http, ports, wait};
@@ -123,6 +125,31 @@ fn a_stranger_is_paired_and_then_answered_by_the_agent() {
     assert!(page.contains("Channels: 1 connected"), "{page}");
     let report = home.run(&["doctor"]).stdout;
     assert!(report.contains("its token is accepted, the bot is @TestNameBot"), "{report}");
+}
+
+#[test]
+fn a_message_is_answered_by_an_agent_that_speaks_acp_and_that_nobody_here_wrote() {
+    acp::fetch();
+    let service = BotApi::start();
+    let agent = json!({"acp": {"program": acp::program(), "env": acp::env(), "permissions": "allow"}, "default": true});
+    let telegram = json!({
+        "botToken": TOKEN, "apiRoot": format!("http://{}", service.address), "dmPolicy": "open", "allowFrom": ["*"],
+    });
+    let config = json!({
+        "agents": {"entries": {"helper": agent}},
+        "channels": {"telegram": telegram},
+        "gatewarden": {"metrics": {"enabled": false}},
+    });
+    let home = GatewayHome::with("openclaw.json", &config.to_string());
+    let _gateway = home.start(&[]);
+    service.says(5, "improve my project");
+    let mut heard = String::new();
+    wait::until_ok("the agent has answered", RUN_MOVES_WITHIN, || {
+        heard.push_str(&service.heard(5).join("|"));
+        let is_whole = heard.contains("Perfect! I've successfully updated the configuration.");
+        if is_whole { Ok(()) } else { Err(heard.clone()) }
+    });
+    assert!(heard.contains("Now I understand the project structure"), "{heard}");
 }
 
 #[test]
