@@ -88,6 +88,9 @@ enum GatewayCommand {
     },
     /// Install it as a systemd user service
     InstallDaemon(InstallArgs),
+    /// The same, by the words of `openclaw`
+    #[command(hide = true)]
+    Onboard(OnboardArgs),
     /// What the sample agent of `gatewarden up` runs
     #[command(hide = true)]
     SampleAgent,
@@ -251,6 +254,15 @@ pub(super) struct InstallArgs {
     pub(super) print: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct OnboardArgs {
+    /// There is nothing else to set up
+    #[arg(long, required = true)]
+    install_daemon: bool,
+    #[command(flatten)]
+    install: InstallArgs,
+}
+
 /// Carries out a command.
 pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
     match args.command {
@@ -268,6 +280,7 @@ pub(super) fn run(args: GatewayArgs) -> Result<u8, CliError> {
         Some(GatewayCommand::Cron { command }) => cron::run(&command),
         Some(GatewayCommand::Config { command: ConfigCommand::Validate(place) }) => validate(&place),
         Some(GatewayCommand::InstallDaemon(args)) => unit::install(&args),
+        Some(GatewayCommand::Onboard(OnboardArgs { install, .. })) => unit::install(&install),
         Some(GatewayCommand::SampleAgent) => sample_agent::run(),
     }
 }

@@ -325,6 +325,9 @@ fn the_user_unit_is_printed_without_being_installed() {
     for words in ["[Service]", "gateway run --config", "RestartPreventExitStatus=64 78", "NoNewPrivileges=yes"] {
         assert!(unit.contains(words), "{words} is not in {unit}");
     }
+    // By the words of `openclaw`; alone they say nothing of what is to be done.
+    assert_eq!(home.run(&["onboard", "--install-daemon", "--print"]).expect(0).stdout, unit);
+    home.run(&["onboard"]).expect(64);
     assert!(!home.path().join(".config").exists());
 }
 
