@@ -12,6 +12,10 @@ pub(super) const RUN_FAILED: &str = "the run failed: its answer isn't told; fail
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
 pub(super) const NO_CHAT: &str = "no chat is named (delivery.channel and delivery.to), and nobody has written to the agent by a \
                                   channel yet: the answer is in the job's session";
+/// The same of an alert.
+pub(super) const NO_ALERT_CHAT: &str = "no chat is named for alerts of failures (failureAlert.channel and failureAlert.to, of \
+                                        the job or below cron of the configuration), and nobody has written to the \
+                                        agent by a channel yet";
 /// What an agent answers that has nothing to tell, whatever the case of its letters.
 const SILENT: &str = "NO_REPLY";
 
