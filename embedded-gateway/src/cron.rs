@@ -203,6 +203,12 @@ impl Cron {
         Some(settled)
     }
 
+    /// No run of the same job has ended after this one.
+    fn is_newest(&self, entry: &Entry) -> bool {
+        let newest = self.history.iter().rfind(|other| other.job_id == entry.job_id);
+        newest.is_some_and(|newest| newest.run_id == entry.run_id)
+    }
+
     /// When a job is to run by what is known of it. A time far behind the schedule's own is that of a clock that was set back.
     fn settled_next(&self, id: &str, now: i64) -> Option<i64> {
         let job = self.jobs.get(id).filter(|job| job.definition.enabled)?;

@@ -62,11 +62,12 @@ function valuesOf(job) {
   };
 }
 
-/** @param {Values} values */
-function scheduleOf({ kind, expr, tz, every, at }) {
-  if (kind === "every") return { kind, everyMs: step(every) };
-  if (kind === "at") return { kind, at: at.trim() };
-  return tz.trim() ? { kind, expr: expr.trim(), tz: tz.trim() } : { kind, expr: expr.trim() };
+/** @param {Values} values @param {any} [old] The job's schedule until now: what the form doesn't show of it stays. */
+function scheduleOf({ kind, expr, tz, every, at }, old) {
+  const rest = old?.kind === kind ? old : {};
+  if (kind === "every") return { ...rest, kind, everyMs: step(every) };
+  if (kind === "at") return { ...rest, kind, at: at.trim() };
+  return { ...rest, kind, expr: expr.trim(), tz: tz.trim() || undefined };
 }
 
 /** @param {Values} values */
@@ -87,8 +88,10 @@ function patchOf(before, values, job) {
     const { kind } = job.payload;
     patch.payload = kind === "systemEvent" ? { kind, text: values.message } : { kind, message: values.message };
   }
-  if (differs("kind", "expr", "tz", "every", "at")) patch.schedule = scheduleOf(values);
-  if (differs("place", "channel", "to", "url")) patch.delivery = deliveryOf(values);
+  if (differs("kind", "expr", "tz", "every", "at")) patch.schedule = scheduleOf(values, job.schedule);
+  if (differs("place", "channel", "to", "url"))
+    // An account is one of the channel that was named before.
+    patch.delivery = { ...deliveryOf(values), ...(differs("channel") && { accountId: null }) };
   return patch;
 }
 

@@ -343,6 +343,9 @@ test("a job is made and changed in a form, which says where its answer goes; how
   await row.getByText("Webhook at no-such-host.invalid").waitFor();
   await row.getByText("every 2 h").waitFor();
   assert.equal(await page.getByText("geheim").count(), 0);
+  const watch = async () =>
+    (await call(page, "cron.list", {})).jobs.find((/** @type {any} */ { name }) => name === "Night watch");
+  const { anchorMs } = (await watch()).schedule;
   await row.getByRole("button", { name: "Run now" }).click();
   await row.getByText("Not known").waitFor();
   await row.getByText("it waits to be sent").waitFor();
@@ -352,12 +355,10 @@ test("a job is made and changed in a form, which says where its answer goes; how
   await form.getByRole("button", { name: "Save" }).click();
   await row.getByText("every 3 h").waitFor();
   await row.getByText("Its session").waitFor();
-  const changed = (await call(page, "cron.list", {})).jobs.find(
-    (/** @type {any} */ { name }) => name === "Night watch",
-  );
+  const changed = await watch();
   assert.deepEqual(
-    [changed.delivery, changed.schedule.everyMs, changed.payload.message],
-    [{ mode: "none" }, 3 * 3_600_000, "is all well?"],
+    [changed.delivery, changed.schedule, changed.payload.message],
+    [{ mode: "none" }, { kind: "every", everyMs: 3 * 3_600_000, anchorMs }, "is all well?"],
   );
   await call(page, "cron.remove", { id: changed.id });
   assert.deepEqual(faults, []);

@@ -90,7 +90,7 @@ fn failure_alert(cron: &Section<'_>) -> Option<AlertRules> {
         to: section.text("to"),
         account_id: section.text("accountId"),
     };
-    if let Err(what) = rules.place("") {
+    if let Err(what) = rules.place("cron.failureAlert") {
         cron.wrong("failureAlert", None, format!("can't be used: {what}"));
     }
     section.close(Others::RefusedBut(""));

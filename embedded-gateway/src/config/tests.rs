@@ -358,6 +358,16 @@ fn a_webhook_without_a_good_secret_is_refused() {
 }
 
 #[test]
+fn alerts_of_failures_that_have_no_place_name_the_key() {
+    for (rules, said) in [
+        (r#"{channel: "telegram"}"#, "at cron.failureAlert/to: is missing"),
+        (r#"{mode: "none"}"#, "at cron.failureAlert/mode: must be announce or webhook"),
+    ] {
+        refused_with(&format!("{{cron: {{failureAlert: {rules}}}}}"), &[said]);
+    }
+}
+
+#[test]
 fn a_webhook_is_below_webhook_and_no_two_share_a_path() {
     let hook = |path: &str| format!("{{id: 'a{path}', path: '{path}', message: 'm', secret: '0123456789abcdef'}}");
     for path in ["/spawn", "/webhook/", "webhook/a", "/webhook/../spawn", "/webhook/a//b", "/webhook/{x}"] {

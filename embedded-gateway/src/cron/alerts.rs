@@ -60,15 +60,30 @@ pub(crate) enum FailureAlert {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Alert {
-    /// When, and what tells its cause and place from others; none once the job has worked again.
+    /// When, and what tells its cause and place from others, unless it certainly wasn't delivered; none once the job has worked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) incident: Option<(i64, String)>,
+    pub(super) incident: Option<(i64, Option<String>)>,
     /// Under which it is sent.
     pub(super) name: String,
     pub(super) fate: Fate,
 }
 
 impl Alert {
+    pub(super) fn new(incident: Option<(i64, String)>, name: String, fate: Fate) -> Self {
+        let incident = incident.map(|(at_ms, cause)| (at_ms, Some(cause)));
+        let mut alert = Self { incident, name, fate: Fate::Waiting };
+        alert.settle(fate);
+        alert
+    }
+
+    /// It is known what became of it. What nobody was told is told again, after the same pause.
+    pub(super) fn settle(&mut self, fate: Fate) {
+        if let (Fate::Failed(_), Some((_, cause))) = (&fate, &mut self.incident) {
+            *cause = None;
+        }
+        self.fate = fate;
+    }
+
     /// Of one that was on its way when the gateway ended: it waits on where it is kept.
     pub(super) fn resume(&mut self, is_kept: impl FnOnce(&str) -> bool) -> bool {
         let is_lost = self.fate == Fate::Waiting && !is_kept(&self.name);

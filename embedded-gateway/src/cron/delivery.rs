@@ -12,6 +12,10 @@ pub(super) const RUN_FAILED: &str = "the run failed: its answer isn't told; fail
 /// Why an answer that somebody expects in a chat isn't there: `openclaw cron add` asks for an announcement by itself.
 pub(super) const NO_CHAT: &str = "no chat is named (delivery.channel and delivery.to), and nobody has written to the agent by a \
                                   channel yet: the answer is in the job's session";
+/// The same of an alert.
+pub(super) const NO_ALERT_CHAT: &str = "no chat is named for alerts of failures (failureAlert.channel and failureAlert.to, of \
+                                        the job or below cron of the configuration), and nobody has written to the \
+                                        agent by a channel yet";
 /// What an agent answers that has nothing to tell, whatever the case of its letters.
 const SILENT: &str = "NO_REPLY";
 
@@ -108,9 +112,9 @@ impl Delivery {
     /// The same, or rules of alerts, as changed by a client. What was written for a chat means nothing to a webhook, and the other way round.
     pub(super) fn merged(old: &Map<String, Value>, patch: &Map<String, Value>) -> Map<String, Value> {
         let mut merged = old.clone();
-        let mode =
-            |fields: &Map<String, Value>| fields.get("mode").and_then(Value::as_str).map(|mode| mode == "webhook");
-        if mode(patch).is_some_and(|is_webhook| mode(old) != Some(is_webhook)) {
+        // Without a mode it is an announcement.
+        let is_webhook = |fields: &Map<String, Value>| fields.get("mode").is_some_and(|mode| mode == "webhook");
+        if patch.contains_key("mode") && is_webhook(patch) != is_webhook(old) {
             merged.retain(|name, _| !matches!(name.as_str(), "to" | "channel" | "accountId" | "threadId"));
         }
         for (name, value) in patch {
@@ -313,5 +317,21 @@ mod tests {
         assert_eq!(Fate::Failed(String::new()).completion(false), "failed");
         assert_eq!(Fate::Failed(String::new()).completion(true), "succeeded");
         assert_eq!(Fate::Waiting.completion(true), "unknown");
+    }
+
+    #[test]
+    fn only_a_change_between_chats_and_webhooks_drops_the_place() {
+        let chat = json!({"channel": "telegram", "to": "123"});
+        let webhook = json!({"mode": "webhook", "to": "https://a.example.com/"});
+        for (old, patch, wanted) in [
+            (chat.clone(), json!({"mode": "announce"}), joined(chat.clone(), json!({"mode": "announce"}))),
+            (joined(chat.clone(), json!({"mode": "announce"})), json!({"mode": null}), chat.clone()),
+            (chat.clone(), webhook.clone(), webhook.clone()),
+            (webhook.clone(), json!({"mode": null}), json!({})),
+            (webhook.clone(), json!({"accountId": "a"}), joined(webhook.clone(), json!({"accountId": "a"}))),
+        ] {
+            let [old, patch] = [old, patch].map(|fields| fields.as_object().cloned().unwrap());
+            assert_eq!(Value::Object(Delivery::merged(&old, &patch)), wanted, "{old:?} with {patch:?}");
+        }
     }
 }

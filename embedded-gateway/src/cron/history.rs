@@ -97,8 +97,12 @@ impl Entry {
         shown
     }
 
-    /// As webhooks are told of it, with the job as it is: who reads it has it. What an agent said before it failed isn't told.
-    pub(crate) fn told_outside(&self, job: Option<Value>) -> Value {
+    /// As webhooks are told of it, with the job but for the places where its runs are told: the address of another webhook is as good
+    /// as a password. What an agent said before it failed isn't told.
+    pub(crate) fn told_outside(&self, mut job: Option<Value>) -> Value {
+        if let Some(Value::Object(fields)) = &mut job {
+            fields.retain(|name, _| name != "delivery" && name != "failureAlert");
+        }
         let more = json!({
             "action": "finished",
             "status": self.status().as_str(),

@@ -10,7 +10,7 @@ use gatewarden_protocol::wall_time;
 use serde_json::json;
 
 use super::alerts::{Alert, AlertRules, FailureAlert};
-use super::delivery::{Fate, NO_CHAT, RUN_FAILED};
+use super::delivery::{Fate, NO_ALERT_CHAT, NO_CHAT, RUN_FAILED};
 use super::file::{self, LineOut};
 use super::history::Entry;
 use super::job::{Definition, Job};
@@ -73,6 +73,8 @@ struct News {
     why: Option<String>,
     /// What tells it from other causes.
     cause: String,
+    /// The job is switched off: no later failure would tell that.
+    is_over: bool,
 }
 
 /// None where nothing is to be told.
@@ -91,11 +93,11 @@ fn news(job: &Job, entry: &Entry, plan: &Plan) -> Option<News> {
             };
             let over = if is_over { ", and is switched off" } else { "" };
             let headline = format!("Automation \"{name}\" failed{times}{over}");
-            Some(News { headline, why: Some(shown(error)), cause: format!("run {is_over} {error}") })
+            Some(News { headline, why: Some(shown(error)), cause: format!("run {is_over} {error}"), is_over })
         }
         (None, Some(Fate::Failed(why))) if plan.is_alternate && !entry.best_effort => {
             let headline = format!("Automation \"{name}\" delivery failed");
-            Some(News { headline, why: Some(shown(why)), cause: format!("delivery {why}") })
+            Some(News { headline, why: Some(shown(why)), cause: format!("delivery {why}"), is_over: false })
         }
         _ => None,
     }
@@ -104,7 +106,7 @@ fn news(job: &Job, entry: &Entry, plan: &Plan) -> Option<News> {
 impl News {
     fn recovery(job: &Definition) -> Self {
         let headline = format!("Automation \"{}\" recovered\nThe latest run completed successfully.", job.name);
-        Self { headline, why: None, cause: String::new() }
+        Self { headline, why: None, cause: String::new(), is_over: false }
     }
 
     fn text(&self, is_for_chat: bool, run_at_ms: i64) -> String {
@@ -200,17 +202,17 @@ impl GatewayMachine {
         self.channels.last_chat(&session.agent(), is_named.then_some(session.as_str()))
     }
 
-    /// Where a place of a job is now. Err: why there is none.
-    fn located(&self, place: &Place, definition: &Definition) -> Result<Place, String> {
+    /// Where a place of a job is now; none where nobody has written yet.
+    fn located(&self, place: &Place, definition: &Definition) -> Option<Place> {
         match place {
-            Place::Last => self.last_chat(definition).map(Place::Chat).ok_or_else(|| NO_CHAT.to_owned()),
-            Place::Chat(_) | Place::Webhook(_) => Ok(place.clone()),
+            Place::Last => self.last_chat(definition).map(Place::Chat),
+            Place::Chat(_) | Place::Webhook(_) => Some(place.clone()),
         }
     }
 
-    /// The same, where something could be sent there now.
+    /// The same, where an answer could be sent there now. Err: why none could be.
     pub(crate) fn reachable(&self, place: &Place, definition: &Definition) -> Result<Place, String> {
-        let found = self.located(place, definition)?;
+        let found = self.located(place, definition).ok_or_else(|| NO_CHAT.to_owned())?;
         let refusal = match &found {
             Place::Chat(target) => self.channels.writable(target).err(),
             Place::Webhook(url) => url.refusal(&self.config.cron.webhook_reach),
@@ -224,9 +226,15 @@ impl GatewayMachine {
         let Some(entry) = self.cron.settle_answer(run, fate.clone(), turn) else {
             return self.alert_settled(run, fate, turn);
         };
-        self.note_incident(&entry, turn);
+        // What came of an older run says nothing of how the job is. A failure was noted when the run ended.
+        let is_newest = self.cron.is_newest(&entry);
+        if is_newest && entry.error.is_none() {
+            self.note_incident(&entry, turn);
+        }
         let Some(job) = self.cron.jobs.get_mut(&entry.job_id) else { return };
-        job.state.last_delivery.clone_from(&entry.delivery);
+        if is_newest {
+            job.state.last_delivery.clone_from(&entry.delivery);
+        }
         let job = job.clone();
         self.cron.write(&job.id, turn);
         tell(&job, entry.to_value(), &self.subscribers, turn);
@@ -257,7 +265,7 @@ impl GatewayMachine {
         let is_told = last.is_some_and(|(at_ms, told)| {
             // A time that is ahead is that of a clock that was set back.
             let ago = u64::try_from(now.saturating_sub(*at_ms)).ok();
-            *told == cause || ago.is_some_and(|ago| ago < plan.cooldown_ms)
+            told.as_ref() == Some(&cause) || (!news.is_over && ago.is_some_and(|ago| ago < plan.cooldown_ms))
         });
         if !is_told {
             self.tell_incident(entry, &plan, &news, Some((now, cause)), turn);
@@ -275,8 +283,10 @@ impl GatewayMachine {
         let Some(job) = self.cron.get(&entry.job_id).cloned() else { return };
         let name = RunId(format!("alert:{}:{}", job.id, turn.now.wall_ms));
         let sent = match self.located(&plan.place, &job.definition) {
-            Ok(Place::Chat(target)) => self.channels.announce(&target, &news.text(true, entry.run_at_ms), &name, turn),
-            Ok(Place::Webhook(url)) => {
+            Some(Place::Chat(target)) => {
+                self.channels.announce(&target, &news.text(true, entry.run_at_ms), &name, turn)
+            }
+            Some(Place::Webhook(url)) => {
                 let body = json!({
                     "jobId": job.id,
                     "jobName": job.definition.name,
@@ -285,13 +295,12 @@ impl GatewayMachine {
                 });
                 self.cron.post(&name, url, &body, turn)
             }
-            Ok(Place::Last) => Err(NO_CHAT.to_owned()),
-            Err(why) => Err(why),
+            Some(Place::Last) | None => Err(NO_ALERT_CHAT.to_owned()),
         };
         let fate =
             sent.map_or_else(|why| not_sent("the failure alert", &job.definition.name, why, turn), |()| Fate::Waiting);
         if let Some(job) = self.cron.jobs.get_mut(&entry.job_id) {
-            job.state.alert = Some(Alert { incident, name: name.0, fate });
+            job.state.alert = Some(Alert::new(incident, name.0, fate));
         }
     }
 
@@ -301,7 +310,7 @@ impl GatewayMachine {
         let Some(id) = id else { return };
         let Some(job) = self.cron.jobs.get_mut(&id) else { return };
         let Some(alert) = job.state.alert.as_mut().filter(|alert| alert.name == name.0) else { return };
-        alert.fate = fate;
+        alert.settle(fate);
         let job = job.clone();
         self.cron.write(&id, turn);
         tell(&job, json!({"action": "updated"}), &self.subscribers, turn);

@@ -117,6 +117,21 @@ fn a_job_that_runs_once_and_one_that_is_switched_off_are_told_of_in_any_case() {
 }
 
 #[test]
+fn that_a_job_was_switched_off_is_told_also_within_the_pause() {
+    let mut world = World::new();
+    let id = world.watched(to_webhook(json!({"after": 1, "cooldownMs": 86_400_000})));
+    let mut told = Vec::new();
+    while world.job(&id)["enabled"] == true {
+        world.run_ends(&id, 3);
+        told.extend(world.alert());
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1]["message"].as_str().unwrap().contains("failed 10 times, and is switched off"), "{told:?}");
+    world.run_ends(&id, 3);
+    assert_eq!(world.alert(), None, "that is known");
+}
+
+#[test]
 fn the_rules_of_the_job_go_before_its_destination_and_that_before_the_configuration() {
     let mut world = World::new();
     let mut changed = configuration(false);
@@ -183,4 +198,56 @@ fn an_alert_that_was_on_its_way_at_a_kill_is_not_sent_again_and_one_that_waited_
     let mut next = world.killed(MINUTE, false);
     assert!(next.alert().is_some());
     assert_eq!(next.state(&id)["lastFailureNotificationDeliveryStatus"], "delivered");
+}
+
+#[test]
+fn a_delivery_of_an_older_run_neither_ends_an_incident_nor_counts_as_that_of_the_last_run() {
+    let mut world = World::new();
+    let delivery = json!({"delivery": {"mode": "webhook", "to": "https://b.example.com/"}});
+    let id = world.watched(joined(to_webhook(json!({"after": 1})), delivery));
+    world.run_ends(&id, 0);
+    let old = world.posts.pop().unwrap().run;
+    world.pass(MINUTE);
+    world.run_ends(&id, 3);
+    let of_run = world.posts.iter().position(|order| order.url.expose() != URL).unwrap();
+    let newest = world.posts.remove(of_run).run;
+    assert!(world.alert().unwrap()["message"].as_str().unwrap().contains("failed"));
+    let refused = Err(PostFault::Refused("HTTP 500".to_owned()));
+    world.turn(|machine, turn| machine.cron.post_heard(&newest, refused, turn));
+    world.turn(|machine, turn| machine.cron.post_heard(&old, Ok(()), turn));
+    assert_eq!(world.alert(), None, "it still fails");
+    let state = world.state(&id);
+    assert_eq!(
+        (&state["lastDeliveryStatus"], &state["lastFailureAlertAtMs"]),
+        (&json!("not-delivered"), &json!(world.now.wall_ms)),
+        "{state}"
+    );
+    assert_eq!(world.runs(&id)[1]["deliveryStatus"], "delivered");
+}
+
+#[test]
+fn an_alert_that_was_not_delivered_is_told_again_when_the_pause_is_over() {
+    let mut world = World::new();
+    let id = world.watched(to_webhook(json!({"after": 1, "cooldownMs": 60_000})));
+    world.run_ends(&id, 3);
+    let run = world.posts.pop().unwrap().run;
+    let refused = Err(PostFault::Refused("HTTP 500".to_owned()));
+    world.turn(|machine, turn| machine.cron.post_heard(&run, refused, turn));
+    world.run_ends(&id, 3);
+    assert_eq!(world.alert(), None, "within the pause");
+    let mut world = world.killed(MINUTE, false);
+    world.run_ends(&id, 3);
+    assert!(world.alert().is_some());
+    world.pass(MINUTE);
+    world.run_ends(&id, 3);
+    assert_eq!(world.alert(), None, "told once");
+}
+
+#[test]
+fn an_alert_without_a_place_says_which_one_to_name() {
+    let mut world = World::new();
+    let id = world.watched(json!({"failureAlert": {"after": 1}}));
+    world.run_ends(&id, 3);
+    let why = world.state(&id)["lastFailureNotificationDeliveryError"].clone();
+    assert!(why.as_str().unwrap().contains("failureAlert.channel and failureAlert.to"), "{why}");
 }

@@ -72,6 +72,18 @@ fn the_end_of_a_run_is_told_to_its_webhook_once() {
 }
 
 #[test]
+fn a_webhook_learns_nothing_of_other_places() {
+    let mut world = World::new();
+    let other = json!({"mode": "webhook", "to": "https://other.example.com/?key=secret"});
+    let id = world.telling(json!({"failureDestination": other}));
+    world.call("cron.update", json!({"id": id, "patch": {"failureAlert": joined(other, json!({"after": 5}))}}));
+    world.run(&id, 0);
+    let order = world.webhook_says(Ok(()));
+    assert_eq!(body(&order)["job"]["payload"]["message"], "what is new?");
+    assert!(!order.body.contains("other.example.com") && !order.body.contains("of-mine"), "{}", order.body);
+}
+
+#[test]
 fn a_failure_is_told_without_what_the_agent_said_and_silence_is_not_told() {
     let mut world = World::new();
     let id = world.telling(json!({}));
