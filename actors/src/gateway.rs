@@ -36,7 +36,7 @@ use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
 use crate::machines::connection::{
-    CallToken, Connection, ConnectionParts, Count, Effect, Epoch, GatewayNotice, GatewayOrder, Moment, ProbeToken,
+    AuthPermit, CallToken, Connection, ConnectionParts, Count, Effect, Epoch, GatewayNotice, Moment, ProbeToken,
 };
 use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
@@ -52,8 +52,14 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub(crate) enum GatewayCommand {
-    /// What needs no answer.
-    Order(GatewayOrder),
+    /// Go on with this record.
+    Update(SharedRecord),
+    /// Drop the connection and dial now.
+    Reconnect,
+    /// The answer to a permit that was wanted. One is under way per gateway, so this never piles up.
+    Permit(AuthPermit),
+    /// Give up this run.
+    ForgetRun(String),
     /// Check the gateway now; answered at the latest after `timeout`, for all steps together.
     Probe { timeout: Duration, reply: Reply<ProbeOutcome> },
     /// Send one request (`params` is an object) and wait for its first reply.
@@ -441,7 +447,12 @@ impl Handler<GatewayCommand> for GatewayActor {
             GatewayCommand::Control(_, reply) if !self.may_act() => {
                 let _ = reply.send(Err(not_acting(NO_LEASE)));
             }
-            GatewayCommand::Order(order) => self.feed(ctx, |connection, moment| connection.on_order(moment, order)),
+            GatewayCommand::Update(record) => {
+                self.feed(ctx, |connection, moment| connection.update_record(moment, record))
+            }
+            GatewayCommand::Reconnect => self.feed(ctx, Connection::reconnect),
+            GatewayCommand::Permit(permit) => self.feed(ctx, |connection, moment| connection.on_permit(moment, permit)),
+            GatewayCommand::ForgetRun(run_id) => self.feed(ctx, |connection, _| connection.forget_run(&run_id)),
             GatewayCommand::Probe { timeout, reply } => {
                 let probe = ProbeToken(self.wait(Waiting::Probe(reply)));
                 self.feed(ctx, |connection, moment| connection.probe(moment, probe, timeout));

@@ -26,7 +26,7 @@ use gatewarden_api::events::{
 };
 use gatewarden_api::spawn::GatewayName;
 use gatewarden_core::fleet::{Effect, Fleet, Member, Notice, Time};
-pub use gatewarden_core::fleet::{FleetSettings, SpawnAnswer, Stored};
+pub use gatewarden_core::fleet::{FleetSettings, Stored};
 use gatewarden_protocol::Secret;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -50,7 +50,7 @@ use crate::machines::self_doubt::DoubtChange;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
 use crate::settings::RetentionSettings;
-use crate::spawn::{Idempotency, NoAnswer, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
+use crate::spawn::{NoAnswer, SpawnAnswer, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
 use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult};
@@ -202,7 +202,10 @@ impl RegistryActor {
                 }
             }
             // A dead actor is started from the record anyway.
-            Effect::Tell(id, order) => self.tell(id, GatewayCommand::Order(order)),
+            Effect::Update(record) => self.tell(record.id, GatewayCommand::Update(record)),
+            Effect::Reconnect(id) => self.tell(id, GatewayCommand::Reconnect),
+            Effect::Permit(id, permit) => self.tell(id, GatewayCommand::Permit(permit)),
+            Effect::ForgetRun(id, run_id) => self.tell(id, GatewayCommand::ForgetRun(run_id)),
             Effect::Publish(id) => self.publish(id),
             Effect::PublishChecks(checks) => self.roster.publish_spawn_doubts(checks),
             Effect::PublishSessions(id, sessions) => self.publish_sessions(id, &sessions),
@@ -236,9 +239,9 @@ impl RegistryActor {
                 };
                 ctx.spawn(remove.into_actor(self));
             }
-            Effect::RecordSpawn(record, text, idempotency) => {
+            Effect::RecordSpawn(record, text, idempotency_key) => {
                 let (store, spawn_id) = (self.store.clone(), record.spawn_id.clone());
-                let write = async move { store.record_spawn(*record, text, idempotency).await };
+                let write = async move { store.record_spawn(*record, text, idempotency_key).await };
                 self.then(write, ctx, move |fleet, time, recorded| fleet.on_spawn_recorded(time, &spawn_id, recorded));
             }
             Effect::StartRun(gateway, request) => {
@@ -532,17 +535,17 @@ pub struct SpawnWork {
     /// The request as JSON text, whole. Stored sealed, as values of its environment are secrets.
     pub text: Secret,
     /// The client's idempotency key.
-    pub idempotency: Option<Idempotency>,
+    pub idempotency_key: Option<String>,
 }
 
 impl Handler<SpawnWork> for RegistryActor {
     type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
 
     fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
-        let SpawnWork { request, text, idempotency } = message;
+        let SpawnWork { request, text, idempotency_key } = message;
         let (answer, answered) = oneshot::channel();
         self.spawners.insert(request.record.spawn_id.clone(), answer);
-        self.feed(ctx, |fleet, time| fleet.spawn(time, request, text, idempotency));
+        self.feed(ctx, |fleet, time| fleet.spawn(time, request, text, idempotency_key));
         Box::pin(async move { answered.await.unwrap_or_else(|_| Err(Failure::unavailable("registry"))) })
     }
 }

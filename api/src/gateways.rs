@@ -54,7 +54,8 @@ pub struct DiscoveredGateways {
     pub gateways: Vec<DiscoveredGateway>,
     /// How many are listed.
     pub total: usize,
-    /// Names of gateways of the domain that are not listed, since an answer about them was refused, got lost or came too late.
+    /// Names of gateways that are not listed: an answer about them was refused, got lost or came too late, they have no address that
+    /// may be connected to, or the domain has more than are listed.
     #[serde(default)]
     pub left_out: Vec<String>,
 }

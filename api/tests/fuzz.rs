@@ -13,14 +13,24 @@ mod fuzzing;
 
 use std::fmt::Debug;
 
-use gatewarden_api::access::{EventsQuery, LinkBody, LoginBody, NewKeyBody};
+use gatewarden_api::access::{AuditQuery, EventsQuery, LinkBody, LoginBody, NewKeyBody};
 use gatewarden_api::agents::{
-    AgentFields, ConnectBody, DisconnectBody, HeartbeatBody, NewAgentBody, SyncBody, TokenBody,
+    AgentFields, ConnectBody, DisconnectBody, DisconnectQuery, HeartbeatBody, ListAgentsQuery, ListConnectionsQuery,
+    NewAgentBody, SyncBody, TokenBody, TokensQuery,
 };
+use gatewarden_api::daemon::{NodesBody, NodesQuery};
 use gatewarden_api::gateway_record::{GatewayCreate, GatewayFields, GatewayUpdate, NewGatewayBody};
-use gatewarden_api::gateways::{HealthBody, LogsQuery, ProcessBody};
+use gatewarden_api::gateways::{
+    DiscoverBody, GatewayChoiceBody, GatewayChoiceQuery, GatewayIdBody, HealthBody, HistoryQuery, LatencyIdsQuery,
+    LatencyQuery, LogsQuery, ProcessBody,
+};
+use gatewarden_api::organization::{DialQuery, GatewayQuery, HistoryLimitQuery, TemplatesSyncBody};
+use gatewarden_api::pages::{PageQuery, PartQuery};
 use gatewarden_api::request::{self, Query, Request};
-use gatewarden_api::sessions::{ChangeBody, ControlBody, MessageBody};
+use gatewarden_api::sessions::{
+    ChangeBody, ChangeQuery, ControlBody, DeleteBody, ListSessionsQuery, MessageBody, OrganizationMessage,
+    SessionHistoryQuery,
+};
 use gatewarden_api::spawn::SpawnBody;
 use gatewarden_protocol::strict_json::StrictJson;
 use serde_json::{Map, Value};
@@ -64,10 +74,16 @@ fn any_body_is_refused_without_its_secrets_or_read_and_sent_alike() {
         check::<GatewayFields>(&map, in_place);
         check::<GatewayCreate>(&map, in_place);
         check::<GatewayUpdate>(&map, in_place);
+        check::<GatewayIdBody>(&map, in_place);
+        check::<GatewayChoiceBody>(&map, in_place);
+        check::<NodesBody>(&map, in_place);
+        check::<DiscoverBody>(&map, in_place);
         check::<SpawnBody>(&map, in_place);
         check::<ControlBody>(&map, in_place);
         check::<MessageBody>(&map, in_place);
+        check::<OrganizationMessage>(&map, in_place);
         check::<ChangeBody>(&map, in_place);
+        check::<DeleteBody>(&map, in_place);
         check::<NewAgentBody>(&map, in_place);
         check::<AgentFields>(&map, in_place);
         check::<ConnectBody>(&map, in_place);
@@ -75,6 +91,7 @@ fn any_body_is_refused_without_its_secrets_or_read_and_sent_alike() {
         check::<HeartbeatBody>(&map, in_place);
         check::<SyncBody>(&map, in_place);
         check::<TokenBody>(&map, in_place);
+        check::<TemplatesSyncBody>(&map, in_place);
         check::<NewKeyBody>(&map, in_place);
         check::<LoginBody>(&map, in_place);
         check::<LinkBody>(&map, in_place);
@@ -83,16 +100,59 @@ fn any_body_is_refused_without_its_secrets_or_read_and_sent_alike() {
     });
 }
 
+/// Reads a query; what was read is the same when it is sent again.
+fn check_query<T: Request + Debug + PartialEq>(text: &str) {
+    let Ok(read) = Query::read::<T>(text) else { return };
+    let mut sent = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in read.json().as_object().unwrap() {
+        sent.append_pair(name, value.as_str().unwrap_or(&value.to_string()));
+    }
+    let sent = sent.finish();
+    assert_eq!(Query::read::<T>(&sent).ok().as_ref(), Some(&read), "{sent}");
+}
+
 #[test]
-fn any_query_is_read_or_refused() {
-    let corpus = [
-        "limit=20&offset=3&q=a%20b",
-        "types=gateway.status,spawn_result&gateway=7&last_event_id=12",
-        "level=warn&follow=true&x=%ff%",
-    ];
-    let corpus: Vec<Vec<u8>> = corpus.iter().map(|text| text.as_bytes().to_vec()).collect();
+fn any_query_is_refused_or_read_and_sent_alike() {
+    let corpus: Vec<Vec<u8>> =
+        include_str!("corpus/queries.txt").lines().map(|line| line.as_bytes().to_vec()).collect();
     fuzz("queries", &corpus, |text, _| {
         let text = String::from_utf8_lossy(text);
-        let _ = (Query::read::<EventsQuery>(&text).is_ok(), Query::read::<LogsQuery>(&text).is_ok());
+        check_query::<AuditQuery>(&text);
+        check_query::<EventsQuery>(&text);
+        check_query::<ListAgentsQuery>(&text);
+        check_query::<DisconnectQuery>(&text);
+        check_query::<ListConnectionsQuery>(&text);
+        check_query::<TokensQuery>(&text);
+        check_query::<NodesQuery>(&text);
+        check_query::<LatencyQuery>(&text);
+        check_query::<LatencyIdsQuery>(&text);
+        check_query::<GatewayChoiceQuery>(&text);
+        check_query::<HistoryQuery>(&text);
+        check_query::<LogsQuery>(&text);
+        check_query::<GatewayQuery>(&text);
+        check_query::<HistoryLimitQuery>(&text);
+        check_query::<DialQuery>(&text);
+        check_query::<PageQuery>(&text);
+        check_query::<PartQuery>(&text);
+        check_query::<ChangeQuery>(&text);
+        check_query::<ListSessionsQuery>(&text);
+        check_query::<SessionHistoryQuery>(&text);
     });
+}
+
+/// A new request is read here, too.
+#[test]
+fn no_request_is_left_out() {
+    let here = include_str!("fuzz.rs");
+    // Read within others.
+    let parts = ["GatewaySettings", "Tokens", "TokenUsageWords", "TlsBody", "AgentBody"];
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let requests =
+            text.split("\nrequest! {\n").skip(1).flat_map(|block| block.split("\n}\n").next().unwrap().lines());
+        let names = requests
+            .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+            .filter(|name| !parts.contains(name));
+        names.for_each(|name| assert!(here.contains(&format!("::<{name}>(&")), "{name} is not fuzzed"));
+    }
 }

@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
-pub use self::dispatch::SpawnAnswer;
 use self::dispatch::{OnceWritten, WriteCoalescer};
 pub use self::member::{HaltedProcess, Member};
 use crate::error::Failure;
@@ -33,14 +32,14 @@ use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed,
 use crate::gateway_report::{GatewayReport, HealthPoint, Phase, SharedSessions, Status};
 use crate::ids::GatewayId;
 use crate::machines::auth_budget::FailedLogin;
-use crate::machines::connection::{AgentNews, GatewayOrder};
+use crate::machines::connection::{AgentNews, AuthPermit};
 use crate::machines::election::{Candidate, Election, PrimaryChange};
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::routing::NoRoute;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{Idempotency, LookUpRun, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnStep};
+use crate::spawn::{LookUpRun, SpawnAnswer, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnStep};
 
 /// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
 /// fleet may come and go at once.
@@ -101,8 +100,14 @@ pub enum Effect {
     Start(SharedRecord, u64),
     /// Stop the gateway's actor.
     Stop(GatewayId),
-    /// Tell the gateway's actor.
-    Tell(GatewayId, GatewayOrder),
+    /// The gateway's actor goes on with this record.
+    Update(SharedRecord),
+    /// The gateway's actor dials anew.
+    Reconnect(GatewayId),
+    /// Answer the gateway's actor, which wants to authenticate.
+    Permit(GatewayId, AuthPermit),
+    /// The gateway's actor gives up this run.
+    ForgetRun(GatewayId, String),
     /// Readers see the gateway as it is now.
     Publish(GatewayId),
     /// Readers see these sessions of the gateway.
@@ -124,8 +129,8 @@ pub enum Effect {
     StoreChange(GatewayId, Box<GatewayChange>),
     /// Delete what was reserved for a gateway that is not confirmed any more.
     DeleteReserved(GatewayId),
-    /// Record a spawn, with its request's text and the client's key; answered with [`Fleet::on_spawn_recorded`].
-    RecordSpawn(Box<SpawnRecord>, Secret, Option<Idempotency>),
+    /// Record a spawn, with its request's text and the client's idempotency key; answered with [`Fleet::on_spawn_recorded`].
+    RecordSpawn(Box<SpawnRecord>, Secret, Option<String>),
     /// Give a recorded spawn to this gateway's actor; answered with [`Fleet::on_run_answered`].
     StartRun(GatewayId, Arc<SpawnRequest>),
     /// Ask this gateway's actor what became of a spawn's run; answered with [`Fleet::on_run_found`].

@@ -201,26 +201,13 @@ impl SpawnStep {
     }
 }
 
-/// The `Idempotency-Key` of a request to spawn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idempotency {
-    /// The API key that it belongs to; 0 for the key of the configuration.
-    pub key_id: i64,
-    /// What the client sent. Only its hash is stored.
-    pub key: String,
-    /// Hash of the request's body, made by the caller; the same for the same request.
-    pub body_hash: String,
-}
-
-/// How a request to record a spawn ended.
+/// What answers a request for work: the spawn that was recorded for it, or for the same request before.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Recorded {
-    /// Recorded; to be sent now.
-    New(SpawnRecord),
-    /// The same request was recorded before: this is what became of it. Nothing is to be sent.
-    Replay(SpawnRecord),
-    /// The idempotency key was used for another request. Nothing is recorded.
-    Mismatch,
+pub struct SpawnAnswer {
+    /// As recorded. Once a gateway took it, brought up to date with that: its result is then the gateway's reply.
+    pub record: SpawnRecord,
+    /// Whether it answers an earlier request with the same idempotency key: nothing is to be sent.
+    pub replayed: bool,
 }
 
 /// What is to be run.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mdns_sd::{DaemonEvent, IfKind, ServiceDaemon, ServiceInfo};
 
 use crate::config::{GatewayConfig, Mdns};
+use crate::interfaces;
 
 /// DNS-SD's type of gateways.
 pub const SERVICE_TYPE: &str = "_openclaw-gw._tcp.local.";
@@ -109,6 +110,7 @@ impl Announcer {
 
 /// The full name that was announced.
 fn announce(responder: &ServiceDaemon, what: &Announcement, port: u16, bound: IpAddr) -> mdns_sd::Result<String> {
+    interfaces::read().map_err(|error| mdns_sd::Error::Msg(error.to_string()))?;
     // Whoever listens on loopback is this machine.
     responder.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
     let host = format!("{}.local.", what.host);

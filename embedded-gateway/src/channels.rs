@@ -11,8 +11,10 @@
 //! | `http` | how services are reached |
 //! | `telegram`, `discord`, `whatsapp` | the services |
 //!
-//! A further channel is a [`service::Service`] in a file of its own, and a variant of `ChannelKind`, which says what else there is to
-//! decide. An account that isn't configured costs nothing.
+//! A further channel is a [`service::Service`] in a file of its own and a variant of `ChannelKind` (`config/channels_section.rs`). The
+//! compiler then names what is to be decided: in that file, in `services` (how it is made), `service` (what helps against faults),
+//! `account/delivery` (the longest part) and `cron/place.rs` (how its chats are named); the list in `web/gateway/job_form.js` it doesn't
+//! name. An account that isn't configured costs nothing.
 
 mod access;
 mod account;
@@ -213,7 +215,8 @@ impl Channels {
 
     /// Ends all that is under way at services.
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
-        self.accounts.values_mut().for_each(|account| account.close(Phase::Off("the gateway is stopping"), turn));
+        let in_use = self.accounts.values_mut().filter(|account| !matches!(account.phase, Phase::Off(_)));
+        in_use.for_each(|account| account.close(Phase::Off(account::STOPPING), turn));
     }
 
     /// Whether other accounts are online than when this was asked last.

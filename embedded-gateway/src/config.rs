@@ -10,6 +10,8 @@ mod channels_section;
 mod cron_section;
 mod file;
 pub mod forbidden_env;
+#[cfg(test)]
+mod fuzz_tests;
 mod gateway_section;
 mod inputs;
 mod load;
@@ -52,7 +54,7 @@ pub(crate) use redaction::{REDACTED, argument_shown};
 pub use token_file::{TokenFile, TokenFileError};
 pub use written::{read as read_tree_of, too_deep};
 
-use crate::tailnet::tailnet_ipv4;
+use crate::tailnet::{NoTailnet, tailnet_ipv4};
 
 /// Port where none is configured (document 004).
 pub const DEFAULT_PORT: u16 = 18789;
@@ -188,14 +190,17 @@ pub enum Bind {
 }
 
 impl Bind {
-    /// The address to listen on. None: it is that of the tailnet, and this machine has none now.
-    pub fn address(self) -> Option<IpAddr> {
-        match self {
-            Self::Tailnet => tailnet_ipv4().map(IpAddr::V4),
-            Self::Loopback => Some(IpAddr::from([127, 0, 0, 1])),
-            Self::Lan => Some(IpAddr::from([0, 0, 0, 0])),
-            Self::Custom(address) => Some(address),
-        }
+    /// The address to listen on.
+    ///
+    /// # Errors
+    /// It is that of the tailnet, and this machine has none now.
+    pub fn address(self) -> Result<IpAddr, NoTailnet> {
+        Ok(match self {
+            Self::Tailnet => IpAddr::V4(tailnet_ipv4()?.ok_or(NoTailnet::None)?),
+            Self::Loopback => IpAddr::from([127, 0, 0, 1]),
+            Self::Lan => IpAddr::from([0, 0, 0, 0]),
+            Self::Custom(address) => address,
+        })
     }
 
     /// Whether only this machine can connect.

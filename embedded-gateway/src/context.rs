@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Addr, MailboxError};
+use gatewarden_listener::MemoryBudget;
 use tokio::sync::watch;
 
 use crate::auth::{HostGuard, Ingress};
 use crate::clock::Now;
 use crate::config::GatewayConfig;
-use crate::connection_limits::{ConnectionLimits, MemoryBudget};
+use crate::connection_limits::ConnectionLimits;
 use crate::core_actor::{CoreActor, InTurn};
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;

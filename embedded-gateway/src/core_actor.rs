@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::future::join;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{oneshot, watch};
@@ -432,8 +433,8 @@ impl Handler<Stop> for CoreActor {
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
         self.turn(GatewayMachine::stopping);
-        // News are still taken meanwhile, so that everybody hears how their runs ended.
-        let ended = self.children.launcher.stop().into_actor(self);
+        // News are still taken meanwhile, so that everybody hears how their runs ended, and jobs whether they were told.
+        let ended = join(self.children.launcher.stop(), self.poster.finish()).into_actor(self);
         Box::pin(ended.map(|_, core, ctx| {
             core.stop();
             ctx.stop();

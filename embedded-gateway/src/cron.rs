@@ -35,11 +35,11 @@ use crate::effect::{FileChange, LogLevel, RunId};
 use crate::payload::joined;
 use crate::subscribers::Subscribers;
 use crate::turn::Turn;
-use delivery::{Delivery, Fate};
+use delivery::Fate;
 use file::{LineOut, Stored};
 use history::{Entry, History};
 use job::{Definition, Job, State};
-use outbox::{Outbox, Post};
+use outbox::Outbox;
 pub(crate) use poster::Poster;
 
 pub(crate) const MOST_JOBS: usize = 10_000;
@@ -81,19 +81,15 @@ pub(crate) struct Cron {
     zone: TimeZone,
     settings: CronSettings,
     wake: Option<Instant>,
+    /// When the clocks were compared last.
+    looked: Now,
     /// Runs that were begun by hand; makes their ids different.
     asked: u64,
 }
 
 impl Cron {
-    /// Goes on from what a former gateway wrote. `answers`: the runs whose answers channels have kept, to be sent.
-    pub(crate) fn resume(
-        stored: Stored,
-        zone: TimeZone,
-        settings: CronSettings,
-        answers: &[RunId],
-        turn: &mut Turn<'_>,
-    ) -> Self {
+    /// Goes on from what a former gateway wrote, but for what was under way: see `resume_jobs`.
+    pub(crate) fn resume(stored: Stored, zone: TimeZone, settings: CronSettings, turn: &mut Turn<'_>) -> Self {
         let Stored { jobs, history, mut outbox, lines, bytes, damaged, torn } = stored;
         outbox.after_a_crash(turn.now.at);
         let mut cron = Self {
@@ -109,62 +105,21 @@ impl Cron {
             zone,
             settings,
             wake: None,
+            looked: turn.now,
             asked: 0,
         };
         if torn || damaged > 0 {
             cron.write_anew(turn);
         }
         for id in cron.jobs.keys().cloned().collect::<Vec<_>>() {
-            cron.resume_job(&id, answers, turn);
+            cron.resume_job(&id, turn);
         }
-        cron.resume_answers(answers, turn);
         cron.arm(turn.now);
         cron
     }
 
-    fn resume_job(&mut self, id: &str, answers: &[RunId], turn: &mut Turn<'_>) {
+    fn resume_job(&mut self, id: &str, turn: &mut Turn<'_>) {
         let now = turn.now.wall_ms;
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        if let Some(began) = job.state.running_at_ms {
-            // An answer is kept by a channel, or to be posted, before it is noted here that the run has ended; and that, before the job.
-            let known = self.history.iter().rev().find(|entry| entry.job_id == id && entry.run_at_ms == began);
-            let posted = self.outbox.iter().find(|post| is_of(post.run(), id, began));
-            let answered = answers.iter().map(|run| run.0.as_str()).find(|run| is_of(run, id, began));
-            let answered = answered.or(posted.map(Post::run)).map(str::to_owned);
-            let error = match (known, &answered) {
-                (Some(entry), _) => entry.error.clone(),
-                (None, None) => Some(INTERRUPTED.to_owned()),
-                (None, Some(_)) => posted.and_then(Post::error),
-            };
-            let is_known = known.is_some();
-            let is_done = job.end(error.as_deref(), began, now.max(began), false);
-            let entry = Entry {
-                ts: now,
-                job_id: id.to_owned(),
-                job_name: job.definition.name.clone(),
-                run_id: answered.clone().unwrap_or_else(|| format!("cron:{id}:{began}")),
-                run_at_ms: began,
-                duration_ms: now.saturating_sub(began).max(0),
-                error,
-                delivery: answered.as_ref().map(|_| Fate::Waiting),
-                best_effort: job.definition.delivery().is_some_and(Delivery::is_best_effort),
-                ends_job: is_done,
-                next_run_at_ms: job.state.next_run_at_ms,
-                ..Entry::default()
-            };
-            if answered.is_none() && !is_known {
-                let said = format!(
-                    "a run of job \"{}\" was under way when the gateway ended; it is not repeated",
-                    job.definition.name
-                );
-                turn.log(LogLevel::Warn, "cron", None, said);
-            }
-            if !is_known {
-                self.record(entry, turn);
-            }
-            self.write(id, turn);
-        }
-        self.resume_alert(id, answers, turn);
         let Some(job) = self.jobs.get(id).filter(|job| job.definition.enabled) else { return };
         let is_missed = job.state.next_run_at_ms.is_some_and(|next| next <= now);
         if is_missed && self.settings.skip_missed && !job.definition.schedule.is_once() {
@@ -176,26 +131,6 @@ impl Cron {
         }
     }
 
-    fn resume_alert(&mut self, id: &str, answers: &[RunId], turn: &mut Turn<'_>) {
-        let alert = self.jobs.get_mut(id).and_then(|job| job.state.alert.as_mut());
-        let is_kept = |name: &str| answers.iter().any(|run| run.0 == name) || self.outbox.get(name).is_some();
-        if alert.is_some_and(|alert| alert.resume(is_kept)) {
-            self.write(id, turn);
-        }
-    }
-
-    /// Of answers that were on their way when the gateway ended, channels keep those that certainly weren't sent.
-    fn resume_answers(&mut self, answers: &[RunId], turn: &mut Turn<'_>) {
-        let waiting = self.history.iter().filter(|entry| entry.waits()).map(|entry| RunId(entry.run_id.clone()));
-        let is_lost = |run: &RunId| !answers.contains(run) && self.outbox.get(&run.0).is_none();
-        let lost: Vec<RunId> = waiting.filter(is_lost).collect();
-        for run in lost {
-            let said =
-                "the gateway ended while the answer was being sent; it isn't sent again, and is in the job's session";
-            self.settle_answer(&run, Fate::Unknown(said.to_owned()), turn);
-        }
-    }
-
     /// What became of an answer that waited: the run's row, which is written anew.
     fn settle_answer(&mut self, run: &RunId, fate: Fate, turn: &mut Turn<'_>) -> Option<Entry> {
         let settled = self.history.settle(&run.0, fate)?;
@@ -203,10 +138,25 @@ impl Cron {
         Some(settled)
     }
 
-    /// No run of the same job has ended after this one.
-    fn is_newest(&self, entry: &Entry) -> bool {
-        let newest = self.history.iter().rfind(|other| other.job_id == entry.job_id);
-        newest.is_some_and(|newest| newest.run_id == entry.run_id)
+    /// The run of a job that ended last.
+    fn newest(&self, job: &str) -> Option<&Entry> {
+        self.history.iter().rfind(|entry| entry.job_id == job)
+    }
+
+    /// A run has ended. Whether its job is done with.
+    fn end(&mut self, id: &str, error: Option<&str>, began: i64, retry: bool, turn: &mut Turn<'_>) -> bool {
+        let Some(job) = self.jobs.get_mut(id) else { return false };
+        let old = job.state.next_run_at_ms;
+        let is_done = job.end(error, began, turn.now.wall_ms, retry);
+        if job.state.auto_disabled.is_some() && error.is_some() && !job.definition.enabled {
+            let said = format!(
+                "job \"{}\" was switched off after {} failures in a row; switch it on again with cron.update",
+                job.definition.name, job.state.consecutive_errors
+            );
+            turn.log(LogLevel::Warn, "cron", None, said);
+        }
+        self.place(id, old);
+        is_done
     }
 
     /// When a job is to run by what is known of it. A time far behind the schedule's own is that of a clock that was set back.
@@ -225,12 +175,9 @@ impl Cron {
 
     /// The wall clock may have jumped, or the machine slept: timers don't tell.
     pub(crate) fn look_at_clock(&mut self, now: Now) {
-        let first = self.due.first().map(|(due, _)| *due);
-        let expected = self.wake.map(|wake| wake.saturating_duration_since(now.at));
-        let left = first.map(|due| Duration::from_millis(u64::try_from(due - now.wall_ms).unwrap_or(0).min(LOOK_MS)));
-        let differs =
-            expected.zip(left).is_some_and(|(expected, left)| expected.abs_diff(left) > Duration::from_secs(5));
-        if differs {
+        let looked = std::mem::replace(&mut self.looked, now);
+        let passed = i64::try_from(now.at.saturating_duration_since(looked.at).as_millis()).unwrap_or(i64::MAX);
+        if now.wall_ms.saturating_sub(looked.wall_ms).abs_diff(passed) > 5_000 {
             for (due, id) in self.due.clone() {
                 let next = self.settled_next(&id, now.wall_ms);
                 if next != Some(due) {
@@ -356,6 +303,9 @@ impl Cron {
             if reschedules || is_switched {
                 job.state.auto_disabled = None;
                 job.state.consecutive_errors = 0;
+                if let Some((_, cause)) = job.state.alert.as_mut().and_then(|alert| alert.incident.as_mut()) {
+                    *cause = None;
+                }
                 next = job.next(now, &self.zone);
             }
         }

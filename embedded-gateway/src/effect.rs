@@ -1,6 +1,6 @@
 //! What the machine wants done: the only way from a decision to the outside world. The core carries these out in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -382,6 +382,8 @@ impl std::fmt::Display for ChannelKey {
 pub(crate) enum ChannelOrder {
     /// Use this account from now on.
     Open(Arc<ChannelAccount>),
+    /// The same way to the service; who may talk may have changed.
+    Configure(Arc<ChannelAccount>),
     /// Give up whatever is under way.
     Close,
     /// The news carry the number of this life of the account; those of former ones are late.
@@ -400,6 +402,8 @@ pub(crate) enum ChannelRequest {
         place: Option<String>,
         most: u8,
         me: Arc<ChannelIdentity>,
+        /// Who was let in, besides those whom the settings name.
+        approved: Arc<BTreeSet<String>>,
     },
     Send {
         to: Chat,

@@ -36,7 +36,11 @@ mod cron;
 mod devices;
 pub mod effect;
 mod files;
+#[cfg(test)]
+#[path = "../../protocol/tests/fuzz/fuzzing.rs"]
+mod fuzzing;
 mod http;
+pub mod interfaces;
 mod loading;
 pub mod lock_file;
 pub mod log_file;
@@ -64,6 +68,8 @@ mod tests;
 mod turn;
 mod webhook_bodies;
 mod wide_area;
+
+pub use loading::look_at_state;
 
 /// The version that clients are told. The daemon's rules for a minimum version compare calendar versions, which this crate's
 /// own would never satisfy: it is that of the release whose protocol is followed, with this crate's as build metadata.

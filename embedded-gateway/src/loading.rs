@@ -1,4 +1,4 @@
-//! What a gateway finds of its former life when it starts, read before anything is written.
+//! What a gateway finds of its former life when it starts, read before anything is written; and the same looked at without a start.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::agents::{self, CreatedAgent};
 use crate::channels;
-use crate::config::{GatewayConfig, is_agent_id};
+use crate::config::{Auth, GatewayConfig, is_agent_id};
 use crate::cron::file::{FILE as CRON_FILE, Stored};
 use crate::devices::{DEVICES_FILE, Devices, DevicesFileError};
 use crate::effect::FileChange;
@@ -217,4 +217,39 @@ fn read_cron(config: &GatewayConfig, loaded: &mut Loaded) -> Result<(), LoadErro
         ));
     }
     Ok(())
+}
+
+/// Reads the files of a state directory but for transcripts with the parsers of a start, and changes nothing: how many there are, and
+/// what is wrong with them, in sentences that end with the cure.
+#[must_use]
+pub fn look_at_state(state_dir: &Path) -> (usize, Vec<String>) {
+    const BACKUP: &str = "put a backup in its place, or the next start";
+    let device_auth = GatewayConfig::defaults(state_dir.to_owned(), Auth::None).device_auth;
+    let folder = state_dir.join(channels::FOLDER);
+    let records = names_in(&folder, ".json").unwrap_or_default();
+    let records = records.iter().map(|name| folder.join(format!("{name}.json")));
+    let own = [DEVICES_FILE, agents::FILE, CRON_FILE].map(|name| state_dir.join(name));
+    let files: Vec<PathBuf> = own.into_iter().chain(records).filter(|path| path.exists()).collect();
+    let wrong = |path: &PathBuf| {
+        let shown = path.display();
+        let no_json =
+            |error| format!("{shown} makes no sense ({error}); {BACKUP} sets it aside, and begins without it");
+        let name = path.file_name().and_then(|name| name.to_str());
+        let bytes = match read(path, if name == Some(CRON_FILE) { CRON_BYTES } else { TRANSCRIPT_BYTES }) {
+            Ok(bytes) => bytes,
+            Err(source) => return Some(unreadable(path, source).to_string()),
+        };
+        match name {
+            Some(DEVICES_FILE) => match std::str::from_utf8(&bytes) {
+                Ok(text) => Devices::read(&device_auth, Some(text)).err().map(|error| error.to_string()),
+                Err(error) => Some(unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error)).to_string()),
+            },
+            Some(agents::FILE) => serde_json::from_slice::<BTreeMap<String, CreatedAgent>>(&bytes).err().map(no_json),
+            Some(CRON_FILE) => Some(Stored::read(&bytes).damaged).filter(|damaged| *damaged > 0).map(|damaged| {
+                format!("{shown} has lines that make no sense: {damaged}; {BACKUP} leaves them out, and keeps a copy")
+            }),
+            _ => serde_json::from_slice::<channels::Record>(&bytes).err().map(no_json),
+        }
+    };
+    (files.len(), files.iter().filter_map(wrong).collect())
 }

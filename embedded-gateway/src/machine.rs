@@ -106,9 +106,9 @@ impl GatewayMachine {
         let auth = AuthState::new(&config);
         let route = (config.tailscale.mode != TailscaleMode::Off).then_some(RouteState::Beginning);
         let channels = Channels::new(loaded.channels, &config, turn);
-        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron.clone(), &channels.answers_of_jobs(), turn);
+        let cron = Cron::resume(loaded.cron, loaded.zone, config.cron.clone(), turn);
         let wall_clock = WallClock::resume(loaded.steady_time.as_deref(), &loaded.boot, turn);
-        Self {
+        let mut machine = Self {
             agents: Agents::new(Arc::clone(&config), loaded.agents),
             config,
             configuration: Configuration::default(),
@@ -130,7 +130,9 @@ impl GatewayMachine {
             wall_clock,
             logged: 0,
             stopping: false,
-        }
+        };
+        machine.resume_jobs(turn);
+        machine
     }
 
     pub(crate) fn upkeep(&mut self, turn: &mut Turn<'_>) {
@@ -249,7 +251,8 @@ impl GatewayMachine {
             self.runs.next_deadline(),
             self.presence.deadline(),
             self.channels.deadline(),
-            self.cron.deadline(),
+            // A gateway that stops begins no job and sends no post: what is due stays so.
+            if self.stopping { None } else { self.cron.deadline() },
             self.nodes.deadline(),
         ];
         parts.into_iter().flatten().min()

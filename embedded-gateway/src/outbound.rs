@@ -3,10 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gatewarden_listener::{MemoryBudget, MemoryPermit};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, watch};
-
-use crate::connection_limits::{MemoryBudget, MemoryPermit};
 
 /// What each client may leave unread without that the budget of all counts it, in bytes: who reads must not suffer when others
 /// have spent the budget.
@@ -187,6 +186,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection_limits::LARGE_MESSAGES;
 
     fn event(bytes: usize) -> OutboundItem {
         let text = format!("\"{}\"", "x".repeat(bytes));
@@ -199,7 +199,7 @@ mod tests {
 
     #[actix::test]
     async fn what_waits_is_bounded_in_bytes_and_a_close_always_fits() {
-        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::default());
+        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::new(LARGE_MESSAGES));
         assert_eq!(outbound.send(event(600)), Ok(()));
         assert_eq!(outbound.send(event(600)), Err(Overflow));
         assert!(matches!(outgoing.next().await, Some(Next::Send(OutboundItem::Event { .. }, _))));
@@ -212,7 +212,7 @@ mod tests {
 
     #[actix::test]
     async fn no_more_things_wait_than_the_bound_has_room_for_and_the_close_keeps_its_place() {
-        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::default());
+        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::new(LARGE_MESSAGES));
         let nothing = || Arc::from(RawValue::from_string(String::from("1")).unwrap());
         let small = || OutboundItem::Event { name: "".into(), payload: nothing(), presence_version: None };
         // Even if the account of bytes were wrong.
@@ -230,7 +230,7 @@ mod tests {
 
     #[actix::test]
     async fn an_answer_larger_than_the_bound_goes_out_and_leaves_room_for_events() {
-        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::default());
+        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::new(LARGE_MESSAGES));
         let answer = || {
             let raw = RawValue::from_string(format!("\"{}\"", "x".repeat(5_000))).unwrap();
             OutboundItem::Response { request: Some("r".to_owned()), outcome: Ok(Arc::from(raw)) }
@@ -265,7 +265,7 @@ mod tests {
 
     #[actix::test]
     async fn a_cut_overtakes_what_waits() {
-        let (outbound, outgoing) = Outbound::new(1_000, &MemoryBudget::default());
+        let (outbound, outgoing) = Outbound::new(1_000, &MemoryBudget::new(LARGE_MESSAGES));
         assert_eq!(outbound.send(event(10)), Ok(()));
         let cut = outgoing.when_cut();
         outbound.cut(1008, "slow consumer".to_owned());
@@ -274,7 +274,7 @@ mod tests {
 
     #[actix::test]
     async fn the_queue_ends_when_the_core_forgets_the_connection() {
-        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::default());
+        let (outbound, mut outgoing) = Outbound::new(1_000, &MemoryBudget::new(LARGE_MESSAGES));
         drop(outbound);
         assert!(outgoing.next().await.is_none());
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Actor as _;
+use gatewarden_listener::MemoryBudget;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ use crate::announcement::{Announcement, Announcer};
 use crate::auth::Ingress;
 use crate::clock::Now;
 use crate::config::{Bind, ConfigFile, GatewayConfig, Mdns};
-use crate::connection_limits::{ConnectionLimits, MemoryBudget};
+use crate::connection_limits::{ConnectionLimits, LARGE_MESSAGES};
 use crate::context::{GatewayContext, Phase};
 use crate::core_actor::{CoreActor, Stop};
 use crate::loading::{LoadError, read_state};
@@ -27,6 +28,7 @@ use crate::log_sinks::LogSinks;
 use crate::machine::GatewayMachine;
 use crate::metrics::GatewayMetrics;
 use crate::private_files::make_private;
+use crate::tailnet::NoTailnet;
 use crate::tailscale::Tailscale;
 use crate::tailscale::route::Keeper;
 use crate::webhook_bodies::Bodies;
@@ -51,12 +53,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// It is to listen in a tailnet, and this machine is in none.
-    #[error(
-        "gateway.bind is tailnet, and this machine has no Tailscale IPv4 address (100.64.0.0/10): connect it with `sudo tailscale up` \
-         and start the gateway again, or choose another gateway.bind"
-    )]
-    NoTailnet,
+    /// It is to listen in a tailnet.
+    #[error(transparent)]
+    Tailnet(#[from] NoTailnet),
     /// The state directory can't be made, or is another user's.
     #[error("the state directory {path} can't be used: {source}; make it, or choose another one")]
     StateDirectory {
@@ -130,7 +129,7 @@ pub async fn start_with(
 ) -> Result<Running, StartError> {
     let path = &config.state_dir;
     make_private(path).map_err(|source| StartError::StateDirectory { path: path.clone(), source })?;
-    let address = SocketAddr::new(config.bind.address().ok_or(StartError::NoTailnet)?, config.port);
+    let address = SocketAddr::new(config.bind.address()?, config.port);
     let (listener, address) = listen(address, GATEWAY_KEYS).await?;
     let near = |port| listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), GATEWAY_KEYS);
     // Programs of this machine find it where they look for it.
@@ -149,7 +148,7 @@ pub async fn start_with(
     let (configure, live_config) = watch::channel(Arc::clone(&config));
     let context = Rc::new(GatewayContext {
         core: CoreActor::new(configure, config_file, loaded, metrics.clone(), log_sinks).start(),
-        budget: MemoryBudget::default(),
+        budget: MemoryBudget::new(LARGE_MESSAGES),
         unread: MemoryBudget::new(config.limits.max_buffered_total),
         webhook_bodies: Bodies::new(WEBHOOK_BODIES),
         limits: ConnectionLimits::new(&config.limits, metrics.connections.clone()),

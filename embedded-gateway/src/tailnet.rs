@@ -2,6 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::interfaces::{self, Unreadable};
+
+/// Why `gateway.bind` can't be `tailnet`.
+#[derive(Debug, thiserror::Error)]
+pub enum NoTailnet {
+    /// This machine is in none.
+    #[error(
+        "gateway.bind is tailnet, and this machine has no Tailscale IPv4 address (100.64.0.0/10): connect it with `sudo tailscale up` \
+         and start the gateway again, or choose another gateway.bind"
+    )]
+    None,
+    /// Whether it is in one can't be read.
+    #[error("gateway.bind is tailnet, and {0}")]
+    Unreadable(#[from] Unreadable),
+}
+
 /// Whether an address is one that Tailscale gives out: 100.64.0.0/10, fd7a:115c:a1e0::/48.
 pub(crate) fn is_of_tailnet(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -18,14 +34,14 @@ pub(crate) fn is_of_tailnet(address: IpAddr) -> bool {
 
 /// This machine's IPv4 address in its tailnet. (A provider that gives its customers shared addresses has the same range: with both,
 /// the interface whose name is Tailscale's counts.)
-pub(crate) fn tailnet_ipv4() -> Option<Ipv4Addr> {
-    let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+pub(crate) fn tailnet_ipv4() -> Result<Option<Ipv4Addr>, Unreadable> {
+    let mut interfaces = interfaces::read()?;
     interfaces.retain(|interface| is_of_tailnet(interface.ip()));
     interfaces.sort_by_key(|interface| !interface.name.starts_with("tailscale"));
-    interfaces.iter().find_map(|interface| match interface.ip() {
+    Ok(interfaces.iter().find_map(|interface| match interface.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -25,12 +25,16 @@ const NO_SERIAL: &str = "SERIAL";
 
 /// Writes the zone where it is not as it is to be. `bound` is where the gateway listens.
 pub(crate) fn publish(domain: &str, what: &Announcement, port: u16, bound: IpAddr, state_dir: &Path, wall_ms: i64) {
-    let Some(address) = address_of(bound, tailnet_ipv4()) else {
-        tracing::warn!(
-            "discovery.wideArea: no address of this machine is known that holds in other networks, so no zone was written; \
-             connect it to a tailnet, or let gateway.bind name the address"
-        );
-        return;
+    let tailnet = if bound.is_unspecified() { tailnet_ipv4() } else { Ok(None) };
+    let address = match tailnet.map(|tailnet| address_of(bound, tailnet)) {
+        Ok(Some(address)) => address,
+        Ok(None) => {
+            return tracing::warn!(
+                "discovery.wideArea: no address of this machine is known that holds in other networks, so no zone was written; \
+                 connect it to a tailnet, or let gateway.bind name the address"
+            );
+        }
+        Err(error) => return tracing::warn!(%error, "discovery.wideArea: no zone was written"),
     };
     let zone = Zone { domain, what, port, address };
     let file = state_dir.join(FOLDER).join(format!("{domain}.db"));

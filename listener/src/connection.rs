@@ -71,6 +71,8 @@ enum Body {
 pub struct Connection {
     pub(crate) id: u64,
     pub(crate) network: IpAddr,
+    /// A client of another listener for whom this goes on: it ends with this one.
+    client: Option<Arc<Connection>>,
     /// Whose key came in on it; 0: nobody's.
     holder: AtomicU64,
     served: AtomicUsize,
@@ -90,10 +92,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, network: IpAddr) -> Self {
+    pub(crate) fn new(id: u64, network: IpAddr, client: Option<Arc<Self>>) -> Self {
         Self {
             id,
             network,
+            client,
             holder: AtomicU64::new(0),
             served: AtomicUsize::new(0),
             body: Mutex::new(Body::Over),
@@ -271,6 +274,9 @@ impl Connection {
         let number = u8::try_from(number).unwrap_or_default().saturating_add(1);
         let is_first = self.ended.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_first {
+            if let Some(client) = &self.client {
+                client.end(why);
+            }
             self.reader.wake();
         }
         is_first

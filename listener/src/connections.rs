@@ -107,6 +107,11 @@ impl Connections {
 
     /// The same where there may be only `most` connections at present.
     pub fn enter_within(&self, peer: IpAddr, most: usize) -> Option<Place> {
+        self.enter_for(None, peer, most)
+    }
+
+    /// The same for what goes on for a client of another listener: whose place is needed loses that connection.
+    pub fn enter_for(&self, client: Option<Arc<Connection>>, peer: IpAddr, most: usize) -> Option<Place> {
         let network = network_of(peer);
         let most_here = if network.is_loopback() || (self.0.is_shared)(peer.to_canonical()) {
             self.0.limits.per_shared_address
@@ -137,7 +142,7 @@ impl Connections {
             }
         }
         open.next += 1;
-        let connection = Arc::new(Connection::new(open.next, network));
+        let connection = Arc::new(Connection::new(open.next, network, client));
         open.connections.insert(connection.id, connection.clone());
         *open.by_network.entry(network).or_default() += 1;
         Some(Place { connection, shared: self.0.clone() })
@@ -370,6 +375,18 @@ mod tests {
         assert_eq!(all.figures().open, 4);
         drop(places);
         assert_eq!((newcomer.connection().why_ended(), all.figures().open), (None, 1));
+    }
+
+    #[tokio::test]
+    async fn who_goes_for_a_newcomer_loses_the_connection_that_it_was_for() {
+        let (front, behind) = (connections(), connections());
+        let (client, other) = (front.enter(address(1)).unwrap(), front.enter(address(2)).unwrap());
+        let _busy = served(&client);
+        let first = behind.enter_for(Some(client.connection().clone()), address(1), 1).unwrap();
+        let _second = behind.enter_for(Some(other.connection().clone()), address(2), 1).unwrap();
+        assert_eq!(first.connection().why_ended(), Some(WhyEnded::Replaced));
+        assert_eq!(client.connection().why_ended(), Some(WhyEnded::Replaced));
+        assert_eq!(other.connection().why_ended(), None);
     }
 
     #[tokio::test]

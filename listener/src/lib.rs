@@ -14,6 +14,7 @@
 mod bodies;
 mod connection;
 mod connections;
+mod memory;
 mod places;
 mod socket;
 mod stream;
@@ -21,6 +22,7 @@ mod stream;
 pub use bodies::{AnswerBody, announced_length, begin};
 pub use connection::{BeingServed, Connection, WhyEnded};
 pub use connections::{Connections, Figures, Limits, Place};
+pub use memory::{MemoryBudget, MemoryPermit};
 pub use places::{Refused, network_of};
 pub use socket::{ClientSocket, prepare};
 pub use stream::GuardedStream;

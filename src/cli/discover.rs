@@ -14,6 +14,8 @@ use super::{EXIT_FAILURE, EXIT_OK};
 
 /// Longest search, milliseconds.
 const MOST_MS: i64 = 10_000;
+/// Gateways that aren't listed and are named.
+const MOST_NAMED: usize = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct DiscoverArgs {
@@ -61,10 +63,16 @@ pub(super) fn run(args: &DiscoverArgs) -> u8 {
 }
 
 fn left_out(names: &[String]) -> Option<String> {
+    let named = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match names.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     (!names.is_empty()).then(|| {
         format!(
-            "left out, since an answer about them was refused, got lost or came too late: {}. Try again, with a longer --timeout",
-            names.join(", ")
+            "left out ({}): {named}{more}. An answer about them was refused, got lost or came too late (try again, with a longer \
+             --timeout), they have no address that may be connected to, or there are too many",
+            names.len()
         )
     })
 }
@@ -106,6 +114,8 @@ mod tests {
     fn gateways_that_are_left_out_are_named_and_nothing_is_said_where_there_are_none() {
         assert_eq!(left_out(&[]), None);
         let said = left_out(&["attic".to_owned(), "cellar".to_owned()]).unwrap();
-        assert!(said.contains("attic, cellar") && said.contains("--timeout"), "{said}");
+        assert!(said.contains("(2): attic, cellar. ") && said.contains("--timeout"), "{said}");
+        let said = left_out(&vec!["attic".to_owned(); 30]).unwrap();
+        assert!(said.contains("(30): attic, ") && said.contains("attic and 10 more. "), "{said}");
     }
 }

@@ -458,16 +458,22 @@ impl<'a> Reader<'a> {
         let name_of = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
         let wanted = name_of(path);
         let known = self.effective.iter().map(|value| value.path);
-        let distances = known.map(|known| {
+        let distances = known.filter_map(|known| {
+            let most = 2 + known.len() / 12;
             // The right name in a wrong section, or in none, is as close as a slip of one letter.
-            let name_alone = strsim::damerau_levenshtein(&wanted, &name_of(known)) + 1;
-            (strsim::damerau_levenshtein(path, known).min(name_alone), known)
+            let name_alone = slips(&wanted, &name_of(known), most - 1).map(|distance| distance + 1);
+            let whole = slips(path, known, most);
+            Some((whole.into_iter().chain(name_alone).min()?, known))
         });
-        distances
-            .filter(|(distance, known)| *distance <= 2 + known.len() / 12)
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, known)| known)
+        distances.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
     }
+}
+
+/// How many slips of a letter are between two names; none when there are more than `most`. What takes time with the product of both
+/// lengths isn't done for a giant name.
+pub(super) fn slips(one: &str, other: &str, most: usize) -> Option<usize> {
+    let near = one.len().abs_diff(other.len()) <= most;
+    near.then(|| strsim::damerau_levenshtein(one, other)).filter(|distance| *distance <= most)
 }
 
 /// Takes `section.name` out of a table of sections.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use config::{Map, Value, ValueKind};
 
-use super::reader::Problem;
+use super::reader::{Problem, slips};
 use super::units;
 
 /// Reads one table. What is wrong is noted, and so is what was read by nobody.
@@ -106,10 +106,9 @@ impl<'a> TableReader<'a> {
     /// Notes what nobody asked for. `what` is what the table stands for: `a command`.
     pub(super) fn refuse_unknown(&mut self, what: &str) {
         for key in std::mem::take(&mut self.table).into_keys() {
-            let distance = |known: &&&str| strsim::damerau_levenshtein(known, &key);
-            let meant = self.known.iter().min_by_key(distance).filter(|known| distance(known) <= 2);
-            let expected = match meant {
-                Some(known) => format!("unknown key; did you mean {known}?"),
+            let near = self.known.iter().filter_map(|known| Some((slips(known, &key, 2)?, known)));
+            let expected = match near.min_by_key(|(distance, _)| *distance) {
+                Some((_, known)) => format!("unknown key; did you mean {known}?"),
                 None => format!("unknown key; {what} has {}", self.known.join(", ")),
             };
             self.wrong(&key, expected);

@@ -570,3 +570,12 @@ fn a_wrong_command_says_what_would_be_right() {
     write(&dir.path().join("gatewarden.toml"), "[commands.x]\nprogram = \"/a\"", 0o662);
     assert!(refusal(&inputs).contains("chmod go-w"));
 }
+
+/// The time of a distance grows with the product of both lengths.
+#[test]
+fn nobody_looks_for_what_was_meant_by_a_giant_name() {
+    assert_eq!(super::reader::slips("heartbeat_intervall", "heartbeat_interval", 2), Some(1));
+    assert_eq!(super::reader::slips("heartbeat", "hearts", 2), None);
+    // An hour if it were compared.
+    assert_eq!(super::reader::slips(&"x".repeat(1 << 20), &"x".repeat((1 << 20) + 3), 2), None);
+}

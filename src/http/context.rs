@@ -24,7 +24,7 @@ use gatewarden_actors::settings::ProcessSettings;
 use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::member::Member;
-use gatewarden_listener::Connections;
+use gatewarden_listener::{Connections, MemoryBudget};
 use gatewarden_protocol::Secret;
 use gatewarden_protocol::steady_time::Gap;
 use tokio::sync::Semaphore;
@@ -33,7 +33,7 @@ use super::door::Door;
 use super::gateways::record::ListBody;
 use super::headers::RequestIds;
 use super::keyring::{Keyring, new_token};
-use super::limits::{BodyBudget, Limits, Refusals};
+use super::limits::{BODY_MEMORY, Limits, Refusals};
 use super::login_links::LoginLinks;
 use super::mutations::Mutations;
 use super::route_table::RouteTable;
@@ -98,7 +98,7 @@ pub(crate) struct AppContext {
     /// Places of checks of gateways before they are registered, and of searches for them.
     pub(crate) checks: Arc<Semaphore>,
     pub(crate) connections: Connections,
-    pub(crate) bodies: BodyBudget,
+    pub(crate) bodies: MemoryBudget,
     pub(crate) request_ids: RequestIds,
     pub(crate) routes: RouteTable,
     pub(crate) document: ServedDocument,
@@ -124,7 +124,7 @@ impl AppContext {
         let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
         Self {
             connections: Connections::new(settings.connections, is_shared),
-            bodies: BodyBudget::default(),
+            bodies: MemoryBudget::new(BODY_MEMORY),
             limits: Limits::new(&settings.rate_limits, &state.clock),
             refusals: Refusals::default(),
             list: ListBody::default(),

@@ -392,7 +392,7 @@ async fn delete(caller: &Caller, app: &AppContext, id: GatewayId) -> Answer {
 }
 
 /// One line for each change: who, what, which gateway.
-fn log(caller: &Caller, what: &'static str, view: &GatewayView) {
+pub(crate) fn log(caller: &Caller, what: &'static str, view: &GatewayView) {
     tracing::info!(
         caller.key = caller.key.name,
         caller.role = caller.key.role.as_str(),

@@ -14,7 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_api::request::{self, Asked, Fields, Query, Request};
 use gatewarden_api::rules::kind_of;
-use gatewarden_listener::announced_length;
+use gatewarden_listener::{MemoryPermit, announced_length};
 use gatewarden_protocol::strict_json::{StrictJson, repeated_key};
 use serde::de::Deserialize;
 use serde_json::{Map, Value, json};
@@ -24,7 +24,7 @@ use super::audit::context::AuditContext;
 use super::auth::was_admitted;
 use super::context::App;
 use super::error::{ApiError, invalid, invalid_field};
-use super::limits::BodyPermit;
+use super::limits::hold;
 
 /// How long a body may take to arrive: a client that trickles must not hold a connection for good.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -254,13 +254,13 @@ async fn collect(
     mut payload: Payload,
     limit: usize,
     sender: Sender,
-) -> Result<(Bytes, Option<BodyPermit>), ApiError> {
+) -> Result<(Bytes, Option<MemoryPermit>), ApiError> {
     check_encoding(text_of(request, header::CONTENT_ENCODING))?;
     let mut permit = None;
     if sender == Sender::KeyHolder {
         // Polled again whenever `Authorized` is, which stands before it among the arguments of every handler.
         poll_fn(|_| if was_admitted(request) { Poll::Ready(()) } else { Poll::Pending }).await;
-        permit = request.app_data::<App>().map(|app| app.bodies.permit());
+        permit = request.app_data::<App>().map(|app| app.bodies.empty_permit());
     }
     let mut bytes = BytesMut::new();
     while let Some(chunk) = payload.next().await {
@@ -270,7 +270,7 @@ async fn collect(
             return Err(too_large(limit));
         }
         if let Some(permit) = &mut permit {
-            permit.grow_to(length)?;
+            hold(permit, length)?;
         }
         bytes.extend_from_slice(&chunk);
     }

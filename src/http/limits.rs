@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -14,6 +13,7 @@ use actix_web::{HttpMessage as _, HttpRequest};
 use gatewarden_actors::agent_book::AgentKey;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_listener::MemoryPermit;
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -270,67 +270,23 @@ impl Refusals {
 }
 
 /// Bytes of all bodies of those who have shown a good key: each one's own limit times their number would be far too much.
-const BODY_MEMORY: usize = 64 * 1024 * 1024;
+pub(crate) const BODY_MEMORY: usize = 64 * 1024 * 1024;
 /// When to try again.
 const BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// Bytes in use, and how many there may be. Clones share them.
-#[derive(Debug, Clone)]
-pub(crate) struct BodyBudget {
-    used: Arc<AtomicUsize>,
-    limit: usize,
-}
-
-impl Default for BodyBudget {
-    fn default() -> Self {
-        Self::new(BODY_MEMORY)
-    }
-}
-
-impl BodyBudget {
-    fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit }
-    }
-
-    pub(crate) fn permit(&self) -> BodyPermit {
-        BodyPermit { budget: self.clone(), bytes: 0 }
-    }
-}
-
-/// Bytes held of a budget; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct BodyPermit {
-    budget: BodyBudget,
-    bytes: usize,
-}
-
-impl BodyPermit {
-    /// Holds so many bytes in all.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Failure> {
-        let more = bytes.saturating_sub(self.bytes);
-        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.budget.limit {
-            self.budget.used.fetch_sub(more, Ordering::Relaxed);
-            return Err(Failure::new(
-                ErrorCode::Unavailable,
-                "Too many requests are sending their bodies at this moment",
-            )
+/// Holds so many bytes of a body in all.
+pub(crate) fn hold(permit: &mut MemoryPermit, bytes: usize) -> Result<(), Failure> {
+    permit.grow_to(bytes).then_some(()).ok_or_else(|| {
+        Failure::new(ErrorCode::Unavailable, "Too many requests are sending their bodies at this moment")
             .with_help("Wait as long as the Retry-After header says.")
-            .with_retry_after(BODY_WAIT));
-        }
-        self.bytes += more;
-        Ok(())
-    }
-}
-
-impl Drop for BodyPermit {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+            .with_retry_after(BODY_WAIT)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use gatewarden_listener::MemoryBudget;
+
     use super::*;
 
     fn limits(settings: RateLimits) -> Limits {
@@ -426,14 +382,12 @@ mod tests {
 
     #[test]
     fn permits_share_the_budget_and_give_it_back_when_dropped() {
-        let budget = BodyBudget::new(100);
-        let (mut one, mut other) = (budget.permit(), budget.permit());
-        assert!(one.grow_to(60).is_ok() && one.grow_to(50).is_ok());
-        assert_eq!(other.grow_to(41).unwrap_err().code, ErrorCode::Unavailable);
-        assert!(other.grow_to(40).is_ok());
+        let budget = MemoryBudget::new(100);
+        let (mut one, mut other) = (budget.empty_permit(), budget.empty_permit());
+        assert!(hold(&mut one, 60).is_ok() && hold(&mut one, 50).is_ok());
+        assert_eq!(hold(&mut other, 41).unwrap_err().code, ErrorCode::Unavailable);
+        assert!(hold(&mut other, 40).is_ok());
         drop(one);
-        assert!(other.grow_to(100).is_ok());
-        drop(other);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert!(hold(&mut other, 100).is_ok());
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct ForwardingNode {
 }
 
 /// In which a node says whose request it passes on: an address. Without it the client is a program of that node's own machine. On
-/// other connections it means nothing.
+/// other connections it means nothing. In the answer: whose good key came with the request ([`Holder`]).
 pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-gatewarden-client");
 
 /// The node that passes the request on; none where the client itself, or its proxy, has sent it.
@@ -81,10 +81,25 @@ fn text_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &
     headers.get_all(name).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
 }
 
-/// A good key came in on the request's connection: it isn't ended in favour of strangers. That of another node stands for no key.
+/// Whose good key it was, as a number. In the data of a request that another node passes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder(pub(crate) NonZeroU64);
+
+/// A good key came in on the request's connection: it isn't ended in favour of strangers. That of another node stands for no key: that
+/// node is told.
 pub(crate) fn mark_known(request: &HttpRequest, key: &KeyHolder) {
+    let holder = NonZeroU64::MIN.saturating_add(key.limit_key().unsigned_abs());
+    if forwarding_node(request).is_some() {
+        request.extensions_mut().insert(Holder(holder));
+    } else {
+        mark_held(request, holder);
+    }
+}
+
+/// The same of a key that another node has found to be good.
+pub(crate) fn mark_held(request: &HttpRequest, holder: NonZeroU64) {
     if let Some(connection) = client_connection(request) {
-        connection.mark_known(NonZeroU64::MIN.saturating_add(key.limit_key().unsigned_abs()));
+        connection.mark_known(holder);
     }
 }
 
@@ -95,7 +110,7 @@ pub(crate) fn mark_unknown(request: &HttpRequest) {
     }
 }
 
-fn client_connection(request: &HttpRequest) -> Option<&Arc<Connection>> {
+pub(crate) fn client_connection(request: &HttpRequest) -> Option<&Arc<Connection>> {
     request.conn_data::<Arc<Connection>>().filter(|_| forwarding_node(request).is_none())
 }
 

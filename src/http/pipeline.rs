@@ -25,7 +25,7 @@ use super::error::{ApiError, add_detail, detailed, has_detail};
 use super::headers::{self, IGNORED_FIELDS, REQUEST_ID};
 use super::input::ignored_fields;
 use super::limits::LimitState;
-use super::peer::{adopt_client, forwarding_node};
+use super::peer::{CLIENT, Holder, adopt_client, forwarding_node};
 use crate::mesh::is_of_living_node;
 
 /// The wrapper.
@@ -92,6 +92,10 @@ pub(crate) async fn run<B: MessageBody + 'static>(
     let limit = response.request().extensions().get::<LimitState>().copied();
     if let Some(ignored) = ignored_fields(response.request(), response.status().is_success()) {
         response.headers_mut().insert(IGNORED_FIELDS, ignored);
+    }
+    let holder = response.request().extensions().get::<Holder>().copied();
+    if let Some(Holder(holder)) = holder {
+        response.headers_mut().insert(CLIENT, HeaderValue::from(holder.get()));
     }
     dress(limit, response.headers_mut());
     tell(response.request().match_pattern().as_deref(), response.status().as_u16());

@@ -11,13 +11,12 @@ use gatewarden_actors::ids::GatewayId;
 use gatewarden_actors::machines::routing::RouteRequest;
 use gatewarden_actors::registry::SpawnWork;
 use gatewarden_actors::registry::roster::RosterReader;
-use gatewarden_actors::spawn::{Idempotency, SpawnKind, SpawnRecord, SpawnRequest, SpawnState, Work};
+use gatewarden_actors::spawn::{SpawnKind, SpawnRecord, SpawnRequest, SpawnState, Work};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::GatewayErrors;
 use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnDoubt, SpawnHistory};
 use gatewarden_protocol::Secret;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::auth::{Authorized, GatewayViewer, Operator};
@@ -95,7 +94,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         session_info: record.session_key,
         run_id: record.run_id,
         pid: record.pid,
-        result: answer.reply,
+        result: record.result.unwrap_or_default(),
         replayed: answer.replayed,
         spawn_id: record.spawn_id,
     }))
@@ -148,7 +147,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Api
     Ok(Some(text.to_owned()))
 }
 
-/// Reads what is asked for. The same body always has the same hash, whatever the order of its fields.
+/// Reads what is asked for. The same body always has the same text, whatever the order of its fields.
 fn work(
     body: &JsonBody,
     idempotency_key: Option<String>,
@@ -174,9 +173,6 @@ fn work(
             (SpawnKind::Command, summary, Work::Command { command, args, env, cwd: asked.cwd })
         }
     };
-    let text = body.text();
-    let idempotency =
-        idempotency_key.map(|key| Idempotency { key_id, key, body_hash: hex::encode(Sha256::digest(text.as_bytes())) });
     let requested = asked.gateway_id.map(GatewayId);
     let selector = asked.selector.unwrap_or_default();
     let route = RouteRequest { preferred: None, requested, selector, excluded: Vec::new() };
@@ -190,7 +186,8 @@ fn work(
         key_id: (key_id > 0).then_some(key_id),
         ..SpawnRecord::default()
     };
-    Ok(SpawnWork { request: SpawnRequest { record, route, work, timeout }, text: Secret::new(text), idempotency })
+    let text = Secret::new(body.text());
+    Ok(SpawnWork { request: SpawnRequest { record, route, work, timeout }, text, idempotency_key })
 }
 
 fn gateway_name(record: &SpawnRecord) -> Option<GatewayName> {
@@ -336,12 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_body_has_the_same_hash_whatever_its_order() {
-        let hash = |text: &str| {
+    fn the_same_body_has_the_same_text_whatever_its_order() {
+        let text_of = |text: &str| {
             let body: Value = serde_json::from_str(text).unwrap();
-            work(&body.into(), Some("k".into()), 7, Duration::ZERO).unwrap().idempotency.unwrap().body_hash
+            work(&body.into(), Some("k".into()), 7, Duration::ZERO).unwrap().text.expose().to_owned()
         };
-        assert_eq!(hash(r#"{"task":"a","label":"b"}"#), hash(r#"{"label":"b", "task":"a"}"#));
-        assert_ne!(hash(r#"{"task":"a"}"#), hash(r#"{"task":"b"}"#));
+        assert_eq!(text_of(r#"{"task":"a","label":"b"}"#), text_of(r#"{"label":"b", "task":"a"}"#));
+        assert_ne!(text_of(r#"{"task":"a"}"#), text_of(r#"{"task":"b"}"#));
     }
 }

@@ -20,7 +20,7 @@ use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::member::Member;
 use gatewarden_actors::store::records::ApiKey;
 use gatewarden_api::cluster::Cluster;
-use gatewarden_listener::{AnswerBody, Connections};
+use gatewarden_listener::{AnswerBody, Connections, Place};
 use gatewarden_protocol::Secret;
 use serde_json::json;
 use url::form_urlencoded;
@@ -34,7 +34,7 @@ use super::headers;
 use super::input::read_small;
 use super::keyring::Keyring;
 use super::limits::Limits;
-use super::peer::{forwarding_node, is_direct_loopback, mark_known};
+use super::peer::{client_address, client_connection, forwarding_node, is_direct_loopback, mark_known};
 use super::settings::{HttpSettings, MetricsAccess};
 use super::{MeshDoor, Shape, every_minute, listen, mesh_connections};
 use crate::mesh::exchange::Pool;
@@ -52,6 +52,8 @@ pub(crate) struct Standby {
     /// The keys that were read last, as they are checked.
     keys: Mutex<(Arc<Vec<ApiKey>>, Arc<Keyring>)>,
     limits: Limits,
+    /// Requests of strangers that are passed on.
+    strangers: Connections,
     metrics: Arc<Metrics>,
     clock: Clock,
     started_ms: i64,
@@ -70,7 +72,9 @@ impl Standby {
     ) -> Self {
         let keys = Mutex::new((Arc::default(), Arc::new(Keyring::new(&[], unstored.as_ref(), ADMIN))));
         let (limits, started_ms) = (Limits::new(&settings.rate_limits, &clock), clock.uptime_ms());
-        Self { settings, member, unstored, keys, limits, metrics, clock, started_ms, mesh }
+        // Of all of them; how many there may be together is said with each.
+        let strangers = Connections::new(settings.connections, |_| false);
+        Self { settings, member, unstored, keys, limits, strangers, metrics, clock, started_ms, mesh }
     }
 
     /// The keys as of a moment ago; false where the stored ones are not known.
@@ -109,6 +113,20 @@ impl Standby {
         }
     }
 
+    /// A place for a request without a good key, which goes for the next one like that: all nodes together leave half of the acting
+    /// node's connections to whoever has one.
+    fn place_of_stranger(&self, request: &HttpRequest) -> Option<Place> {
+        let presented = presented_key(request.headers());
+        if let Some(key) = presented.and_then(|key| self.keys().0.verify(key, self.clock.wall_ms().div_euclid(1000))) {
+            mark_known(request, &key);
+            return None;
+        }
+        let others = self.member.view().borrow().nodes.len().saturating_sub(1).max(1);
+        let most = (self.settings.connections.connections / 2 / others).max(1);
+        let address = client_address(request, &self.settings.trusted_proxies)?;
+        self.strangers.enter_for(client_connection(request).cloned(), address, most)
+    }
+
     fn nodes(&self) -> Cluster {
         cluster::seen_by(&self.member, self.mesh.as_deref(), self.clock.uptime_ms())
     }
@@ -136,6 +154,8 @@ pub(crate) fn serve(standby: Standby, listener: TcpListener, mesh: Option<TcpLis
     listen(shape, connections, listener, door, move || app(standby.clone()))
 }
 
+/// Connections to the node that acts that wait for the next request, of one worker: all workers have an eighth of what is there at most.
+const MAX_IDLE: usize = 64;
 /// Seconds that requests under way may take once this node acts, or stops: another node answers them, which is most likely gone.
 const LAST_ANSWERS_S: u64 = 2;
 
@@ -150,7 +170,8 @@ fn app(
         InitError = (),
     >,
 > {
-    let (pool, clock) = (Pool::default(), standby.clock.clone());
+    let idle = standby.settings.connections.connections / 8 / standby.settings.workers.max(1);
+    let (pool, clock) = (Pool::of_at_most(idle.clamp(1, MAX_IDLE)), standby.clock.clone());
     every_minute(pool.while_there(), async move |pool: &Pool| pool.sweep(clock.uptime_ms()));
     actix_web::App::new().app_data(standby).app_data(pool).default_service(web::to(answer)).wrap(from_fn(
         async |mut request: ServiceRequest, next: actix_web::middleware::Next<_>| {

@@ -18,13 +18,12 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::LocalBoxStream;
 use futures_util::{FutureExt as _, Stream as AsyncStream};
+use gatewarden_listener::Place;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::{Mesh, Peer, Stream};
 
-/// Connections that wait for the next request, of one worker.
-const MAX_IDLE: usize = 64;
-/// For so long, which is less than the other end keeps them.
+/// How long connections wait for the next request, which is less than the other end keeps them.
 const MAX_IDLE_MS: i64 = 30_000;
 /// How long another node may think: longer than any request takes there.
 const PATIENCE: Duration = Duration::from_secs(360);
@@ -54,9 +53,9 @@ pub(crate) struct Reply {
     pub(crate) body: Option<ReplyBody>,
 }
 
-/// Connections of one worker that wait for their next request. Clones share them.
+/// Connections of one worker that wait for their next request, and how many may. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Pool(Rc<RefCell<Vec<Idle>>>);
+pub(crate) struct Pool(Rc<RefCell<Vec<Idle>>>, usize);
 
 struct Idle {
     stream: Stream,
@@ -71,10 +70,14 @@ impl Idle {
 }
 
 impl Pool {
+    pub(crate) fn of_at_most(idle: usize) -> Self {
+        Self(Rc::default(), idle)
+    }
+
     /// Gives it for as long as the worker has it.
     pub(crate) fn while_there(&self) -> impl Fn() -> Option<Self> + use<> {
-        let weak = Rc::downgrade(&self.0);
-        move || weak.upgrade().map(Self)
+        let (weak, most) = (Rc::downgrade(&self.0), self.1);
+        move || weak.upgrade().map(|idle| Self(idle, most))
     }
 
     /// Closes those that nobody asked for in time.
@@ -98,7 +101,7 @@ impl Pool {
 
     fn give_back(&self, node: String, stream: Stream, since_ms: i64) {
         let mut idle = self.0.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < self.1 {
             idle.push(Idle { stream, node, since_ms });
         }
     }
@@ -155,7 +158,8 @@ impl Mesh {
                 needs_flush: false,
                 broken: None,
             };
-            return Ok(Reply { head, body: Some(ReplyBody { kind: Kind::Tunnel(Box::new(tunnel)), gone }) });
+            let kind = Kind::Tunnel(Box::new(tunnel));
+            return Ok(Reply { head, body: Some(ReplyBody { kind, gone, place: None }) });
         }
         // What is not sent yet of a body would be lost, and the next request be taken for it.
         let reuse = is_over && is_flushed && framed.codec_ref().keep_alive();
@@ -167,7 +171,8 @@ impl Mesh {
             return Ok(Reply { head, body: None });
         }
         let framed = framed.into_map_codec(ClientCodec::into_payload_codec);
-        Ok(Reply { head, body: Some(ReplyBody { kind: Kind::Message { framed: Some(Box::new(framed)), home }, gone }) })
+        let kind = Kind::Message { framed: Some(Box::new(framed)), home };
+        Ok(Reply { head, body: Some(ReplyBody { kind, gone, place: None }) })
     }
 }
 
@@ -260,6 +265,8 @@ impl Home {
 pub(crate) struct ReplyBody {
     kind: Kind,
     gone: LocalBoxFuture<'static, ()>,
+    /// Given back at its end.
+    pub(crate) place: Option<Place>,
 }
 
 enum Kind {

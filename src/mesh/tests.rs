@@ -120,7 +120,7 @@ async fn a_request_does_not_wait_for_a_connection_to_a_node_that_acts_no_longer(
     let Pair { other, peer, listener, view, .. } = pair().await;
     let asked = async {
         let nothing = futures_util::stream::empty::<Result<Bytes, PayloadError>>();
-        let (pool, head) = (Pool::default(), RequestHead::default());
+        let (pool, head) = (Pool::of_at_most(1), RequestHead::default());
         other.exchange(&pool, 0, &peer, head, BodySize::None, nothing).await
     };
     let taken_over = async {

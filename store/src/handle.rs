@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatewarden_clock::clock::Clock;
@@ -61,6 +62,8 @@ struct Shared {
     clock: Clock,
     installation: Installation,
     database: Database,
+    /// No spawn is recorded any more.
+    recording_is_over: Arc<AtomicBool>,
 }
 
 impl StoreHandle {
@@ -80,7 +83,9 @@ impl StoreHandle {
         let writer = Queue::start(Pool::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Pool::Reader, &options, clock.clone(), metrics);
         let (sealer, database) = (Arc::new(sealer), options.database);
-        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, clock, installation, database }) })
+        let shared =
+            Shared { writer, readers, sealer, clock, installation, database, recording_is_over: Arc::default() };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The id of this installation: a uuid fixed at the first start.
@@ -106,6 +111,15 @@ impl StoreHandle {
     /// Jobs admitted and not finished: of the writer, of the readers.
     pub fn queue_depth(&self) -> (usize, usize) {
         (self.shared.writer.depth(), self.shared.readers.depth())
+    }
+
+    /// For the daemon's stop: a spawn whose turn to be recorded has not come by now never is (`unavailable`), as nobody would send it.
+    pub fn end_recording(&self) {
+        self.shared.recording_is_over.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn recording_is_over(&self) -> Arc<AtomicBool> {
+        self.shared.recording_is_over.clone()
     }
 
     /// Answers once everything that was admitted before is committed or has failed. Also taken when the queue is full.

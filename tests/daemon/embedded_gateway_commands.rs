@@ -39,6 +39,63 @@ fn a_first_start_makes_a_private_token_that_is_printed_nowhere() {
 }
 
 #[test]
+fn at_rest_it_has_the_same_few_threads_whatever_is_switched_off() {
+    const OFF: &str = "discovery: {mdns: {mode: 'off'}}, channels: {},";
+    for more in ["", OFF] {
+        let config = format!("{{{more} gatewarden: {{metrics: {{enabled: false}}}}}}");
+        let home = GatewayHome::with("openclaw.json", &config);
+        let gateway = home.start(&[]);
+        // Two lines go out at the same time: one to the log, one to standard error. Helpers that the start needed end by themselves.
+        wait::until_ok("it is at rest", PATIENCE, || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).expect("it runs");
+            let name =
+                |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("comm")).ok();
+            let mut names: Vec<String> = tasks.filter_map(name).map(|name| name.trim().to_owned()).collect();
+            names.sort();
+            if names == ["gatewarden", "gateway-files", "line-writer", "line-writer"] {
+                Ok(())
+            } else {
+                Err(format!("{names:?}"))
+            }
+        });
+    }
+}
+
+#[test]
+fn a_verified_device_and_a_silent_client_are_told_in_the_log_and_on_standard_error() {
+    let config = "{gatewarden: {metrics: {enabled: false}, limits: {ping: '200ms'}}}";
+    let home = GatewayHome::with("openclaw.json", config);
+    let mut gateway = home.start(&[]);
+    let (device, request) = ask_from_a_page(&gateway, &home.token(), 1);
+    home.run(&["devices", "approve", &request]).expect(0);
+    let silent = page_device::ask(&gateway, &home.token(), 1);
+    assert_eq!(silent.answer["ok"], true, "{}", silent.answer);
+    wait::until("the client has missed a pong", PATIENCE, || home.log().contains("Heartbeat timeout"));
+    gateway.signal("TERM");
+    gateway.wait();
+    drop(silent.socket);
+    let (log, stderr) = (home.log(), gateway.stderr());
+    let verified = json!({"device_id": device, "client_id": "gateway-client", "valid": true});
+    let missed = json!({"device_id": device, "client_id": "gateway-client", "missed_pongs": 1});
+    for (message, level, fields) in
+        [("Device signature verified", "info", verified), ("Heartbeat timeout", "warn", missed)]
+    {
+        let line = |text: &str| -> Value {
+            let line = text.lines().rfind(|line| line.contains(message)).unwrap_or_else(|| panic!("{message}: {text}"));
+            serde_json::from_str(line).expect("JSON")
+        };
+        let logged = line(&log);
+        assert_eq!((&logged["message"], &logged["2"]), (&json!(message), &fields), "{logged}");
+        assert_eq!(logged["_meta"]["logLevelName"], level.to_uppercase());
+        let said = line(&stderr);
+        assert_eq!((&said["msg"], &said["level"]), (&json!(message), &json!(level)), "{said}");
+        for (name, value) in fields.as_object().expect("an object") {
+            assert_eq!(&said[name], value, "{said}");
+        }
+    }
+}
+
+#[test]
 fn document_004s_spelling_runs_the_gateway() {
     let home = GatewayHome::quiet();
     let gateway = home.start_command(home.command(&["--port", "0", "--verbose"]));
@@ -122,11 +179,20 @@ fn devices_are_managed_over_the_gateways_own_certificate() {
 
 #[test]
 fn doctor_says_of_each_channel_what_is_wrong_and_what_helps() {
-    let accounts = "accounts: {one: {botToken: '1:abc'}, two: {botToken: '1:abc'}}, apiRoot: 'http://127.0.0.1:1'";
-    let config = format!("{{channels: {{telegram: {{{accounts}}}}}, gatewarden: {{metrics: {{enabled: false}}}}}}");
-    let home = GatewayHome::with("openclaw.json", &config);
+    let with = |second: &str| {
+        let accounts = format!("one: {{botToken: '1:abc'}}, two: {{botToken: '{second}'}}");
+        let telegram = format!("{{accounts: {{{accounts}}}, apiRoot: 'http://127.0.0.1:1'}}");
+        let config = format!("{{channels: {{telegram: {telegram}}}, gatewarden: {{metrics: {{enabled: false}}}}}}");
+        GatewayHome::with("openclaw.json", &config)
+    };
+    let same = with("1:abc");
+    let sentence = "channels.telegram.accounts.two: has the token of the account one, which would take its messages";
+    let said = same.run(&["doctor"]).expect(1).stdout;
+    assert!(said.contains(sentence), "{said}");
+    let said = same.run(&["run", "--port", "0"]).expect(78).stderr;
+    assert!(said.contains(sentence) && !said.contains("1:abc"), "{said}");
+    let home = with("2:abc");
     let said = home.run(&["doctor"]).expect(1).stdout;
-    assert!(said.contains("Telegram one and Telegram two have the same token"), "{said}");
     assert!(said.contains("Telegram two: the service isn't reached"), "{said}");
     assert!(said.contains("cure: Check the network, name resolution") && !said.contains("1:abc"), "{said}");
     let _gateway = home.start(&[]);
@@ -293,6 +359,41 @@ fn doctor_finds_what_is_wrong_and_says_what_helps() {
 }
 
 #[test]
+fn doctor_reads_the_files_of_the_state_as_the_next_start_does() {
+    let home = GatewayHome::quiet();
+    drop(home.start(&[]));
+    let file = |name: &str, text: &str| {
+        let path = home.state().join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    };
+    let listed: [(&str, &[&str]); 4] = [
+        ("devices.json", &[r#"{"version":1,"devices":[]}"#, r#"{"version":2,"devices":[]}"#]),
+        ("agents.json", &["{}", r#"{"a":{"createdAt":"x"}}"#]),
+        ("cron.jsonl", &["", "{\"job\":1}\n"]),
+        ("channels/telegram-default.json", &["{}", r#"{"waiting":3}"#]),
+    ];
+    let write = |which: usize| listed.iter().for_each(|(name, texts)| file(name, texts[which]));
+    write(0);
+    let said = home.run(&["doctor"]).stdout;
+    assert!(said.contains("state: 4 files, current, nothing to migrate"), "{said}");
+    write(1);
+    let said = home.run(&["doctor"]).expect(1).stdout;
+    for words in [
+        "problem  state: devices.json is of version 2, and this release knows version 1 only\n         cure: run the newer release, or remove",
+        "agents.json makes no sense (",
+        "cron.jsonl has lines that make no sense: 1",
+        "telegram-default.json makes no sense (",
+    ] {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    assert!(!home.state().join("agents.json.damaged").exists(), "doctor changes nothing");
+    let said = home.run(&["run", "--port", "0"]);
+    assert!(said.code != Some(0) && said.stderr.contains("devices.json is of version 2"), "{}", said.stderr);
+}
+
+#[test]
 fn what_a_killed_gateway_left_running_is_named_and_ends_when_the_next_one_stops() {
     let config = "{agents: {entries: {main: {command: 'slow'}}}, gatewarden: {metrics: {enabled: false},
                    commands: {slow: {program: '/bin/sleep', args: ['600']}}}}";
@@ -329,6 +430,52 @@ fn the_user_unit_is_printed_without_being_installed() {
     assert_eq!(home.run(&["onboard", "--install-daemon", "--print"]).expect(0).stdout, unit);
     home.run(&["onboard"]).expect(64);
     assert!(!home.path().join(".config").exists());
+}
+
+#[test]
+fn the_user_unit_is_installed_and_enabled_and_what_fails_is_said() {
+    let home = GatewayHome::quiet();
+    let (tools, asked) = (home.path().join("tools"), home.path().join("asked"));
+    std::fs::create_dir(&tools).expect("made");
+    let systemctl = tools.join("systemctl");
+    let script = "#!/bin/sh\necho \"$*\" >>\"$ASKED\"\n[ \"$2\" != \"$FAILS\" ] || { echo 'no bus' >&2; exit 1; }\n";
+    std::fs::write(&systemctl, script).expect("written");
+    std::fs::set_permissions(&systemctl, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let install = |home: &GatewayHome, path: &str, fails: &str| {
+        let mut command = home.command(&["install-daemon"]);
+        command.env("PATH", path).env("ASKED", &asked).env("FAILS", fails);
+        let said = command.output().expect("the binary starts");
+        (said.status.code(), String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
+    };
+    let path = format!("{}:/usr/bin:/bin", tools.display());
+    let unit = home.path().join(".config/systemd/user/gatewarden-gateway.service");
+
+    let (code, said) = install(&home, &path, "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("installed {}", unit.display())), "{said}");
+    assert_eq!(mode(&unit), 0o644);
+    let printed = home.run(&["install-daemon", "--print"]).expect(0).stdout;
+    assert_eq!(std::fs::read_to_string(&unit).expect("installed").trim_end(), printed.trim_end());
+    let calls = ["--user daemon-reload", "--user enable gatewarden-gateway.service"];
+    assert_eq!(std::fs::read_to_string(&asked).expect("asked").lines().collect::<Vec<_>>(), calls);
+
+    for (path, fails, what) in [
+        (path.as_str(), "daemon-reload", "`systemctl --user daemon-reload` failed: no bus."),
+        (&path, "enable", "`systemctl --user enable gatewarden-gateway.service` failed: no bus."),
+        ("/nowhere", "", "`systemctl --user daemon-reload` cannot be run: "),
+    ] {
+        let (code, said) = install(&home, path, fails);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains(what) && said.contains("The unit is in place; enable it in a session that has"),
+            "{said}"
+        );
+    }
+    let blocked = GatewayHome::quiet();
+    std::fs::write(blocked.path().join(".config"), "").expect("written");
+    let (code, said) = install(&blocked, &path, "");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("The unit cannot be written to "), "{said}");
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Scheduled jobs of the embedded gateway, across the ends that it may meet.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::support::daemon::PATIENCE;
@@ -125,6 +129,35 @@ fn the_end_of_a_run_reaches_its_webhook_once_also_over_a_kill() {
     for secret in ["tok-of-webhooks", "geheim"] {
         assert!(!home.log().contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn a_gateway_that_is_stopped_waits_for_what_a_webhook_answers() {
+    let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    receiver.set_nonblocking(true).expect("a socket");
+    let home = home_with("cron: {webhookSsrfPolicy: {allowedHostnames: ['127.0.0.1']}},");
+    let mut gateway = home.start(&[]);
+    let mut client = open(&home, &gateway);
+    let mut telling = job("all is well?");
+    telling["schedule"] = json!({"kind": "at", "at": "2000000000000"});
+    telling["delivery"] =
+        json!({"mode": "webhook", "to": format!("http://{}/", receiver.local_addr().expect("bound"))});
+    let id = id_of(&client.call("cron.add", telling));
+    client.call("cron.run", json!({"id": id}));
+    let mut asked = None;
+    wait::until("it is asked", PATIENCE, || {
+        asked = receiver.accept().ok();
+        asked.is_some()
+    });
+    let (mut asked, _) = asked.expect("a connection");
+    gateway.signal("TERM");
+    asked.set_nonblocking(false).and_then(|()| asked.set_read_timeout(Some(Duration::from_secs(1)))).expect("a socket");
+    let _all_that_comes = asked.read_to_end(&mut Vec::new());
+    asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("it is still there");
+    gateway.wait();
+    let next = home.start(&[]);
+    let row = open(&home, &next).call("cron.runs", json!({"id": id}))["entries"][0].clone();
+    assert_eq!(row["deliveryStatus"], "delivered", "{row}");
 }
 
 #[test]

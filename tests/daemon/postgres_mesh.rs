@@ -320,6 +320,42 @@ fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
 }
 
 #[test]
+fn strangers_at_one_node_take_no_place_from_whoever_is_known_at_any() {
+    let Some(server) = Server::start() else { return };
+    let few = |name: &str| {
+        let few = [("GATEWARDEN_HTTP__MAX_CONNECTIONS", "64"), ("GATEWARDEN_HTTP__WORKERS", "1")];
+        few.iter().fold(node(&server, name), |setup, (key, value)| setup.env(key, value))
+    };
+    let a = few("a").start();
+    let (b, c) = (next_to(&a, few("b")).start(), next_to(&a, few("c")).start());
+    until_it_passes_on(&b);
+    until_it_passes_on(&c);
+    let login = b.post("/api/auth/login", &json!({"api_key": ADMIN_KEY})).expect(200);
+    let cookie = login.header("set-cookie").expect("a cookie").split(';').next().expect("a value").to_owned();
+    let browser = [("Cookie", cookie.as_str()), ("Sec-Fetch-Site", "same-origin")];
+    let mut watched = EventStream::open(b.address(), "/api/events", &browser);
+    // More than the node that acts takes of all nodes say that they log in, and then nothing.
+    let mut silent: Vec<TcpStream> = (0..80)
+        .map(|number| {
+            let mut stream = connected(if number % 2 == 0 { b.address() } else { c.address() });
+            let head = b"POST /api/auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n";
+            stream.write_all(head).expect("sent");
+            stream
+        })
+        .collect();
+    let key = [("X-API-Key", ADMIN_KEY)];
+    wait::until("few of them are left", PATIENCE, || {
+        // More than the connections that waited for a request.
+        let _followed = [&b, &c, &b, &c].map(|node| EventStream::open(node.address(), "/api/events", &key));
+        silent.retain(is_open);
+        silent.len() <= 32
+    });
+    assert!(silent.len() > 16, "some may stay: {}", silent.len());
+    c.register("lab", 1, "tok-secret");
+    watched.until(|event| event.data.to_string().contains("lab"));
+}
+
+#[test]
 fn a_port_for_other_nodes_that_is_taken_is_said_with_its_setting() {
     let Some(server) = Server::start() else { return };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -120,6 +120,42 @@ fn a_spawn_that_is_being_recorded_when_its_node_is_told_to_stop_is_lost_nowhere(
 }
 
 #[test]
+fn spawns_that_wait_to_be_recorded_when_their_node_is_told_to_stop_are_lost_nowhere() {
+    let Some(mut scene) = Scene::start() else { return };
+    let (address, lab) = (scene.a.address(), scene.lab);
+    let dawdles = |server: &Server, seconds: &str| {
+        server.ask(&format!(
+            "CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$"
+        ))
+    };
+    // All together take longer than a stop.
+    let tasks: Vec<String> = (0..28).map(|number| format!("waits-{number}")).collect();
+    dawdles(&scene.server, "0.4");
+    std::thread::scope(|scope| {
+        for task in &tasks {
+            scope.spawn(move || spawn_at(address, lab, task));
+        }
+        scene.until_committing();
+        scene.a.stop();
+    });
+    dawdles(&scene.server, "0");
+    until_ready(&scene.b);
+    scene.b.until_status(lab, "online");
+    for task in &tasks {
+        until_settled(&scene.b, lab, task);
+    }
+    let ended = wait::until_ok("all have ended", PATIENCE, || {
+        let states = scene.server.ask("SELECT state || ' ' || count(*) FROM spawns GROUP BY state");
+        if ["recorded", "sent", "accepted", "running", "unknown"].iter().any(|open| states.contains(open)) {
+            return Err(states);
+        }
+        Ok(states)
+    });
+    assert!(ended.contains("completed") && !ended.contains("lost"), "{ended}: {}", scene.a.log());
+}
+
+#[test]
 fn a_spawn_that_its_gateway_is_slow_to_take_or_has_not_finished_when_its_node_stops_ends_as_it_ran() {
     let Some(mut scene) = Scene::start() else { return };
     let (address, lab) = (scene.a.address(), scene.lab);

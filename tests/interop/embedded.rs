@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::peer::{NEWEST, OLDER};
+use crate::peer::{NEWEST, OLDER, Peer};
 use crate::support::daemon::PATIENCE;
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
 use crate::support::{page_device, wait};
@@ -51,7 +51,7 @@ impl Cli<'_> {
     }
 
     /// Tells it of the gateway in its own configuration: some commands have no flags for that.
-    fn configure(&self) {
+    pub(crate) fn configure(&self) {
         let state = self.own_home().join("state");
         std::fs::create_dir_all(&state).expect("a directory");
         let remote = json!({"url": self.gateway.url, "token": self.home.token()});
@@ -64,7 +64,7 @@ impl Cli<'_> {
     }
 
     #[track_caller]
-    fn run_plain(&self, words: &[&str]) -> String {
+    pub(crate) fn run_plain(&self, words: &[&str]) -> String {
         self.run_with(words, &[])
     }
 
@@ -151,7 +151,7 @@ fn people_get_their_answers(cli: &Cli<'_>) {
 }
 
 fn a_device_is_approved(cli: &Cli<'_>) {
-    let page_device::Asked { device, answer } = page_device::ask(cli.gateway, &cli.home.token(), 9);
+    let page_device::Asked { device, answer, .. } = page_device::ask(cli.gateway, &cli.home.token(), 9);
     assert_eq!(answer["error"]["details"]["code"], "PAIRING_REQUIRED", "{answer}");
     let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
     let request = listed["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("nobody waits: {listed}"));
@@ -201,9 +201,33 @@ fn the_command_of_the_newest_release_gets_its_answers() {
     an_agent_answers(&cli, "interop-key-0123456789");
     people_get_their_answers(&cli);
     a_device_is_approved(&cli);
-    // As with a real gateway: it asks for no scopes.
-    let probe = cli.run(&["gateway", "probe"]);
-    assert!(probe.contains("Reachable: yes") && probe.contains("Capability: connect-only"), "{probe}");
+}
+
+/// What `openclaw gateway probe` says of a gateway, but for how long it took.
+fn probed(cli: &Cli<'_>, url: &str, token: &str) -> Vec<String> {
+    let said = cli.run_plain(&[&["gateway", "probe", "--url", url, "--token", token], &PATIENT[..]].concat());
+    let is_told = |line: &&str| ["Reachable", "Capability", "Read probe"].iter().any(|word| line.contains(word));
+    // Another gateway of this machine may be told of after the one that is asked about.
+    let lines = said.lines().take_while(|line| !line.starts_with("Local loopback")).filter(is_told);
+    let without_time = |line: &str| match (line.find(" ("), line.find("ms)")) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &line[..from], &line[to + 3..]),
+        _ => line.to_owned(),
+    };
+    lines.map(without_time).collect()
+}
+
+/// The command asks for no scopes, so that neither lets it read.
+#[test]
+fn a_probe_says_the_same_of_it_and_of_a_real_gateway() {
+    let home = home();
+    let gateway = home.start(&[]);
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    let ours = probed(&cli, &gateway.url, &home.token());
+    let peer = Peer::start(NEWEST);
+    let real = probed(&cli, &format!("ws://127.0.0.1:{}", peer.port), &peer.token);
+    assert_eq!(ours, real);
+    let target = "Capability: connect-only · Read probe: limited - missing scope: operator.read";
+    assert!(ours[0] == "Reachable: yes" && ours.iter().any(|line| line.ends_with(target)), "{ours:?}");
 }
 
 #[test]

@@ -114,6 +114,11 @@ fn a_stranger_is_paired_and_then_answered_by_the_agent() {
     let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
     let seen = cli.call("channels.pairing.list", &[]);
     assert_eq!(seen["requests"][0]["senderId"], "5", "{seen}");
+    cli.configure();
+    let shown = cli.run_plain(&["channels", "status", "--timeout", "60000"]);
+    let account =
+        shown.lines().find(|line| line.starts_with("- Telegram default: enabled, configured, running, connected, "));
+    assert!(account.is_some_and(|line| line.contains("mode:polling, bot:@TestNameBot")), "{shown}");
     home.run(&["pairing", "approve", "telegram", code, "--notify"]).expect(0);
     assert_eq!(service.until_heard(5), "You were approved. Send a message to begin.");
     service.says(5, "hello there");
@@ -125,6 +130,32 @@ fn a_stranger_is_paired_and_then_answered_by_the_agent() {
     assert!(page.contains("Channels: 1 connected"), "{page}");
     let report = home.run(&["doctor"]).stdout;
     assert!(report.contains("its token is accepted, the bot is @TestNameBot"), "{report}");
+}
+
+/// The real command asks for `operator.pairing` alone, which isn't enough here, but where it is to make an owner, too.
+#[test]
+fn the_real_command_approves_a_stranger_where_it_asks_for_enough() {
+    let service = BotApi::start();
+    let home = home(&service, &json!({}));
+    let gateway = home.start(&[]);
+    service.says(5, "hello");
+    service.until_heard(5);
+    let cli = Cli { version: NEWEST, home: &home, gateway: &gateway };
+    let seen = cli.call("channels.pairing.list", &[]);
+    let params = |owner: bool| {
+        let request = &seen["requests"][0];
+        json!({"channel": "telegram", "accountId": "default", "requestId": request["requestId"], "notify": true,
+            "bootstrapCommandOwner": owner})
+        .to_string()
+    };
+    let refused = cli.refusal(&["gateway", "call", "channels.pairing.approve", "--json", "--params", &params(false)]);
+    assert!(refused.contains("missing scope: operator.write"), "{refused}");
+    let approved = cli.call("channels.pairing.approve", &["--params", &params(true)]);
+    let said = (&approved["senderId"], &approved["notification"], &approved["commandOwnerBootstrap"]);
+    assert_eq!(said, (&json!("5"), &json!("sent"), &json!("unavailable")), "{approved}");
+    assert_eq!(service.until_heard(5), "You were approved. Send a message to begin.");
+    service.says(5, "hello there");
+    assert_eq!(service.until_heard(5), "You said: hello there");
 }
 
 #[test]

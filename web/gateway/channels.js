@@ -37,23 +37,44 @@ function Since({ at, none }) {
   return at ? h(Age, { at: at / 1000 }) : none;
 }
 
+/** Every account of every channel. @param {any} status Of `channels.status`. @returns {{channel: string, label: string, row: any}[]} */
+export function accountsOf({ channelOrder, channelLabels, channelAccounts }) {
+  return channelOrder.flatMap((/** @type {string} */ channel) =>
+    channelAccounts[channel].map((/** @type {any} */ row) => ({
+      channel,
+      label: channelLabels[channel] ?? channel,
+      row,
+    })),
+  );
+}
+
+/** @param {{label: string, row: any}} account */
+export function accountName({ label, row: { name, accountId } }) {
+  return `${visible(label)}, account ${visible(name ?? accountId)}`;
+}
+
+/** The last error of an account, and what helps. @param {{row: any, of?: string}} props `of`: its name, where that isn't above. */
+export function Trouble({ row: { healthState, lastError, lastErrorAt, fix }, of }) {
+  const said = visible(of ? `${of}: ${lastError}` : capitalized(lastError));
+  return h(
+    Notice,
+    { kind: healthState === "stopped" ? "warn" : "bad", title: `${said}.` },
+    fix && `${visible(capitalized(fix))}. `,
+    lastErrorAt && h(Age, { at: lastErrorAt / 1000 }),
+  );
+}
+
 /** @param {{channel: string, label: string, row: any, done: () => void}} props */
 function Account({ channel, label, row, done }) {
-  const { accountId, name, bot } = row;
+  const { accountId, bot } = row;
   const waits = row.waitingMessages + row.waitingAnswers;
   const isOff = row.healthState === "stopped";
   const account = { channel, accountId };
   return h(
     "section",
     { class: "panel" },
-    h("h2", null, `${visible(label)}, account ${visible(name ?? accountId)}`),
-    row.lastError &&
-      h(
-        Notice,
-        { kind: isOff ? "warn" : "bad", title: `${visible(capitalized(row.lastError))}.` },
-        row.fix && `${visible(capitalized(row.fix))}. `,
-        row.lastErrorAt && h(Age, { at: row.lastErrorAt / 1000 }),
-      ),
+    h("h2", null, accountName({ label, row })),
+    row.lastError && h(Trouble, { row }),
     h(Facts, {
       rows: [
         [
@@ -210,17 +231,7 @@ export function ChannelsPage() {
     h(
       "div",
       { key: "p", class: "panels single" },
-      status.channelOrder.flatMap((/** @type {string} */ channel) =>
-        status.channelAccounts[channel].map((/** @type {any} */ row) =>
-          h(Account, {
-            key: `${channel} ${row.accountId}`,
-            channel,
-            label: status.channelLabels[channel] ?? channel,
-            row,
-            done: again,
-          }),
-        ),
-      ),
+      accountsOf(status).map((one) => h(Account, { key: `${one.channel} ${one.row.accountId}`, ...one, done: again })),
     ),
   ];
 }

@@ -70,9 +70,11 @@ export function LogsPage() {
           "logs.tail",
           cursor === undefined ? { limit: 1_000 } : { cursor, limit: 1_000 },
         );
+        // Of more than it gives at a time, it gives the last ones.
+        const areMissing = answer.reset || (cursor !== undefined && answer.truncated);
         cursor = answer.cursor;
         const read = answer.lines.map((/** @type {string} */ line) => lineOf(line, number++));
-        if (answer.reset && number > read.length)
+        if (areMissing && number > read.length)
           read.unshift({
             key: String(number++),
             level: "warn",
@@ -80,8 +82,7 @@ export function LogsPage() {
             from: "",
             text: "Lines are missing here: the log was written faster than it was read, or begun anew.",
           });
-        if (!isGone && (read.length > 0 || answer.reset))
-          setLines((before) => [...(before ?? []), ...read].slice(-RING));
+        if (!isGone && read.length > 0) setLines((before) => [...(before ?? []), ...read].slice(-RING));
         else if (!isGone) setLines((before) => before ?? []);
         if (!isGone) setError(null);
       } catch (fault) {

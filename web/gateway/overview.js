@@ -5,12 +5,28 @@ import { List, State } from "../components/rows.js";
 import { duration, visible } from "../format.js";
 import { now } from "../time.js";
 import { Act } from "./acts.js";
+import { accountName, accountsOf, Trouble } from "./channels.js";
 import { gatewayLink } from "./link.js";
 import { useAnswers } from "./reading.js";
 
 /** @param {number} bytes */
 function megabytes(bytes) {
   return `${(bytes / 1_048_576).toFixed(bytes < 10_485_760 ? 1 : 0)} MiB`;
+}
+
+/** @param {number} count @param {number} most */
+function ofAtMost(count, most) {
+  return `${count.toLocaleString("en")} of at most ${most.toLocaleString("en")}`;
+}
+
+/** How accounts of channels are, the worst first. */
+const WORST_FIRST = ["blocked", "disconnected", "stopped", "healthy"];
+
+/** What goes wrong at the account that is worst off. @param {{accounts: ReturnType<typeof accountsOf>}} props */
+function WorstTrouble({ accounts }) {
+  const rank = (/** @type {any} */ { row }) => WORST_FIRST.indexOf(row.healthState);
+  const [worst] = accounts.filter(({ row }) => row.lastError).sort((one, other) => rank(one) - rank(other));
+  return worst && h(Trouble, { row: worst.row, of: accountName(worst) });
 }
 
 /** @param {{request: any, done: () => void}} props */
@@ -31,8 +47,14 @@ function Decision({ request: { requestId, displayName, clientId }, done }) {
 
 export function OverviewPage() {
   const { answers, error, again } = useAnswers(
-    { info: ["gateway.info"], status: ["status"], agents: ["agents.list"], devices: ["device.pair.list"] },
-    (event) => event.startsWith("device.pair.") || event.startsWith("sessions.") || event === "config.changed",
+    {
+      info: ["gateway.info"],
+      status: ["status"],
+      agents: ["agents.list"],
+      devices: ["device.pair.list"],
+      channels: ["channels.status"],
+    },
+    (event) => /^(device\.pair\.|sessions\.|presence$|config\.changed$)/.test(event),
     15_000,
   );
   const title = h("h1", { key: "h", tabIndex: -1 }, "Gateway");
@@ -41,6 +63,10 @@ export function OverviewPage() {
     : null;
   if (!answers) return [title, fault ?? h("p", { key: "l", class: "loading" }, "Reading…")];
   const { info, status, agents, devices } = answers;
+  const { limits } = info;
+  // One that is off in the configuration isn't meant to be connected.
+  const accounts = accountsOf(answers.channels).filter(({ row }) => row.enabled);
+  const connected = accounts.filter(({ row }) => row.connected);
   const policy = gatewayLink.value.hello?.policy ?? {};
   const { fault: wrong, waitsForRestart = [] } = status.configuration ?? {};
   return [
@@ -67,6 +93,7 @@ export function OverviewPage() {
         { key: "o", kind: "warn" },
         `${status.orphans.length} processes of a gateway that crashed still run: gatewarden gateway doctor names them.`,
       ),
+    h(WorstTrouble, { key: "c", accounts }),
     h("h2", { key: "d" }, "Devices that wait for an approval"),
     devices.pending.length === 0
       ? h("p", { key: "dn", class: "quiet" }, "None.")
@@ -100,7 +127,15 @@ export function OverviewPage() {
             ["Process", String(info.pid)],
             ["Memory", status.processMemory ? megabytes(status.processMemory.rssBytes) : "Unknown"],
             ["Listens on", `${visible(String(info.bind))}, port ${info.port}${info.tls ? ", TLS" : ""}`],
-            ["Connections", String(info.connections)],
+            ["Connections", ofAtMost(info.connections, limits.connections)],
+            [
+              "Channels",
+              h(
+                "a",
+                { href: "#channels" },
+                accounts.length > 0 ? `${connected.length} of ${accounts.length} connected` : "None",
+              ),
+            ],
           ],
         }),
       ),
@@ -110,9 +145,9 @@ export function OverviewPage() {
         h("h2", null, "Work"),
         h(Facts, {
           rows: [
-            ["Sessions", String(info.sessions)],
+            ["Sessions", ofAtMost(info.sessions, limits.sessions)],
             ["Sessions at work", String(info.activeSessions)],
-            ["Programs that run", String(status.runs.processes)],
+            ["Programs that run", ofAtMost(status.runs.processes, limits.processes)],
             ["Runs that wait", String(status.runs.queued)],
             ["Devices approved", String(devices.paired.length)],
             ["Longest message", policy.maxPayload ? megabytes(policy.maxPayload) : "Unknown"],

@@ -670,8 +670,11 @@ test("10,000 messages are read 50 at a time, few are in the page, and what is in
   const isPage = (/** @type {any} */ one) =>
     threads.some((/** @type {any} */ { pid, tid }) => one.pid === pid && one.tid === tid);
   const tasks = traceEvents.filter((/** @type {any} */ one) => /RunTask$/.test(one.name) && isPage(one));
-  const longest = Math.max(0, ...tasks.map((/** @type {any} */ one) => one.tdur ?? 0)) / 1000;
+  assert.ok(tasks.length > 100, `${tasks.length} tasks were seen`);
+  const longest = Math.max(...tasks.map((/** @type {any} */ one) => one.tdur ?? 0)) / 1000;
   console.log(`10,000 messages scroll: ${tasks.length} tasks, the longest ${longest.toFixed(1)} ms of processor time`);
+  // The goal is 50 ms (benches/README.md). That it froze is certain only beyond what a busy machine adds.
+  assert.ok(longest < 200, `a task of ${longest} ms`);
   await large.context.close();
 });
 

@@ -88,17 +88,20 @@ export async function startGateway(limits = {}, gateway = {}, sections = {}) {
 
 /**
  * A server of Telegram's Bot API. It has one message of a stranger, and takes what is sent.
- * @returns {Promise<{root: string, sent: any[], stop: () => void}>}
+ * @returns {Promise<{root: string, sent: any[], refuse: () => void, stop: () => void}>}
  */
 export async function startTelegram() {
   /** @type {any[]} */
   const sent = [];
+  let refuses = false;
   const from = { id: 77, first_name: "Ada <b>L</b>" };
   const message = { message_id: 1, date: 1, chat: { id: 77, type: "private" }, from, text: "hello bot" };
   const server = createServer(async (request, response) => {
     let body = "";
     for await (const part of request) body += part;
     const method = request.url?.split("/").at(-1);
+    if (refuses)
+      return response.writeHead(401).end(JSON.stringify({ ok: false, error_code: 401, description: "Unauthorized" }));
     const answer = (/** @type {any} */ result) => response.end(JSON.stringify({ ok: true, result }));
     if (method === "getMe") return answer({ id: 666, username: "TestBot" });
     if (method === "sendMessage") sent.push(JSON.parse(body));
@@ -111,6 +114,11 @@ export async function startTelegram() {
   return {
     root: `http://127.0.0.1:${port}`,
     sent,
+    /** From now on it knows no token. */
+    refuse() {
+      refuses = true;
+      server.closeAllConnections();
+    },
     stop() {
       server.closeAllConnections();
       server.close();

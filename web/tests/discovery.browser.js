@@ -30,6 +30,7 @@ const isRoot = process.getuid?.() === 0;
 const unshare = ["--net", ...(isRoot ? [] : ["--map-root-user"])];
 const isPossible = spawnSync("unshare", [...unshare, "ip", "link", "add", "net", "type", "bridge"]).status === 0;
 const skip = isPossible ? false : "no network namespaces here (unshare, ip)";
+if (skip && process.env.NEEDS_NETWORKS) throw new Error(skip);
 
 /** @type {Awaited<ReturnType<typeof startDaemon>>} */
 let daemon;

@@ -251,7 +251,7 @@ test("agents, tools, keys, events, the audit log and the rest", async () => {
   await page.getByText("Connected", { exact: true }).waitFor();
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
-  assert.equal(new URL(page.url()).hash, "#main");
+  await page.waitForURL((url) => url.hash === "#main");
   await page.keyboard.press("Tab");
   assert.ok(await page.evaluate(() => document.activeElement?.closest("header") === null));
   await context.close();

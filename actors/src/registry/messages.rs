@@ -175,6 +175,7 @@ impl Handler<Drain> for RegistryActor {
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
         self.fleet.stop();
+        self.store.end_recording();
         let closing: Vec<_> =
             self.handles.values().map(|handle| handle.ask(CLOSE_BUDGET, GatewayCommand::ShutDown)).collect();
         let count = closing.len();

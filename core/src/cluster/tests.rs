@@ -240,12 +240,15 @@ fn run(seed: u64) -> (usize, i64) {
 #[test]
 fn two_never_may_act_at_once_whatever_is_late_frozen_or_away() {
     let (mut acted, mut takeovers) = (0, 0);
-    for seed in 1..=300 {
+    let more = std::env::var("GATEWARDEN_SIM_SEEDS").ok().and_then(|count| count.parse().ok());
+    let count: u64 = more.unwrap_or(300);
+    for seed in 1..=count {
         let (ticks, epoch) = run(seed * 0x9E37_79B9);
         acted += ticks;
         takeovers += epoch - 1;
     }
     // The runs are worth something: mostly one acts, and it changes.
-    assert!(acted > 300 * 3_000, "{acted}");
-    assert!(takeovers > 150, "{takeovers}");
+    println!("{count} histories of two minutes: {takeovers} takeovers");
+    assert!(u64::try_from(acted).unwrap() > count * 3_000, "{acted}");
+    assert!(takeovers.unsigned_abs() > count / 2, "{takeovers}");
 }

@@ -1,12 +1,12 @@
 //! What records of one address share: the budget of failed logins and the device token.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::{Effect, Fleet, Time};
 use crate::gateway_record::DeviceToken;
 use crate::ids::GatewayId;
-use crate::machines::auth_budget::{AuthBudget, FailedLogin};
+use crate::machines::auth_budget::{AuthBudget, FailedLogin, WINDOW};
 use crate::machines::connection::AuthResult;
 
 /// Addresses whose failed logins are stored in one write.
@@ -43,10 +43,10 @@ struct AtAddress {
 /// shares the next one.
 pub(super) struct Addresses {
     by_address: HashMap<String, AtAddress>,
-    /// Whose failed logins are to be stored.
-    unstored: BTreeSet<String>,
-    /// Whose are in the write under way.
-    storing: Vec<String>,
+    /// Whose failed logins are to be stored, and until when what is stored of them may count instead.
+    unstored: BTreeMap<String, Instant>,
+    /// Those in the write under way.
+    storing: BTreeMap<String, Instant>,
     /// The store can't write: when to try again.
     rests_until: Option<Instant>,
 }
@@ -62,7 +62,7 @@ impl Addresses {
             .into_iter()
             .map(|(address, token)| (address, AtAddress { device_token: Some(token), ..AtAddress::default() }))
             .collect();
-        let mut addresses = Self { by_address, unstored: BTreeSet::new(), storing: Vec::new(), rests_until: None };
+        let mut addresses = Self { by_address, unstored: BTreeMap::new(), storing: BTreeMap::new(), rests_until: None };
         for (address, failures) in failed_logins {
             addresses.at(address).budget = AuthBudget::resume(now, failures);
         }
@@ -94,7 +94,7 @@ impl Addresses {
     /// A permitted attempt has ended.
     pub(super) fn settle(&mut self, address: &str, now: Instant, result: AuthResult) {
         if self.at(address).budget.settle(now, result) {
-            self.unstored.insert(address.to_owned());
+            self.unstored.insert(address.to_owned(), now + WINDOW);
         }
     }
 
@@ -109,23 +109,24 @@ impl Addresses {
         if rests || !self.storing.is_empty() || self.unstored.is_empty() {
             return None;
         }
-        let later = self.unstored.iter().nth(MAX_STORED).cloned().map(|first| self.unstored.split_off(&first));
-        self.storing = std::mem::replace(&mut self.unstored, later.unwrap_or_default()).into_iter().collect();
-        let logins = self.storing.iter().map(|address| {
+        let later = self.unstored.keys().nth(MAX_STORED).cloned().map(|first| self.unstored.split_off(&first));
+        self.storing = std::mem::replace(&mut self.unstored, later.unwrap_or_default());
+        let logins = self.storing.keys().map(|address| {
             let budget = self.by_address.get(address).map(|at| &at.budget);
             (address.clone(), budget.map(|budget| budget.failures(now)).unwrap_or_default())
         });
         Some(logins.collect())
     }
 
-    /// The write has ended. What could not be stored is tried again for as long as it counts.
+    /// The write has ended. What could not be stored is tried again for as long as what is stored may count, also where nothing counts
+    /// any more: what was forgiven would count again after a restart.
     fn on_stored(&mut self, now: Instant, done: bool) {
-        let stored = std::mem::take(&mut self.storing);
+        let mut stored = std::mem::take(&mut self.storing);
         self.rests_until = (!done).then(|| now + RETRY);
         if !done {
-            let counts =
-                |address: &String| self.by_address.get(address).is_some_and(|at| !at.budget.failures(now).is_empty());
-            self.unstored.extend(stored.into_iter().filter(counts));
+            stored.retain(|_, until| now <= *until);
+            stored.append(&mut self.unstored);
+            self.unstored = stored;
         }
     }
 

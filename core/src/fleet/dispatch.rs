@@ -17,12 +17,11 @@ use super::{Effect, Fleet, Member, Notice, Time};
 use crate::error::{ErrorCode, Failure};
 use crate::gateway_report::Status;
 use crate::ids::GatewayId;
-use crate::machines::connection::GatewayOrder;
 use crate::machines::routing::{self, NoRoute, RouteCandidate, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::spawn::{
-    Accepted, Certainty, Idempotency, LookUpRun, LookedUp, NoAnswer, NotAccepted, Recorded, RunFinding, RunNotice,
-    SpawnDoubt, SpawnRecord, SpawnRequest, SpawnState,
+    Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, SpawnAnswer, SpawnDoubt,
+    SpawnRecord, SpawnRequest, SpawnState,
 };
 
 /// Gateways that are tried for one spawn.
@@ -43,17 +42,6 @@ const MAX_STEPS: usize = 500;
 /// Gateways that a failure names.
 const MAX_NAMED: usize = 8;
 
-/// A spawn was accepted, or the same request was before.
-#[derive(Debug, Clone)]
-pub struct SpawnAnswer {
-    /// As recorded, brought up to date with the acceptance.
-    pub record: SpawnRecord,
-    /// Whether this is the recorded answer to an earlier request.
-    pub replayed: bool,
-    /// The gateway's reply; null for a replay.
-    pub reply: Value,
-}
-
 /// What follows once all that was decided about a spawn is stored.
 #[derive(Debug)]
 pub(super) enum OnceWritten {
@@ -65,19 +53,19 @@ pub(super) enum OnceWritten {
 impl Fleet {
     /// A client wants work done. Answered by [`Effect::AnswerSpawn`]. Its whole `text` is recorded sealed, as values of its
     /// environment are secrets.
-    pub fn spawn(&mut self, time: Time, mut request: SpawnRequest, text: Secret, idempotency: Option<Idempotency>) {
+    pub fn spawn(&mut self, time: Time, mut request: SpawnRequest, text: Secret, idempotency_key: Option<String>) {
         let spawn_id = request.record.spawn_id.clone();
         if self.stopping {
             return self.answer_spawn(spawn_id, Err(Failure::unavailable("daemon")));
         }
         let no_route = match self.assign(&mut request) {
             Ok(_) => None,
-            Err(reason) if idempotency.is_none() => {
+            Err(reason) if idempotency_key.is_none() => {
                 return self.answer_spawn(spawn_id, Err(self.no_route(time, &reason)));
             }
             Err(reason) => Some(reason),
         };
-        self.effects.push(Effect::RecordSpawn(Box::new(request.record.clone()), text, idempotency));
+        self.effects.push(Effect::RecordSpawn(Box::new(request.record.clone()), text, idempotency_key));
         self.recording.insert(spawn_id, (request, no_route));
     }
 
@@ -90,8 +78,8 @@ impl Fleet {
         Ok(gateway)
     }
 
-    /// The record of a spawn is stored, or not.
-    pub fn on_spawn_recorded(&mut self, time: Time, spawn_id: &str, recorded: Result<Recorded, Failure>) {
+    /// The record of a spawn is stored, or not: without an answer its idempotency key stands for another request.
+    pub fn on_spawn_recorded(&mut self, time: Time, spawn_id: &str, recorded: Result<Option<SpawnAnswer>, Failure>) {
         let Some((mut request, no_route)) = self.recording.remove(spawn_id) else { return };
         let answer = match recorded {
             // It may be on record. Whoever finds it there after a crash would take it for sent: so it ends, as what was never sent.
@@ -103,12 +91,12 @@ impl Fleet {
                 return self.not_accepted(time, Arc::new(request), NotAccepted { failure, certainty });
             }
             Err(failure) => Err(failure),
-            Ok(Recorded::Mismatch) => {
+            Ok(None) => {
                 Err(Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
                     .with_help("Use a new key for a new request; the same key only for the very same one."))
             }
-            Ok(Recorded::Replay(record)) => self.replay(record),
-            Ok(Recorded::New(record)) => {
+            Ok(Some(SpawnAnswer { record, replayed: true })) => self.replay(record),
+            Ok(Some(SpawnAnswer { record, replayed: false })) => {
                 request.record = record;
                 self.spawns.open(spawn_id, request.record.gateway());
                 let Some(reason) = no_route else { return self.send(time, Arc::new(request)) };
@@ -158,7 +146,8 @@ impl Fleet {
         record.run_id = Some(run_id);
         record.session_key = session_key;
         record.pid = pid;
-        let answer = Ok(SpawnAnswer { record, replayed: false, reply });
+        record.result = Some(reply);
+        let answer = Ok(SpawnAnswer { record, replayed: false });
         if is_found_again {
             self.answer_spawn(spawn_id, answer);
         } else {
@@ -249,7 +238,9 @@ impl Fleet {
         let refused = record.state == SpawnState::Failed && record.reason.as_deref() == Some(NOT_ACCEPTED);
         let code = record.error_code.as_deref().and_then(ErrorCode::from_name).filter(|_| refused);
         let Some(code) = code else {
-            return Ok(SpawnAnswer { record, replayed: true, reply: Value::Null });
+            // The gateway's reply isn't kept.
+            record.result = None;
+            return Ok(SpawnAnswer { record, replayed: true });
         };
         let words = record.error.clone().unwrap_or_else(|| "The spawn was not accepted".to_owned());
         let failure = Failure::new(code, words)
@@ -331,7 +322,7 @@ impl Fleet {
         }
         self.spawns.forget_early();
         for (gateway, run_id) in self.spawns.take_given_up() {
-            self.effects.push(Effect::Tell(gateway, GatewayOrder::ForgetRun(run_id)));
+            self.effects.push(Effect::ForgetRun(gateway, run_id));
         }
         if self.spawns.is_empty() {
             self.look_at = None;

@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::gateway_record::{GatewayChange, GatewayRecord, HeldDown, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status, Trace, unavailable};
 use crate::ids::GatewayId;
-use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder, REDIAL_PATIENCE};
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice, REDIAL_PATIENCE};
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
@@ -287,7 +287,7 @@ impl Fleet {
                     }
                     Err(retry_at) => AuthPermit::Denied { retry_at },
                 };
-                self.effects.push(Effect::Tell(id, GatewayOrder::Permit(permit)));
+                self.effects.push(Effect::Permit(id, permit));
             }
             GatewayNotice::DeviceTokenIssued { address, token } => {
                 if self.addresses.set_token(&address, Some(token.clone())) {

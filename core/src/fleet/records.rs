@@ -5,7 +5,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::gateway_record::{GatewayChange, GatewayRecord, GatewaySpec, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::ids::GatewayId;
-use crate::machines::connection::{GatewayOrder, REDIAL_PATIENCE};
+use crate::machines::connection::REDIAL_PATIENCE;
 
 impl Fleet {
     /// A gateway was created.
@@ -41,7 +41,7 @@ impl Fleet {
         let before = member.take_process(time, member.record.process.as_ref().and(member.halted.clone()));
         if member.is_running {
             member.orders += 1;
-            self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
+            self.effects.push(Effect::Update(member.record.clone()));
         }
         if address != member.address {
             let former = std::mem::replace(&mut member.address, address.clone());
@@ -113,7 +113,7 @@ impl Fleet {
         let member = self.members.get_mut(&id).ok_or_else(|| Failure::gateway_not_found(id))?;
         if member.is_running {
             member.orders += 1;
-            self.effects.push(Effect::Tell(id, GatewayOrder::Reconnect));
+            self.effects.push(Effect::Reconnect(id));
             self.begin_anew(time, id, false);
         } else {
             member.forgive(time);
@@ -180,7 +180,7 @@ impl Fleet {
         let (dialect, is_running) = (member.report.dialect, member.is_running);
         if is_running {
             member.orders += 1;
-            self.effects.push(Effect::Tell(id, GatewayOrder::Record(member.record.clone())));
+            self.effects.push(Effect::Update(member.record.clone()));
         } else {
             member.forgive(time);
         }

@@ -10,7 +10,7 @@ use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteRequest};
-use crate::spawn::{LookedUp, NoAnswer, Recorded, RunFinding, RunStage, SpawnState, SpawnStep, Work};
+use crate::spawn::{LookedUp, NoAnswer, RunFinding, RunStage, SpawnAnswer, SpawnState, SpawnStep, Work};
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -371,6 +371,10 @@ fn a_fleet_that_drops_at_once_has_few_elections_and_one_hold_down_each() {
     assert_eq!(fleet.acting(), None);
 }
 
+fn recorded(record: &SpawnRecord) -> Option<SpawnAnswer> {
+    Some(SpawnAnswer { record: record.clone(), replayed: false })
+}
+
 /// The daemon is killed after the request was given to the connection and before that it was sent is on disk.
 #[test]
 fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
@@ -380,7 +384,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     spawn(&mut before, time, RouteRequest::default());
     let effects = before.take_effects(time);
     let Some(Effect::RecordSpawn(stored, ..)) = effects.into_iter().next() else { panic!("not recorded first") };
-    before.on_spawn_recorded(time, "s", Ok(Recorded::New((*stored).clone())));
+    before.on_spawn_recorded(time, "s", Ok(recorded(&stored)));
     let effects = before.take_effects(time);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "it is on the wire");
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(_))), "and that is not written yet");
@@ -425,7 +429,7 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     spawn(&mut fleet, time, RouteRequest::default());
     let (gateway_id, gateway_name) = (Some(PROD), Some("gateway-1".into()));
     let stored = SpawnRecord { gateway_id, gateway_name, ..as_recorded("s") };
-    fleet.on_spawn_recorded(time, "s", Ok(Recorded::New(stored)));
+    fleet.on_spawn_recorded(time, "s", Ok(recorded(&stored)));
     fleet.take_effects(time);
     fleet.on_deleted(time, PROD);
     fleet.on_run_answered(time, "s", Err(NoAnswer::NotTaken.of_run("gateway-1", Duration::ZERO)));
@@ -500,8 +504,7 @@ fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
         let incarnation = fleet.get(PROD).unwrap().incarnation;
         fleet.on_notice(time, PROD, incarnation, GatewayNotice::PermitWanted { address: address.clone() });
         let told = fleet.take_effects(time);
-        let granted =
-            |effect: &Effect| matches!(effect, Effect::Tell(_, GatewayOrder::Permit(AuthPermit::Granted { .. })));
+        let granted = |effect: &Effect| matches!(effect, Effect::Permit(_, AuthPermit::Granted { .. }));
         assert!(told.iter().any(granted), "{told:?}");
         fleet.on_actor_died(time, PROD);
         let late = GatewayNotice::AuthSettled { address: address.clone(), result: AuthResult::Failed };
@@ -535,15 +538,19 @@ fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
             }
         }
     }
-    let forgets = |effect: &&Effect| matches!(effect, Effect::Tell(PROD, GatewayOrder::ForgetRun(run)) if run == "s");
+    let forgets = |effect: &&Effect| matches!(effect, Effect::ForgetRun(PROD, run) if run == "s");
     assert_eq!((told.iter().filter(forgets).count(), fleet.open_spawns()), (1, 0));
 }
 
 /// What becomes of a spawn at [`PROD`] whose record ended so: the states that are written in the end, and what its client is told.
 /// Nothing is sent.
-fn unsent(fleet: &mut Fleet, time: Time, recorded: impl FnOnce(SpawnRecord) -> Result<Recorded, Failure>) -> Failure {
+fn unsent(
+    fleet: &mut Fleet,
+    time: Time,
+    outcome: impl FnOnce(SpawnRecord) -> Result<Option<SpawnAnswer>, Failure>,
+) -> Failure {
     let (gateway_id, gateway_name) = (Some(PROD), Some("gateway-1".into()));
-    fleet.on_spawn_recorded(time, "s", recorded(SpawnRecord { gateway_id, gateway_name, ..as_recorded("s") }));
+    fleet.on_spawn_recorded(time, "s", outcome(SpawnRecord { gateway_id, gateway_name, ..as_recorded("s") }));
     let effects = fleet.take_effects(time);
     let written: Vec<_> = effects.iter().filter(|effect| matches!(effect, Effect::WriteSpawns(_))).collect();
     let [Effect::WriteSpawns(batch)] = written[..] else { panic!("{effects:?}") };
@@ -581,7 +588,7 @@ fn a_spawn_that_is_recorded_only_after_its_daemon_began_to_stop_ends_unsent_and_
     fleet.take_effects(time);
     fleet.stop();
     assert!(!fleet.has_settled());
-    let told = unsent(&mut fleet, time, |record| Ok(Recorded::New(record)));
+    let told = unsent(&mut fleet, time, |record| Ok(recorded(&record)));
     assert_eq!(told.code, ErrorCode::Unavailable);
     assert_eq!(fleet.open_spawns(), 0);
 }

@@ -190,20 +190,6 @@ pub enum GatewayNotice {
     Agents(Vec<AgentNews>),
 }
 
-/// What the registry tells a gateway's actor, and that its connection.
-#[derive(Debug, Clone)]
-pub enum GatewayOrder {
-    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any
-    /// other is only taken over.
-    Record(SharedRecord),
-    /// For an operator: drop the connection and dial now, whatever is waited for.
-    Reconnect,
-    /// In answer to [`GatewayNotice::PermitWanted`]. One is under way per gateway, so this never piles up.
-    Permit(AuthPermit),
-    /// The spawn of this run was given up: nothing more is wanted of it.
-    ForgetRun(String),
-}
-
 /// Something to count.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Count {
@@ -332,18 +318,6 @@ impl Connection {
         }
     }
 
-    /// What the registry wants of it.
-    pub fn on_order(&mut self, moment: Moment, order: GatewayOrder) {
-        self.orders += u64::from(matches!(order, GatewayOrder::Reconnect | GatewayOrder::Record(_)));
-        match order {
-            GatewayOrder::Reconnect => self.reconnect(moment),
-            GatewayOrder::Record(record) => self.update_record(moment, record),
-            GatewayOrder::Permit(permit) => self.on_permit(moment, permit),
-            GatewayOrder::ForgetRun(run_id) => return self.runs.forget(&run_id),
-        }
-        self.tracker.mark();
-    }
-
     /// Somebody asks the gateway for something. Answered once, with [`Effect::Answer`].
     pub fn call(&mut self, moment: Moment, call: CallToken, method: &str, params: &Value, timeout: Duration) {
         self.tracker.mark();
@@ -356,6 +330,11 @@ impl Connection {
         self.tracker.mark();
         let Machines { mut turn, active, runs, .. } = self.machines(moment);
         runs.start(&mut turn, active, call, request);
+    }
+
+    /// The spawn of this run was given up: nothing more is wanted of it.
+    pub fn forget_run(&mut self, run_id: &str) {
+        self.runs.tracker.forget(run_id);
     }
 
     /// The socket refused the frame that was to start a run: it never left.
@@ -394,7 +373,7 @@ impl Connection {
     /// What the shell must do now, in order. Tells what changed in the report since the last time.
     pub fn take_effects(&mut self, moment: Moment) -> Vec<Effect> {
         let Machines { mut turn, mut active, runs, publisher, .. } = self.machines(moment);
-        let told = runs.take_session_events();
+        let told = runs.tracker.take_session_events();
         if active.as_mut().is_some_and(|active| active.take_own_runs(told, moment)) {
             publisher.note(moment.wall_ms);
         }

@@ -21,8 +21,7 @@ use gatewarden_core::gateway_record::{GatewaySpec, Transport};
 use gatewarden_core::gateway_report::{GatewayReport, Phase};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{
-    AuthPermit, CallToken, Connection, ConnectionParts, Effect, GatewayNotice, GatewayOrder, HttpAnswer, HttpOperation,
-    Moment,
+    AuthPermit, CallToken, Connection, ConnectionParts, Effect, GatewayNotice, HttpAnswer, HttpOperation, Moment,
 };
 use gatewarden_core::machines::log_tail::{Begin, WatchToken};
 use gatewarden_core::machines::routing::RouteRequest;
@@ -74,9 +73,7 @@ impl Shell {
         let connection = Connection::new(parts, Moment { now, wall_ms: 1_795_253_714_000, jitter: 0.0, woke: None });
         let mut shell = Self { connection, now, asked: Vec::new(), http: Vec::new(), callers: 0, answered: 0 };
         shell.feed(Connection::start);
-        shell.feed(|connection, moment| {
-            connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
-        });
+        shell.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
         shell
     }
 

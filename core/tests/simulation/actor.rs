@@ -2,20 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
-use gatewarden_core::dialing::{DialFailure, SocketError};
+use gatewarden_core::dialing::memory_budget::{COUNTED_FROM, Connected};
+use gatewarden_core::dialing::{DialFailure, MemoryAccount, MemoryPermit, SocketError};
 use gatewarden_core::gateway_record::SharedRecord;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{
     CallToken, Connection, ConnectionParts, Effect, Epoch, HttpAnswer, Moment, ProbeFinding, ProbeToken,
 };
-use gatewarden_protocol::decoding::Allowance;
+use gatewarden_protocol::decoding::{Allowance, Excess};
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 
 use crate::daemon::{Answer, MAX_HOP_MS, Timer};
 use crate::network::{Holder, Piece, SocketId, To, Weather};
 use crate::world::{Owner, World};
+
+/// As in `actors/src/dialing/socket.rs`.
+const CAP_BEFORE_CONNECT: usize = 64 * 1024;
+/// A text of more than this may change what is kept by much, bytes.
+const LISTS: usize = 1024;
 
 pub(crate) struct Actor {
     pub(crate) incarnation: u64,
@@ -24,6 +31,11 @@ pub(crate) struct Actor {
     pub(crate) is_stopping: bool,
     dialing: Option<Epoch>,
     socket: Option<(Epoch, SocketId)>,
+    /// The longest frame that it takes now, bytes.
+    cap: usize,
+    memory: MemoryAccount,
+    kept: MemoryPermit,
+    connected: Option<Connected>,
     /// Who waits for an answer of the connection.
     pub(crate) waiting: BTreeMap<u64, u64>,
     last_token: u64,
@@ -54,12 +66,18 @@ impl World {
             instance_id: "run".into(),
         };
         let connection = Connection::new(parts, self.connection_time());
+        let Some(daemon) = self.daemon.as_ref() else { return };
+        let memory = daemon.memory.account();
         let actor = Actor {
             incarnation,
             connection,
             is_stopping: false,
             dialing: None,
             socket: None,
+            cap: CAP_BEFORE_CONNECT,
+            kept: memory.permit(),
+            memory,
+            connected: None,
             waiting: BTreeMap::new(),
             last_token: 0,
             timer: Timer::default(),
@@ -104,12 +122,23 @@ impl World {
     }
 
     fn carry_out_of_actor(&mut self, id: GatewayId, incarnation: u64) {
+        let mut is_given_up = false;
         loop {
             let moment = self.connection_time();
             let Some(actor) = self.actor(id, incarnation) else { return };
             let effects = actor.connection.take_effects(moment);
             if effects.is_empty() {
-                break;
+                // What is kept is covered, or given up.
+                match actor.kept.set_to(actor.connection.held_bytes()) {
+                    Ok(()) => break,
+                    Err(_) if is_given_up => break,
+                    Err(excess) => {
+                        is_given_up = true;
+                        let epoch = actor.connection.epoch();
+                        actor.connection.on_socket_failed(moment, epoch, &SocketError::OutOfMemory(excess));
+                        self.out_of_memory(id);
+                    }
+                }
             }
             for effect in effects {
                 self.perform_of_actor(id, incarnation, effect);
@@ -150,6 +179,7 @@ impl World {
                 let Some(actor) = self.actor(id, incarnation) else { return };
                 actor.dialing.take_if(|dialing| *dialing == epoch);
                 if let Some((_, socket)) = actor.socket.take_if(|(of, _)| *of == epoch) {
+                    actor.connected = None;
                     self.send(socket, To::Gateway, Piece::End(Some(code)));
                 }
             }
@@ -165,7 +195,8 @@ impl World {
             Effect::ProbeUnconnected { round, timeout } => {
                 let failed = |step, code| Some((step, Refusal::new(code, "")));
                 let (wait, failure) = match self.network.weather(id) {
-                    Weather::Silent => (timeout, failed("connect", RefusalCode::DialTimeout)),
+                    Weather::Silent | Weather::HalfOpen(_) => (timeout, failed("connect", RefusalCode::DialTimeout)),
+                    Weather::Trickle => (timeout, failed("challenge", RefusalCode::ChallengeTimeout)),
                     Weather::Refusing => (self.dice.ms(0, 8), failed("connect", RefusalCode::ConnectionRefused)),
                     _ if !self.gateways[&id].is_up => {
                         (self.dice.ms(0, 8), failed("connect", RefusalCode::ConnectionRefused))
@@ -187,14 +218,19 @@ impl World {
                 self.after(self.watch.settings.dial_timeout, Owner::Daemon(daemon), move |world| {
                     let answer = HttpAnswer::Health(Err(DialFailure::Refused.into()));
                     world.feed_actor(id, incarnation, |connection, moment| {
-                        connection.on_http(moment, epoch, &request, answer, &mut Allowance(1 << 30));
+                        connection.on_http(moment, epoch, &request, answer, &mut Allowance(0));
                     });
                 });
             }
             Effect::PhaseChanged { from, to, reason } => {
                 self.tell(|| format!("gateway {id} (actor {incarnation}): {from:?} -> {to:?}, {reason}"));
             }
-            Effect::RaiseCap(..) | Effect::Logs(_) | Effect::Count(_) | Effect::Remark(_) => {}
+            Effect::RaiseCap(_, cap) => {
+                if let Some(actor) = self.actor(id, incarnation) {
+                    actor.cap = cap;
+                }
+            }
+            Effect::Logs(_) | Effect::Count(_) | Effect::Remark(_) => {}
         }
     }
 
@@ -240,7 +276,8 @@ impl World {
         });
         match (wanted, outcome) {
             (Some(actor), Ok(socket)) if actor.connection.is_dialing(epoch) => {
-                actor.socket = Some((epoch, socket));
+                (actor.socket, actor.cap) = (Some((epoch, socket)), CAP_BEFORE_CONNECT);
+                actor.connected = Some(actor.memory.connect());
                 self.feed_actor(gateway, incarnation, |connection, moment| {
                     connection.on_dialed(moment, epoch);
                 });
@@ -261,17 +298,63 @@ impl World {
         if actor.socket != Some((epoch, socket)) {
             return;
         }
+        let mut permit = actor.memory.permit();
+        let (length, cap) = (piece.bytes(), actor.cap);
+        let error = match &piece {
+            Piece::Text(_) if length > cap => Some(SocketError::FrameTooLarge { announced: length as u64, cap }),
+            Piece::Text(_) if length > COUNTED_FROM => permit.grow_to(length).err().map(SocketError::OutOfMemory),
+            _ => None,
+        };
         if matches!(piece, Piece::End(_)) {
-            actor.socket = None;
-        } else {
+            (actor.socket, actor.connected) = (None, None);
+        } else if error.is_none() {
             self.watch.heard.insert(gateway, waking);
         }
+        if let Some(error) = error {
+            if matches!(error, SocketError::OutOfMemory(_)) {
+                self.out_of_memory(gateway);
+            }
+            return self.feed_actor(gateway, incarnation, |connection, moment| {
+                connection.on_socket_failed(moment, epoch, &error);
+            });
+        }
         self.feed_actor(gateway, incarnation, |connection, moment| match piece {
-            Piece::Text(text) => connection.on_message(moment, epoch, text.as_bytes(), &mut Allowance(1 << 30)),
+            Piece::Text(text) => {
+                let mut meter = permit.decoding();
+                connection.on_message(moment, epoch, text.as_bytes(), &mut meter);
+                meter.keep_values();
+            }
             Piece::Ping(payload) => connection.on_ping(moment, epoch, payload),
             Piece::Pong(payload) => connection.on_pong(moment, epoch, &payload),
             Piece::End(code) => connection.on_closed(moment, epoch, code, ""),
         });
+        if length > LISTS {
+            self.end_chosen();
+        }
+    }
+
+    /// Those of whom the others' room is taken end at once.
+    fn end_chosen(&mut self) {
+        let Some(daemon) = self.daemon.as_ref() else { return };
+        let chosen = daemon
+            .actors
+            .iter()
+            .filter(|(_, actor)| actor.connected.as_ref().is_some_and(|connected| connected.is_chosen(Waker::noop())));
+        let chosen: Vec<(GatewayId, u64)> = chosen.map(|(id, actor)| (*id, actor.incarnation)).collect();
+        for (id, incarnation) in chosen {
+            self.out_of_memory(id);
+            self.feed_actor(id, incarnation, |connection, moment| {
+                let error = SocketError::OutOfMemory(Excess::Shared);
+                connection.on_socket_failed(moment, connection.epoch(), &error);
+            });
+        }
+    }
+
+    /// A connection ends for want of memory, be it another one's.
+    fn out_of_memory(&mut self, gateway: GatewayId) {
+        self.tell(|| format!("gateway {gateway}: memory is spent"));
+        self.watch.figures.excesses += 1;
+        self.disturb(gateway);
     }
 
     pub(crate) fn drop_socket(&mut self, actor: &Actor) {

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use gatewarden_core::dialing::MemoryBudget;
 use gatewarden_core::error::Failure;
-use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, SpawnAnswer, Time};
+use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, Time};
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use gatewarden_core::spawn::{
-    Accepted, ControlSession, Idempotency, LookedUp, NoAnswer, NotAccepted, SpawnRequest, SpawnState, SpawnStep,
+    Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnAnswer, SpawnRequest, SpawnState, SpawnStep,
 };
 use gatewarden_protocol::Secret;
 
@@ -20,6 +21,8 @@ use crate::world::{Owner, World};
 
 /// What a message takes at most.
 pub(crate) const MAX_HOP_MS: u64 = 3;
+/// What is kept of a gateway that lists as much as most do, bytes.
+const KEPT_USUALLY: usize = 64 * 1024;
 /// As in `actors/src/registry.rs`.
 const GRACE: Duration = Duration::from_millis(500);
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -32,6 +35,7 @@ const MAX_EXPIRIES: u32 = 300;
 pub(crate) struct Daemon {
     pub(crate) start: u64,
     pub(crate) fleet: Fleet,
+    pub(crate) memory: MemoryBudget,
     pub(crate) actors: BTreeMap<GatewayId, Actor>,
     asks: BTreeMap<u64, Ask>,
     last_ask: u64,
@@ -119,10 +123,12 @@ impl World {
             restarts: RestartSettings::default(),
             heartbeat_interval: self.watch.settings.heartbeat_interval,
         };
+        let memory_each = self.watch.settings.memory_each;
         let fleet = Fleet::new(settings, self.store.stored(self.now), self.time());
         self.daemon = Some(Daemon {
             start: self.daemon_starts,
             fleet,
+            memory: MemoryBudget::with_limits(memory_each + self.gateways.len() * KEPT_USUALLY, memory_each),
             actors: BTreeMap::new(),
             asks: BTreeMap::new(),
             last_ask: 0,
@@ -212,9 +218,14 @@ impl World {
         match effect {
             Effect::Start(record, incarnation) => self.start_actor(record, incarnation),
             Effect::Stop(id) => self.stop_actor(id),
-            Effect::Tell(id, order) => {
-                self.tell_actor(id, move |connection, moment| connection.on_order(moment, order));
+            Effect::Update(record) => {
+                self.tell_actor(record.id, move |connection, moment| connection.update_record(moment, record));
             }
+            Effect::Reconnect(id) => self.tell_actor(id, Connection::reconnect),
+            Effect::Permit(id, permit) => {
+                self.tell_actor(id, move |connection, moment| connection.on_permit(moment, permit));
+            }
+            Effect::ForgetRun(id, run_id) => self.tell_actor(id, move |connection, _| connection.forget_run(&run_id)),
             Effect::Publish(id) => {
                 if let Some(member) = daemon.fleet.get(id) {
                     let (status, phase) = (member.report.status, member.report.phase);
@@ -252,11 +263,11 @@ impl World {
                     }
                 },
             ),
-            Effect::RecordSpawn(record, _, key) => {
+            Effect::RecordSpawn(record, text, key) => {
                 self.watch.routed(daemon, &record);
                 let spawn_id = record.spawn_id.clone();
                 self.write(
-                    move |store| store.record_spawn(*record, key),
+                    move |store| store.record_spawn(*record, &text, key),
                     move |world, recorded| {
                         world.feed(|fleet, time| fleet.on_spawn_recorded(time, &spawn_id, recorded));
                     },
@@ -296,6 +307,10 @@ impl World {
                 assert_ne!(change.from, change.to);
                 self.watch.figures.elections += 1;
             }
+            Effect::Notify(Notice::Blocked(record, report, _)) => {
+                self.watch.figures.blocked += 1;
+                self.tell(|| format!("gateway {} is blocked: {:?}", record.id, report.last_error));
+            }
             Effect::Notify(Notice::StatusChanged(record, from, report)) => {
                 self.tell(|| format!("gateway {}: {from:?} -> {:?}", record.id, report.status));
             }
@@ -315,10 +330,10 @@ impl World {
     }
 
     /// A client wants work done.
-    pub(crate) fn request(&mut self, request: SpawnRequest, key: Option<Idempotency>) {
+    pub(crate) fn request(&mut self, request: SpawnRequest, text: Secret, key: Option<String>) {
         let Some(daemon) = self.daemon.as_mut() else { return };
         daemon.spawners.insert(request.record.spawn_id.clone());
-        self.feed(|fleet, time| fleet.spawn(time, request, Secret::new("{}"), key));
+        self.feed(|fleet, time| fleet.spawn(time, request, text, key));
     }
 
     pub(crate) fn probe(&mut self, gateway: GatewayId) {

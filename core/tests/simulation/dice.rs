@@ -5,8 +5,11 @@ use std::time::Duration;
 pub(crate) struct Dice(u64);
 
 impl Dice {
+    /// The seed is mixed first: what is drawn steps through the same numbers from wherever it begins.
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1))
+        let mut dice = Self(seed);
+        dice.0 = dice.next();
+        dice
     }
 
     fn next(&mut self) -> u64 {
@@ -41,5 +44,16 @@ impl Dice {
 
     pub(crate) fn s(&mut self, from: u64, to: u64) -> Duration {
         self.ms(from * 1_000, to * 1_000)
+    }
+}
+
+#[test]
+fn neighbouring_seeds_share_no_numbers() {
+    let draw = |seed| {
+        let mut dice = Dice::new(seed);
+        (0..10_000).map(|_| dice.next()).collect::<std::collections::BTreeSet<u64>>()
+    };
+    for seed in 0..9 {
+        assert!(draw(seed).is_disjoint(&draw(seed + 1)), "{seed}");
     }
 }

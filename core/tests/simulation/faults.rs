@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use gatewarden_core::gateway_record::{GatewayRecord, GatewaySpec, Transport};
+use gatewarden_core::gateway_report::Phase;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::routing::RouteRequest;
-use gatewarden_core::spawn::{ControlSession, Idempotency, SessionAction, SpawnRecord, SpawnRequest, Work};
+use gatewarden_core::spawn::{ControlSession, SessionAction, SpawnRecord, SpawnRequest, Work};
 use gatewarden_protocol::Secret;
 
-use crate::gateway::{Gateway, Manners, Memory};
-use crate::network::{SLOWEST, Weather};
+use crate::gateway::{Gateway, LATEST, Manners, Memory, REFUSALS};
+use crate::network::{SLOWEST, To, Weather};
 use crate::world::{Owner, World};
+
+/// Gateways of a large fleet.
+const CROWD: i64 = 100;
 
 impl World {
     /// Some gateways, up and known to a daemon that starts.
-    pub(crate) fn set_up(&mut self) {
-        let count = i64::try_from(self.dice.roll(5)).unwrap() + 2;
+    pub(crate) fn set_up(&mut self, is_crowd: bool) {
+        let count = if is_crowd { CROWD } else { i64::try_from(self.dice.roll(5)).unwrap() + 2 };
         for number in 1..=count {
             let id = GatewayId(number);
             let spec = GatewaySpec {
@@ -50,46 +54,74 @@ impl World {
         let id = self.any_gateway();
         let kind = self.dice.roll(100);
         self.tell(|| format!("strike {kind} at gateway {id}"));
-        if kind >= 40 {
+        if kind >= 36 {
             self.disturb(id);
         }
         match kind {
-            0..34 => {
+            0..30 => {
                 for _ in 0..=self.dice.roll(4) {
                     self.want_work(id);
                 }
             }
-            34..38 => self.kill_something(id),
-            38..40 => self.gateways.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.probe(id)),
-            40..42 => self.reconnect(id),
-            42..45 => self.change_record(id),
-            45..53 => {
+            30..34 => self.kill_something(id),
+            34..36 => self.gateways.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.probe(id)),
+            36..38 => self.reconnect(id),
+            38..41 => self.change_record(id),
+            41..51 => {
                 let slow = Weather::Slow(50 + self.dice.roll(u64::try_from(SLOWEST.as_millis()).unwrap() - 50));
-                let weather = self.dice.one_of(&[Weather::Silent, Weather::Silent, Weather::Refusing, slow]);
+                let (deaf, mute) = (Weather::HalfOpen(To::Gateway), Weather::HalfOpen(To::Daemon));
+                let weather = self.dice.one_of(&[
+                    Weather::Silent,
+                    Weather::Silent,
+                    Weather::Refusing,
+                    slow,
+                    slow,
+                    deaf,
+                    mute,
+                    Weather::Trickle,
+                ]);
                 self.network.set_weather(id, weather);
                 let span = self.dice.s(1, 200);
                 self.later(span, move |world| world.clear_up(id));
             }
-            53..57 => self.reset(id),
-            57..61 => {
+            51..54 => self.reset(id),
+            54..58 => {
                 let span = self.dice.s(1, 120);
                 self.gateways.get_mut(&id).unwrap().frozen_until = Some(self.now + span);
             }
-            61..69 => self.restart_gateway(id),
-            69..76 => {
+            58..66 => self.restart_gateway(id),
+            66..76 => {
                 let mut percent = |most: u64| if self.dice.happens(50) { self.dice.roll(most) } else { 0 };
                 let manners = Manners {
                     loses_answers: percent(60),
                     doubles_answers: percent(60),
                     answers_late: percent(60),
                     refuses_work: percent(80),
-                    is_starting: false,
+                    ..Manners::default()
                 };
-                let gateway = self.gateways.get_mut(&id).unwrap();
-                (gateway.manners, gateway.was_silent) =
-                    (manners, gateway.was_silent || manners.loses_answers + manners.answers_late > 0);
+                // One of these at a time, so that each shows by itself.
+                let kind = self.dice.roll(8);
+                let manners = match kind {
+                    0 => Manners { garbles: 1 + self.dice.roll(60), ..manners },
+                    1 => Manners { closes: 1 + self.dice.roll(60), ..manners },
+                    2 => Manners { lists_much: true, ..manners },
+                    3 => Manners {
+                        refuses_logins: Some(usize::try_from(self.dice.roll(REFUSALS.len() as u64)).unwrap()),
+                        ..Manners::default()
+                    },
+                    _ => manners,
+                };
                 let span = self.dice.s(5, 200);
-                self.later(span, move |world| world.gateways.get_mut(&id).unwrap().manners = Manners::default());
+                let gateway = self.gateways.get_mut(&id).unwrap();
+                gateway.manners = manners;
+                if manners.are_silent() {
+                    gateway.silent_until = gateway.silent_until.max(Some(self.now + span + LATEST));
+                }
+                // Whoever is connected notices a refusal at the next login.
+                if kind == 3 {
+                    self.reset(id);
+                }
+                self.later(span, move |world| world.mend_manners(id));
             }
             76..80 => {
                 let longest = self.dice.one_of(&[3_000, 20_000, 150_000]);
@@ -128,8 +160,12 @@ impl World {
                 self.stall_writer(span);
             }
             92..94 => {
-                let days = self.dice.one_of(&[-40, -1, 1, 40]);
+                // Everybody's clock is set, or the daemon's is a little, until it is set right.
+                let days = self.dice.one_of(&[-40, -1, 0, 0, 0, 0, 1, 40]);
                 self.wall_offset_ms += days * 86_400_000;
+                if days == 0 {
+                    self.skew_ms = self.dice.one_of(&[-90_000, -5_000, -1_000, 0, 0, 1_000, 5_000, 90_000]);
+                }
             }
             94..97 => self.actor_dies(id),
             97..98 => {
@@ -150,14 +186,17 @@ impl World {
         }
     }
 
+    fn mend_manners(&mut self, id: GatewayId) {
+        self.gateways.get_mut(&id).unwrap().manners = Manners::default();
+        self.network.clears_at(id, self.now);
+    }
+
     fn want_work(&mut self, id: GatewayId) {
         let requested = self.dice.happens(15).then_some(id);
         let preferred = self.dice.happens(10).then(|| id.to_string());
-        let key = self.dice.happens(20).then(|| Idempotency {
-            key_id: 0,
-            key: self.dice.roll(40).to_string(),
-            body_hash: self.dice.roll(8).min(1).to_string(),
-        });
+        let keyed =
+            self.dice.happens(20).then(|| (self.dice.roll(40).to_string(), self.dice.roll(8).min(1).to_string()));
+        let (key, text) = keyed.unzip();
         let work = Work::Task {
             task: "say hello".into(),
             agent: None,
@@ -171,7 +210,7 @@ impl World {
         self.spawns_asked += 1;
         let (spawn_id, summary) = (format!("spawn-{}", self.spawns_asked), "say hello".to_owned());
         let record = SpawnRecord { spawn_id, summary, ..SpawnRecord::default() };
-        self.request(SpawnRequest { record, route, work, timeout }, key);
+        self.request(SpawnRequest { record, route, work, timeout }, text.unwrap_or_default().into(), key);
     }
 
     /// A client ends what runs in the session of the newest spawn.
@@ -239,8 +278,7 @@ impl World {
         (self.store.is_full, self.store.is_silent, self.store.pace) = (false, false, (0, 3));
         for id in self.gateways.keys().copied().collect::<Vec<_>>() {
             self.clear_up(id);
-            let gateway = self.gateways.get_mut(&id).unwrap();
-            gateway.manners = Manners::default();
+            self.mend_manners(id);
             self.start_gateway(id, Memory::Keeps);
             self.store.records.get_mut(&id).unwrap().spec.drained = false;
         }
@@ -260,5 +298,11 @@ impl World {
                 self.reconnect(id);
             }
         }
+        // Whoever mended a gateway that refused us says so.
+        self.later(Duration::from_secs(60), |world| {
+            let Some(daemon) = &world.daemon else { return };
+            let blocked = daemon.roster.iter().filter(|(_, shown)| shown.phase == Phase::Blocked);
+            blocked.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| world.reconnect(id));
+        });
     }
 }

@@ -1,9 +1,10 @@
 //! A simulated gateway: it lets clients in, lists sessions and agents, runs work and tells how it went, as real releases do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use gatewarden_core::ids::GatewayId;
+use gatewarden_core::machines::auth_budget::{MAX_FAILURES, WINDOW as LOCKED_OUT_WITHIN};
 use serde_json::{Value, json};
 
 use crate::network::{Piece, SocketId, To};
@@ -11,7 +12,48 @@ use crate::world::{Owner, World};
 
 /// Rows that a list shows: the newest.
 const SHOWN: usize = 20;
+/// The latest answer that comes at all.
+pub(crate) const LATEST: Duration = Duration::from_secs(40);
 const TICK: Duration = Duration::from_secs(30);
+/// How it ends a connection: without a word, or with one of the codes that real releases, proxies and faults use.
+const CLOSES: [Option<u16>; 13] = [
+    None,
+    Some(1000),
+    Some(1001),
+    Some(1002),
+    Some(1005),
+    Some(1006),
+    Some(1008),
+    Some(1009),
+    Some(1011),
+    Some(1012),
+    Some(1013),
+    Some(4000),
+    Some(4001),
+];
+/// How it may refuse a login, and whether it counts that towards locking the client out. None: it lets in, with fewer scopes.
+pub(crate) const REFUSALS: [(Option<&str>, bool); 7] = [
+    (None, false),
+    (Some(r#"{"code":"INVALID_REQUEST","message":"unauthorized","details":{"code":"AUTH_TOKEN_MISMATCH"}}"#), true),
+    (Some(r#"{"code":"INVALID_REQUEST","message":"no","details":{"code":"AUTH_DEVICE_TOKEN_MISMATCH"}}"#), true),
+    (Some(r#"{"code":"NOT_PAIRED","message":"pairing required","details":{"requestId":"r-1"}}"#), false),
+    (Some(r#"{"code":"INVALID_REQUEST","message":"protocol mismatch"}"#), false),
+    (Some(r#"{"code":"RATE_LIMITED","message":"too many failed auth attempts","retryAfterMs":40000}"#), false),
+    (Some(r#"{"code":"INVALID_REQUEST","message":"of its own","retryable":true}"#), true),
+];
+/// What is no frame of the protocol, or none that makes sense.
+const GARBAGE: [&str; 10] = [
+    "",
+    "{",
+    "null",
+    "[]",
+    "\u{0}\u{fffd}",
+    "HTTP/1.1 400 Bad Request",
+    r#"{"type":"res"}"#,
+    r#"{"type":"event","event":5,"payload":[]}"#,
+    r#"{"type":"req","id":"1","method":"agent","params":{}}"#,
+    r#"{"type":"event","event":"sessions.changed","payload":{"sessions":{"":[{}]}}}"#,
+];
 
 pub(crate) struct Gateway {
     pub(crate) protocol: u32,
@@ -22,10 +64,12 @@ pub(crate) struct Gateway {
     logins: BTreeSet<SocketId>,
     pub(crate) runs: BTreeMap<String, Run>,
     pub(crate) manners: Manners,
-    /// Whether it ever left questions unanswered.
-    pub(crate) was_silent: bool,
-    /// Since when nothing stands in the way of it.
-    pub(crate) well_since: Option<Duration>,
+    /// Until when it left questions unanswered.
+    pub(crate) silent_until: Option<Instant>,
+    /// Logins that it refused and counts, and which start of the daemon tried them.
+    refused: VecDeque<(u64, Instant)>,
+    /// Since when nothing stands in the way of it, and how long it may take to be online.
+    pub(crate) well_since: Option<(Duration, Duration)>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +80,7 @@ pub(crate) struct Run {
     began_ms: i64,
     /// The latest has the highest.
     number: u64,
+    pub(crate) began: Instant,
     pub(crate) end: Option<End>,
 }
 
@@ -53,12 +98,26 @@ pub(crate) struct Manners {
     pub(crate) doubles_answers: u64,
     pub(crate) answers_late: u64,
     pub(crate) refuses_work: u64,
+    /// Of all that it says, also unasked: cut off, no frame, more than is allowed or held, or in answer to nothing.
+    pub(crate) garbles: u64,
+    /// Ends the connection instead of the next word, or after it.
+    pub(crate) closes: u64,
+    /// Lists sessions that never ran.
+    pub(crate) lists_much: bool,
+    /// Which of [`REFUSALS`] each login gets.
+    pub(crate) refuses_logins: Option<usize>,
     pub(crate) is_starting: bool,
 }
 
 impl Manners {
     fn are_good(self) -> bool {
-        self.loses_answers == 0 && self.answers_late == 0 && !self.is_starting
+        let speaks = self.loses_answers + self.answers_late + self.garbles + self.closes == 0;
+        speaks && !self.lists_much && self.refuses_logins.is_none() && !self.is_starting
+    }
+
+    /// Whether an answer may not come at all.
+    pub(crate) fn are_silent(self) -> bool {
+        self.loses_answers + self.answers_late + self.garbles + self.closes > 0 || self.refuses_logins.is_some()
     }
 }
 
@@ -80,7 +139,8 @@ impl Gateway {
             logins: BTreeSet::new(),
             runs: BTreeMap::new(),
             manners: Manners::default(),
-            was_silent: false,
+            silent_until: None,
+            refused: VecDeque::new(),
             well_since: None,
         }
     }
@@ -109,6 +169,10 @@ impl Gateway {
                 }
                 row
             })
+            .chain((0..if self.manners.lists_much { 400 } else { 0 }).map(|number| {
+                let (key, label) = (format!("agent:main:never-{number}"), "much ".repeat(80));
+                json!({"key": key, "status": "done", "label": label, "startedAt": 1})
+            }))
             .collect()
     }
 }
@@ -155,7 +219,7 @@ impl World {
     }
 
     fn tick(&mut self, id: GatewayId) {
-        self.tell_all(id, "tick", &json!({"ts": self.wall_ms()}));
+        self.tell_all(id, "tick", &json!({"ts": self.gateway_wall_ms()}));
         let owner = self.owner_of(id);
         self.after(TICK, owner, move |world| world.tick(id));
     }
@@ -163,15 +227,57 @@ impl World {
     fn tell_all(&mut self, id: GatewayId, event: &str, payload: &Value) {
         let text = json!({"type": "event", "event": event, "payload": payload}).to_string();
         for socket in self.gateways[&id].logins.clone() {
-            self.send(socket, To::Daemon, Piece::Text(text.clone()));
+            self.say(id, socket, text.clone());
         }
+    }
+
+    /// A text leaves the gateway, as it is or spoilt. It may end the connection over it.
+    fn say(&mut self, id: GatewayId, socket: SocketId, text: String) {
+        let Manners { garbles, closes, .. } = self.gateways[&id].manners;
+        let closes = self.dice.happens(closes);
+        if !closes || self.dice.happens(50) {
+            let text = if self.dice.happens(garbles) { self.garbled(text) } else { text };
+            self.send(socket, To::Daemon, Piece::Text(text));
+        }
+        if closes {
+            let code = self.dice.one_of(&CLOSES);
+            self.end_socket(id, socket, code);
+        }
+    }
+
+    fn end_socket(&mut self, id: GatewayId, socket: SocketId, code: Option<u16>) {
+        self.gateway(id).logins.remove(&socket);
+        self.send(socket, To::Daemon, Piece::End(code));
+    }
+
+    /// Never what would be believed and is false: nobody can tell that from the truth.
+    fn garbled(&mut self, mut text: String) -> String {
+        match self.dice.roll(5) {
+            0 => text.truncate(text.floor_char_boundary(usize::try_from(self.dice.roll(text.len() as u64)).unwrap())),
+            1 => text = self.dice.one_of(&GARBAGE).to_owned(),
+            // In answer to nothing.
+            2 => text = text.replacen(r#""id":""#, r#""id":"not-"#, 1),
+            // As long as one frame may be before the login, after it, and too long.
+            kind => {
+                let length = self.dice.one_of(&[15, 20, 70, 150, 300, 600]) * 1_024;
+                let much = if kind == 3 {
+                    format!("\"{}\"", "x".repeat(length))
+                } else {
+                    // Values that take a hundred times their text.
+                    format!("[{}0]", r#"{"":0},"#.repeat(length / 700))
+                };
+                text.pop();
+                text = format!("{text},\"much\":{much}}}");
+            }
+        }
+        text
     }
 
     /// A client is there.
     pub(crate) fn gateway_greets(&mut self, id: GatewayId, socket: SocketId) {
-        let challenge = json!({"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":self.wall_ms()}});
-        let _ = id;
-        self.send(socket, To::Daemon, Piece::Text(challenge.to_string()));
+        let challenge =
+            json!({"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":self.gateway_wall_ms()}});
+        self.say(id, socket, challenge.to_string());
     }
 
     pub(crate) fn gateway_hears(&mut self, id: GatewayId, socket: SocketId, piece: Piece) {
@@ -185,7 +291,7 @@ impl World {
                 if method == "auth" || method == "gateway.info" {
                     let words = "invalid handshake: first request must be connect";
                     self.reply(id, socket, "invalid", Err(json!({"code":"INVALID_REQUEST","message":words})));
-                    return self.send(socket, To::Daemon, Piece::End(Some(1008)));
+                    return self.end_socket(id, socket, Some(1008));
                 }
                 let request = frame["id"].as_str().unwrap();
                 if method == "connect" {
@@ -203,7 +309,15 @@ impl World {
         if gateway.manners.is_starting {
             let words = json!({"code":"UNAVAILABLE","message":"gateway starting","retryAfterMs":500});
             self.reply(id, socket, request, Err(words));
-            return self.send(socket, To::Daemon, Piece::End(Some(1013)));
+            return self.end_socket(id, socket, Some(1013));
+        }
+        let refusal = gateway.manners.refuses_logins.map(|kind| REFUSALS[kind]);
+        if let Some((Some(words), counts)) = refusal {
+            if counts {
+                self.count_refusal(id);
+            }
+            self.reply(id, socket, request, Err(serde_json::from_str(words).unwrap()));
+            return self.end_socket(id, socket, Some(1008));
         }
         let methods = [
             "health",
@@ -229,8 +343,25 @@ impl World {
             hello["server"]["version"] = json!("2026.3.24");
             hello["auth"] = Value::Null;
         }
+        if refusal.is_some() {
+            hello["auth"] = json!({"role":"operator","scopes":["operator.read"]});
+        }
         gateway.logins.insert(socket);
         self.reply(id, socket, request, Ok(hello));
+    }
+
+    /// It locks a client out that it refuses ten times; a daemon risks five a minute. Where the way is long or somebody sleeps, they
+    /// may arrive closer together than they were sent.
+    fn count_refusal(&mut self, id: GatewayId) {
+        let (now, start) = (self.now, self.daemon_starts);
+        let is_prompt = self.network.is_clear(id, now) && !self.slept_since(now - LOCKED_OUT_WITHIN * 2);
+        let gateway = self.gateway(id);
+        let rested = gateway.frozen_until.is_none_or(|until| until + LOCKED_OUT_WITHIN * 2 < now);
+        gateway.refused.retain(|(by, at)| *by == start && now < *at + LOCKED_OUT_WITHIN);
+        if is_prompt && rested {
+            gateway.refused.push_back((start, now));
+            assert!(gateway.refused.len() <= MAX_FAILURES, "gateway {id} is about to lock us out");
+        }
     }
 
     /// Answers now or late, once or twice, or never.
@@ -247,11 +378,12 @@ impl World {
         for _ in 0..=u64::from(self.dice.happens(manners.doubles_answers)) {
             let text = text.clone();
             let late = self.dice.happens(manners.answers_late);
-            let wait = if late { self.dice.ms(500, 40_000) } else { self.dice.ms(0, 5) };
+            let wait =
+                if late { self.dice.ms(500, u64::try_from(LATEST.as_millis()).unwrap()) } else { self.dice.ms(0, 5) };
             if wait < Duration::from_millis(3) {
-                self.send(socket, To::Daemon, Piece::Text(text));
+                self.say(id, socket, text);
             } else {
-                self.after(wait, owner, move |world| world.send(socket, To::Daemon, Piece::Text(text)));
+                self.after(wait, owner, move |world| world.say(id, socket, text));
             }
         }
     }
@@ -279,9 +411,9 @@ impl World {
             "agent" => self.take_work(id, socket, request, text("idempotencyKey"), text("sessionKey")),
             "agent.wait" => Ok(match self.gateways[&id].runs.get(&text("runId")).and_then(|run| run.end) {
                 None => json!({"status":"timeout"}),
-                Some(End::Done) => json!({"status":"ok","endedAt":self.wall_ms()}),
-                Some(End::Failed) => json!({"status":"error","error":"it failed","endedAt":self.wall_ms()}),
-                Some(End::Killed) => json!({"status":"timeout","stopReason":"rpc","endedAt":self.wall_ms()}),
+                Some(End::Done) => json!({"status":"ok","endedAt":self.gateway_wall_ms()}),
+                Some(End::Failed) => json!({"status":"error","error":"it failed","endedAt":self.gateway_wall_ms()}),
+                Some(End::Killed) => json!({"status":"timeout","stopReason":"rpc","endedAt":self.gateway_wall_ms()}),
             }),
             "sessions.abort" => {
                 let key = text("key");
@@ -309,10 +441,11 @@ impl World {
             return Err(json!({"code":"UNAVAILABLE","message":"too much to do"}));
         }
         self.watch.begins(&run_id, id);
-        let (asked_on, request, began_ms, number) = (socket, request.to_owned(), self.wall_ms(), self.steps);
+        let (asked_on, request, began_ms, number) = (socket, request.to_owned(), self.gateway_wall_ms(), self.steps);
+        let began = self.now;
         self.gateway(id)
             .runs
-            .insert(run_id.clone(), Run { session_key, asked_on, request, began_ms, number, end: None });
+            .insert(run_id.clone(), Run { session_key, asked_on, request, began_ms, number, began, end: None });
         self.tell_run(id, &run_id, &json!({"phase":"start"}));
         self.end_later(id, run_id.clone());
         Ok(json!({"runId":run_id,"status":"accepted","acceptedAt":began_ms}))

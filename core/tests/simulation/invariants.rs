@@ -18,6 +18,9 @@ use crate::world::World;
 /// A gateway that nothing stands in the way of is online after so long: its longest backoff, an attempt that has to end first,
 /// and a minute for which credentials are held back.
 const WELL_WITHIN: Duration = Duration::from_secs(180);
+/// A fleet of more is checked after each so many steps.
+const SMALL_FLEET: usize = 10;
+const SOME_STEPS: u64 = 20;
 /// What a report may take to readers.
 const TELLING: Duration = Duration::from_secs(2);
 /// How long an operator's reconnect excuses an acting primary.
@@ -33,6 +36,10 @@ pub(crate) struct Figures {
     pub(crate) spawns: u64,
     pub(crate) runs: u64,
     pub(crate) lost: u64,
+    /// Connections that ended for want of memory.
+    pub(crate) excesses: u64,
+    /// Times that a gateway was blocked.
+    pub(crate) blocked: u64,
 }
 
 impl Figures {
@@ -44,6 +51,8 @@ impl Figures {
         self.spawns += other.spawns;
         self.runs += other.runs;
         self.lost += other.lost;
+        self.excesses += other.excesses;
+        self.blocked += other.blocked;
     }
 }
 
@@ -60,7 +69,12 @@ pub(crate) struct Watch {
 impl Default for Watch {
     fn default() -> Self {
         Self {
-            settings: Arc::new(GatewaySettings::default()),
+            // Small, so that a few gateways that send much meet the limits.
+            settings: Arc::new(GatewaySettings {
+                max_frame: 512 * 1024,
+                memory_each: 256 * 1024,
+                ..GatewaySettings::default()
+            }),
             identity: Arc::new(DeviceIdentity::from_seed(&[7; 32])),
             figures: Figures::default(),
             begun: BTreeMap::new(),
@@ -113,8 +127,11 @@ impl World {
         self.gateways.get_mut(&gateway).unwrap().well_since = None;
     }
 
-    /// After each step.
+    /// After each step; of a large fleet, after some.
     pub(crate) fn check(&mut self) {
+        if self.gateways.len() > SMALL_FLEET && !self.steps.is_multiple_of(SOME_STEPS) {
+            return;
+        }
         let (now, waking) = (self.now, self.waking());
         let asleep = self.is_daemon_asleep();
         let Some(daemon) = self.daemon.as_ref() else {
@@ -131,6 +148,7 @@ impl World {
             assert!(!member.record.drained, "{id} acts and takes no work");
         }
         let fresh = self.watch.settings.heartbeat_interval * 3 + TELLING;
+        let recheck = self.watch.settings.blocked_recheck;
         for (id, gateway) in &mut self.gateways {
             let Some(shown) = daemon.roster.get(id) else { continue };
             let green =
@@ -144,10 +162,12 @@ impl World {
             );
             let is_well =
                 !asleep && gateway.is_well(now) && self.network.is_clear(*id, now) && daemon.actors.contains_key(id);
-            gateway.well_since = is_well.then(|| gateway.well_since.unwrap_or(waking));
-            let Some(since) = gateway.well_since else { continue };
+            // One that refused us until now is looked at again after a while.
+            let patience = if shown.phase == Phase::Blocked { recheck + WELL_WITHIN } else { WELL_WITHIN };
+            gateway.well_since = is_well.then(|| gateway.well_since.unwrap_or((waking, patience)));
+            let Some((since, patience)) = gateway.well_since else { continue };
             assert!(
-                shown.status == Status::Online || waking.saturating_sub(since) < WELL_WITHIN,
+                shown.status == Status::Online || waking.saturating_sub(since) < patience,
                 "gateway {id} has been well since {since:?} and is {shown:?}: {:?}",
                 daemon.fleet.get(*id).map(|member| &member.report)
             );
@@ -169,8 +189,11 @@ impl World {
             let ended_well = matches!(spawn.state, SpawnState::Completed | SpawnState::Killed);
             assert!(began || !ended_well, "{spawn_id} never began: {spawn:?}");
             // Whoever asks a gateway that remembers, and answers, learns how it ended.
-            let gateway = spawn.gateway_id.map(|id| &self.gateways[&id]).filter(|gateway| !gateway.was_silent);
-            let known = gateway.and_then(|gateway| gateway.runs.get(spawn_id)?.end);
+            let gateway = spawn.gateway_id.map(|id| &self.gateways[&id]);
+            let run = gateway.and_then(|gateway| {
+                gateway.runs.get(spawn_id).filter(|run| gateway.silent_until.is_none_or(|until| until < run.began))
+            });
+            let known = run.and_then(|run| run.end);
             let told = match known {
                 None => true,
                 Some(End::Done) => matches!(spawn.state, SpawnState::Completed | SpawnState::Killed),
@@ -181,6 +204,8 @@ impl World {
             let refused = spawn.reason.as_deref() == Some("it was not accepted");
             assert!(!began || !refused, "{spawn_id} runs and is said not to: {spawn:?}");
         }
+        let held: usize = daemon.actors.values().map(|actor| actor.connection.held_bytes()).sum();
+        assert_eq!(daemon.memory.used(), held, "memory is counted that nobody holds");
         assert_eq!(daemon.fleet.waiting(), 0, "the fleet waits for something");
         assert_eq!(daemon.open_asks(), 0, "questions without an answer");
         for (id, actor) in &daemon.actors {

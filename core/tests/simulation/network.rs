@@ -21,8 +21,18 @@ pub(crate) enum Weather {
     Refusing,
     /// Nothing passes in either direction, and nobody is told.
     Silent,
+    /// Nothing passes in this direction.
+    HalfOpen(To),
     /// Each piece takes up to so many ms.
     Slow(u64),
+    /// A byte a second.
+    Trickle,
+}
+
+impl Weather {
+    fn holds(self, to: To) -> bool {
+        self == Self::Silent || self == Self::HalfOpen(to)
+    }
 }
 
 /// What a piece takes at most; an answer to it as much again.
@@ -43,6 +53,16 @@ pub(crate) enum Piece {
     Pong(Bytes),
     /// The end, with a code or without a word.
     End(Option<u16>),
+}
+
+impl Piece {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Ping(payload) | Self::Pong(payload) => payload.len(),
+            Self::End(_) => 4,
+        }
+    }
 }
 
 /// Whose actor holds a socket: the daemon's start, the gateway, the actor's incarnation and its attempt.
@@ -90,6 +110,11 @@ impl Network {
         self.weather.insert(gateway, weather);
     }
 
+    /// What is on its way, or is late, is told until then.
+    pub(crate) fn clears_at(&mut self, gateway: GatewayId, now: Instant) {
+        self.clear_from.insert(gateway, now + SLOWEST * 2);
+    }
+
     /// Sockets that the gateway believes to be open.
     pub(crate) fn open_at(&self, gateway: GatewayId) -> usize {
         self.sockets.values().filter(|socket| socket.at_gateway && socket.holder.gateway == gateway).count()
@@ -116,7 +141,8 @@ impl World {
         let way = self.latency(holder.gateway);
         let gateway = &self.gateways[&holder.gateway];
         let (fails_after, failure) = match self.network.weather(holder.gateway) {
-            Weather::Silent => (timeout, too_late(DialStep::Connect)),
+            Weather::Silent | Weather::HalfOpen(_) => (timeout, too_late(DialStep::Connect)),
+            Weather::Trickle => (timeout, too_late(DialStep::Upgrade)),
             _ if way > timeout => (timeout, too_late(DialStep::Upgrade)),
             _ if gateway.is_up && gateway.frozen_until.is_some_and(|until| self.now < until) => {
                 (timeout, too_late(DialStep::Upgrade))
@@ -161,7 +187,8 @@ impl World {
         let Some(socket) = self.network.sockets.get(&id) else { return };
         let Holder { gateway, daemon, .. } = socket.holder;
         let taken_by = socket.taken_by;
-        if self.network.weather(gateway) == Weather::Silent {
+        let weather = self.network.weather(gateway);
+        if weather.holds(to) {
             return self.network.held.entry(gateway).or_default().push((id, to, piece));
         }
         let earliest = self.now + self.latency(gateway);
@@ -171,6 +198,9 @@ impl World {
             To::Daemon => (&mut socket.to_daemon_at, Owner::Daemon(daemon)),
         };
         *arrives = earliest.max(*arrives);
+        if weather == Weather::Trickle {
+            *arrives += Duration::from_secs(piece.bytes() as u64);
+        }
         let at = *arrives;
         self.at(at, owner, move |world| world.arrive(id, to, piece));
     }
@@ -178,7 +208,7 @@ impl World {
     fn arrive(&mut self, id: SocketId, to: To, piece: Piece) {
         let Some(socket) = self.network.sockets.get_mut(&id) else { return };
         let holder = socket.holder;
-        if self.network.weather.get(&holder.gateway) == Some(&Weather::Silent) {
+        if self.network.weather.get(&holder.gateway).is_some_and(|weather| weather.holds(to)) {
             return self.network.held.entry(holder.gateway).or_default().push((id, to, piece));
         }
         let ends = matches!(piece, Piece::End(_));
@@ -198,10 +228,11 @@ impl World {
 
     /// What was silent is so no more: what was held back arrives, or the connections turn out to be broken.
     pub(crate) fn clear_up(&mut self, gateway: GatewayId) {
+        let trickled = self.network.weather(gateway) == Weather::Trickle;
         self.network.set_weather(gateway, Weather::Clear);
-        self.network.clear_from.insert(gateway, self.now + SLOWEST * 2);
+        self.network.clears_at(gateway, self.now);
         let held = self.network.held.remove(&gateway).unwrap_or_default();
-        if self.dice.happens(50) {
+        if !trickled && self.dice.happens(50) {
             for (id, to, piece) in held {
                 self.carry(id, to, piece);
             }
@@ -214,6 +245,10 @@ impl World {
     pub(crate) fn reset(&mut self, gateway: GatewayId) {
         self.disturb(gateway);
         for id in self.network.of(gateway) {
+            // Whoever is told so reads nothing of what is on its way.
+            if let Some(socket) = self.network.sockets.get_mut(&id) {
+                (socket.to_gateway_at, socket.to_daemon_at) = (self.now, self.now);
+            }
             self.carry(id, To::Gateway, Piece::End(None));
             self.carry(id, To::Daemon, Piece::End(None));
         }

@@ -8,7 +8,8 @@ use gatewarden_core::fleet::Stored;
 use gatewarden_core::gateway_record::{DeviceToken, GatewayRecord};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::auth_budget::{FailedLogin, MAX_FAILURES, WINDOW};
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_core::spawn::{SpawnAnswer, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_protocol::Secret;
 
 use crate::daemon::MAX_HOP_MS;
 use crate::world::{Owner, World};
@@ -68,18 +69,23 @@ impl Store {
         }
     }
 
-    pub(crate) fn record_spawn(&mut self, record: SpawnRecord, key: Option<Idempotency>) -> Recorded {
+    pub(crate) fn record_spawn(
+        &mut self,
+        record: SpawnRecord,
+        text: &Secret,
+        key: Option<String>,
+    ) -> Option<SpawnAnswer> {
         if let Some(key) = &key
-            && let Some((spawn_id, body)) = self.keys.get(&key.key)
+            && let Some((spawn_id, body)) = self.keys.get(key)
         {
-            let same = *body == key.body_hash;
-            return if same { Recorded::Replay(self.spawns[spawn_id].clone()) } else { Recorded::Mismatch };
+            let same = body == text.expose();
+            return same.then(|| SpawnAnswer { record: self.spawns[spawn_id].clone(), replayed: true });
         }
         if let Some(key) = key {
-            self.keys.insert(key.key, (record.spawn_id.clone(), key.body_hash));
+            self.keys.insert(key, (record.spawn_id.clone(), text.expose().to_owned()));
         }
         self.spawns.insert(record.spawn_id.clone(), record.clone());
-        Recorded::New(record)
+        Some(SpawnAnswer { record, replayed: false })
     }
 
     pub(crate) fn move_spawns(&mut self, steps: Vec<SpawnStep>) -> Vec<SpawnRecord> {

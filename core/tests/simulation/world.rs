@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// What the wall clock shows beyond the time that passed.
     pub(crate) wall_offset_ms: i64,
+    /// What the daemon's own shows beyond that.
+    pub(crate) skew_ms: i64,
     jobs: BTreeMap<(Instant, u64), Job>,
     last_job: u64,
     pub(crate) steps: u64,
@@ -72,6 +74,7 @@ impl World {
             begin: now,
             now,
             wall_offset_ms: 0,
+            skew_ms: 0,
             jobs: BTreeMap::new(),
             last_job: 0,
             steps: 0,
@@ -100,13 +103,23 @@ impl World {
         self.now - self.begin
     }
 
+    /// The daemon's wall clock.
     pub(crate) fn wall_ms(&self) -> i64 {
+        self.gateway_wall_ms() + self.skew_ms
+    }
+
+    pub(crate) fn gateway_wall_ms(&self) -> i64 {
         WALL_MS + i64::try_from(self.elapsed().as_millis()).unwrap() + self.wall_offset_ms
     }
 
     /// The time that the daemon has had: what it can't have noticed in its sleep is nobody's fault.
     pub(crate) fn waking(&self) -> Duration {
         self.elapsed().saturating_sub(self.daemon_sleeps.total)
+    }
+
+    /// Whether the daemon got no time at some moment since then.
+    pub(crate) fn slept_since(&self, then: Instant) -> bool {
+        self.daemon_sleeps.until.is_some_and(|until| until > then)
     }
 
     pub(crate) fn is_daemon_asleep(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Who may talk to an agent by a channel, and when a message in a group is meant for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::service::{Inbound, Membership};
 use crate::config::{ChannelAccess, DmPolicy, GroupPolicy, GroupRule, GuildRule, MemberRule};
@@ -23,6 +23,11 @@ pub(super) fn judge(access: &ChannelAccess, approved: &BTreeSet<String>, message
         Some(membership) => in_guild(access, message, membership),
         None => group(access, message),
     }
+}
+
+/// Whether a person is heard in direct messages.
+pub(super) fn is_heard(access: &ChannelAccess, approved: &BTreeSet<String>, person: &str) -> bool {
+    direct(access, approved, person) == Verdict::Heard
 }
 
 fn direct(access: &ChannelAccess, approved: &BTreeSet<String>, sender: &str) -> Verdict {
@@ -74,13 +79,25 @@ fn rules_of<'a>(access: &'a ChannelAccess, group: &str) -> Result<(&'a GroupRule
     }
 }
 
-/// In a channel of a server. Its members are heard where neither people nor roles are listed.
 fn in_guild(access: &ChannelAccess, message: &Inbound, membership: &Membership) -> Verdict {
-    if membership.is_unsure {
+    if membership.is_unsure && may_be_heard(access, message) {
         return Verdict::Ignored("whether the channel is a thread of another one couldn't be found out");
     }
+    in_channel(access, message, membership, membership.parent.as_deref())
+}
+
+/// Whether a message in a server is heard if its channel is a thread of some other one, or of none.
+pub(super) fn may_be_heard(access: &ChannelAccess, message: &Inbound) -> bool {
+    let Some(membership) = &message.guild else { return false };
+    let channels = guild_of(access, &membership.guild).and_then(|guild| guild.channels.as_ref());
+    let parents = channels.into_iter().flat_map(BTreeMap::keys).map(|channel| Some(channel.as_str()));
+    parents.chain([None]).any(|parent| in_channel(access, message, membership, parent) == Verdict::Heard)
+}
+
+/// In a channel of a server. Its members are heard where neither people nor roles are listed.
+fn in_channel(access: &ChannelAccess, message: &Inbound, membership: &Membership, parent: Option<&str>) -> Verdict {
     let channel = message.chat.id.strip_prefix(CHANNEL).unwrap_or(&message.chat.id);
-    let (own, all) = match rules_in(access, &membership.guild, channel, membership.parent.as_deref()) {
+    let (own, all) = match rules_in(access, &membership.guild, channel, parent) {
         Ok(rules) => rules,
         Err(why) => return Verdict::Ignored(why),
     };
@@ -128,8 +145,11 @@ fn rules_in<'a>(
     channel: &str,
     parent: Option<&str>,
 ) -> Result<(&'a MemberRule, &'a MemberRule), &'static str> {
-    let listed = access.guilds.get(guild).or_else(|| access.guilds.get("*"));
-    guild_rules(access.group_policy, listed, &[Some(channel), parent])
+    guild_rules(access.group_policy, guild_of(access, guild), &[Some(channel), parent])
+}
+
+fn guild_of<'a>(access: &'a ChannelAccess, guild: &str) -> Option<&'a GuildRule> {
+    access.guilds.get(guild).or_else(|| access.guilds.get("*"))
 }
 
 /// Whether something may be sent unasked to a channel of a server. Err: which rule forbids it, and what helps.
@@ -187,8 +207,6 @@ fn lists(ids: &[String], sender: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::effect::Chat;
 
@@ -324,6 +342,33 @@ mod tests {
             message.guild.as_mut().unwrap().is_unsure = false;
             assert_eq!(judge(&access, &BTreeSet::new(), &message), Verdict::Heard);
         }
+    }
+
+    #[test]
+    fn what_is_not_heard_whatever_its_channel_is_a_thread_of_is_known_before() {
+        let channels = [("70".to_owned(), users(&["2"]))];
+        let rule = GuildRule { members: MemberRule::default(), channels: Some(channels.into()) };
+        let listed: BTreeMap<String, GuildRule> = [("9".to_owned(), rule)].into();
+        let mut access = ChannelAccess { guilds: listed, ..ChannelAccess::default() };
+        let unsure = |sender: &str, guild: &str, mentioned: bool| {
+            let mut message = in_channel(sender, (guild, "5"), &[], mentioned);
+            let membership = message.guild.as_mut().unwrap();
+            (membership.parent, membership.is_unsure) = (None, true);
+            message
+        };
+        let why = |access: &ChannelAccess, message: &Inbound| match judge(access, &BTreeSet::new(), message) {
+            Verdict::Ignored(why) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(may_be_heard(&access, &unsure("2", "9", true)), "it may be a thread of 70");
+        assert!(why(&access, &unsure("2", "9", true)).contains("thread"));
+        for refused in [unsure("1", "9", true), unsure("2", "9", false), unsure("2", "10", true)] {
+            assert!(!may_be_heard(&access, &refused) && !why(&access, &refused).contains("thread"), "{refused:?}");
+        }
+        access.group_policy = GroupPolicy::Open;
+        assert!(may_be_heard(&access, &unsure("1", "10", true)), "servers that aren't listed are heard, too");
+        access.group_policy = GroupPolicy::Disabled;
+        assert!(!may_be_heard(&access, &unsure("2", "9", true)));
     }
 
     #[test]

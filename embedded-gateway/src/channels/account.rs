@@ -37,6 +37,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_WISH: u64 = 3_600;
 /// A service shows that somebody types for a little longer than this.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
+/// Of an account whose gateway stops: what is for it is kept for the next start.
+pub(super) const STOPPING: &str = "the gateway is stopping";
+/// Where messages come by a connection of its own, another program that uses the same bot is known by what it writes alone. When it has
+/// written nothing for so long, it counts as gone.
+const CONFLICT: Duration = Duration::from_secs(600);
 /// After so long without an update the numbers of Telegram begin anywhere.
 const NUMBERS_LAST_MS: i64 = 6 * 24 * 3_600 * 1_000;
 
@@ -57,6 +62,8 @@ pub(super) struct Trouble {
     pub(super) said: String,
     pub(super) cure: &'static str,
     pub(super) at_ms: i64,
+    /// Until then nothing that works shows that it is over.
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -197,7 +204,7 @@ impl Account {
     /// Why nothing can be sent from it, where nothing can until a person has done something.
     pub(super) fn out_of_use(&self) -> Option<String> {
         match self.phase {
-            Phase::Off(why) => Some(why.to_owned()),
+            Phase::Off(why) => Some(why.to_owned()).filter(|why| why != STOPPING),
             Phase::Blocked => Some(self.trouble.as_ref().map(|trouble| trouble.said.clone()).unwrap_or_default()),
             Phase::Connecting | Phase::Online => None,
         }
@@ -254,10 +261,11 @@ impl Account {
         };
         let is_same = way(&self.settings) == way(&settings);
         self.settings = settings;
-        if !is_same {
-            self.close(Phase::Off(""), turn);
-            self.reopen(life, turn);
+        if is_same {
+            return self.order(ChannelOrder::Configure(Arc::clone(&self.settings)), turn);
         }
+        self.close(Phase::Off(""), turn);
+        self.reopen(life, turn);
     }
 
     /// Has what is kept written at the end of the turn.
@@ -340,8 +348,8 @@ impl Account {
         let is_known = now.wall_ms.saturating_sub(self.record.last_update_ms) < NUMBERS_LAST_MS;
         let cursor = self.record.cursor.filter(|_| is_known);
         self.asked_at = now.at;
-        let place = self.record.place.clone();
-        self.ask(ChannelRequest::Poll { cursor, place, most: self.batch, me }, turn);
+        let (place, approved) = (self.record.place.clone(), Arc::new(self.record.pairing.approved().clone()));
+        self.ask(ChannelRequest::Poll { cursor, place, most: self.batch, me, approved }, turn);
     }
 
     /// Of each chat one message at a time is at work: they are answered in their order. Only what finds room is marked: the rest
@@ -448,6 +456,9 @@ impl Account {
             (RequestKind::Send, Ok(_)) => self.sent(turn),
             (RequestKind::Typing, Ok(_)) => {}
             (RequestKind::Typing, Err(fault)) => {
+                if let Fault::Slow(seconds) = fault {
+                    self.typing_at = turn.now.at + Duration::from_secs(seconds.clamp(1, LONGEST_WISH));
+                }
                 self.log(LogLevel::Debug, &format!("typing isn't shown: {fault}"), turn)
             }
             (RequestKind::Send, Err(fault)) => self.not_sent(fault, turn),
@@ -492,7 +503,8 @@ impl Account {
     }
 
     fn is_well(&mut self, turn: &mut Turn<'_>) {
-        if self.trouble.take().is_some() {
+        let is_over = |trouble: &mut Trouble| trouble.until.is_none_or(|until| turn.now.at >= until);
+        if self.trouble.take_if(is_over).is_some() {
             self.log(LogLevel::Info, "works again", turn);
         }
         self.failures = 0;
@@ -602,9 +614,9 @@ impl Account {
         self.failures = self.failures.saturating_add(1);
         self.ask_at = turn.now.at + pause(self.failures);
         let (said, cure) = (fault.to_string(), fault.cure(self.key.kind));
-        match fault {
+        match &fault {
             Fault::Credentials(_) | Fault::Setup(..) => self.close(Phase::Blocked, turn),
-            Fault::Slow(seconds) => self.ask_at = turn.now.at + Duration::from_secs(seconds.clamp(1, LONGEST_WISH)),
+            Fault::Slow(seconds) => self.ask_at = turn.now.at + Duration::from_secs((*seconds).clamp(1, LONGEST_WISH)),
             // A batch that can't be read may have one message alone that can't: the others get through.
             Fault::Trouble(_) => self.batch = 1,
             Fault::Conflict(_)
@@ -617,12 +629,17 @@ impl Account {
             let level = if self.phase == Phase::Blocked { LogLevel::Error } else { LogLevel::Warn };
             self.log(level, &format!("{said}. {cure}"), turn);
         }
+        // Messages come as before, and that they do doesn't show that the other program is gone.
+        let goes_on = matches!(fault, Fault::Conflict(_)) && self.key.kind.has_connection();
+        let since = self.connected_since_ms.filter(|_| goes_on);
         self.fails(said, cure, turn);
+        self.connected_since_ms = since;
+        self.trouble.iter_mut().for_each(|trouble| trouble.until = goes_on.then(|| turn.now.at + CONFLICT));
     }
 
     fn fails(&mut self, said: String, cure: &'static str, turn: &Turn<'_>) {
         self.connected_since_ms = None;
-        self.trouble = Some(Trouble { said, cure, at_ms: turn.now.wall_ms });
+        self.trouble = Some(Trouble { said, cure, at_ms: turn.now.wall_ms, until: None });
     }
 }
 

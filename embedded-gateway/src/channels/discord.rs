@@ -26,12 +26,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use gatewarden_protocol::Secret;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::access::{CHANNEL, may_write_in};
 use super::http::Http;
 use super::service::{Fault, Reply, Service};
-use crate::config::ChannelAccess;
+use crate::config::{ChannelAccess, ChannelAccount};
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 use inbox::{Inbox, Place};
 use rest::Rest;
@@ -52,12 +53,17 @@ struct Link {
     inbox: Inbox,
     /// The words of all messages are asked for.
     with_content: bool,
+    /// Another program wrote as the bot, which nobody was told yet.
+    other: Notify,
 }
 
 impl Discord {
-    pub(super) fn new(http: Http, root: &str, token: &Secret, with_content: bool) -> Self {
-        let link = Link { rest: Rest::new(http, root, token), inbox: Inbox::default(), with_content };
-        Self { link: Rc::new(link), listener: RefCell::default() }
+    pub(super) fn new(http: Http, account: &ChannelAccount, token: &Secret) -> Self {
+        let (rest, with_content) = (Rest::new(http, &account.api_root, token), account.message_content);
+        let link = Link { rest, inbox: Inbox::default(), with_content, other: Notify::default() };
+        let discord = Self { link: Rc::new(link), listener: RefCell::default() };
+        discord.configure(account);
+        discord
     }
 
     /// The first poll says where it is gone on.
@@ -81,13 +87,28 @@ impl Drop for Discord {
 }
 
 impl Service for Discord {
+    fn configure(&self, account: &ChannelAccount) {
+        self.link.inbox.configure(&account.access);
+    }
+
     fn perform(&self, request: ChannelRequest) -> LocalBoxFuture<'static, Result<Reply, Fault>> {
         let link = Rc::clone(&self.link);
         match request {
             ChannelRequest::Identify => async move { link.rest.identity().await.map(Reply::Identity) }.boxed_local(),
-            ChannelRequest::Poll { place, most, me, .. } => {
+            ChannelRequest::Poll { place, most, me, approved, .. } => {
+                link.inbox.are_approved(approved);
                 self.listen(place.as_deref(), &me);
-                async move { link.inbox.next(most, POLL).await }.boxed_local()
+                async move {
+                    // Messages first. Waiting for them is given up without having taken any.
+                    tokio::select! {
+                        biased;
+                        said = link.inbox.next(most, POLL) => said,
+                        () = link.other.notified() => {
+                            Err(Fault::Conflict("a message was written in its name that this gateway hasn't sent".to_owned()))
+                        }
+                    }
+                }
+                .boxed_local()
             }
             ChannelRequest::Send { to, text, unasked } => within(async move {
                 let channel = link.channel(&to).await?;

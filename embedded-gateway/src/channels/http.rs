@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_http::Method;
 use awc::error::{ConnectError, SendRequestError, WsClientError};
-use awc::http::header::{AUTHORIZATION, USER_AGENT};
+use awc::http::header::{AUTHORIZATION, RETRY_AFTER, USER_AGENT};
 use awc::{BoxedSocket, Client, Connector};
 use bytes::BytesMut;
 use gatewarden_protocol::Secret;
@@ -20,6 +20,24 @@ const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 const CONNECT: Duration = Duration::from_secs(10);
 /// What the program calls itself where nothing else is asked for.
 const PROGRAM: &str = concat!("gatewarden/", env!("CARGO_PKG_VERSION"));
+
+/// What a service answers.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    /// The header `Retry-After`: no request for so many seconds.
+    pub(super) retry_after: u64,
+}
+
+impl Answer {
+    /// The longer one of two waits counts: what stands before a service says its own in the header alone.
+    pub(super) fn waited_for(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Slow(seconds) => Fault::Slow(seconds.max(self.retry_after)),
+            other => other,
+        }
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct Http {
@@ -42,13 +60,7 @@ impl Http {
         Self { client }
     }
 
-    /// The answer's status and body.
-    pub(super) async fn post(
-        &self,
-        address: &Secret,
-        body: &Value,
-        patience: Duration,
-    ) -> Result<(u16, Vec<u8>), Fault> {
+    pub(super) async fn post(&self, address: &Secret, body: &Value, patience: Duration) -> Result<Answer, Fault> {
         self.ask(Method::POST, address, None, Some(body), patience).await
     }
 
@@ -60,7 +72,7 @@ impl Http {
         caller: Option<(&Secret, &str)>,
         body: Option<&Value>,
         patience: Duration,
-    ) -> Result<(u16, Vec<u8>), Fault> {
+    ) -> Result<Answer, Fault> {
         let asked = async {
             let mut request = self.client.request(method, address.expose()).timeout(patience).force_close();
             if let Some((authorization, program)) = caller {
@@ -73,9 +85,11 @@ impl Http {
             };
             let mut response = sent.await.map_err(|error| fault_of(&error))?;
             let status = response.status().as_u16();
+            let wait =
+                response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.trim().parse().ok());
             let body = response.body().limit(LONGEST_ANSWER).await;
             let body = body.map_err(|_| Fault::Unanswered("its answer breaks off, or is too long".to_owned()))?;
-            Ok((status, body.to_vec()))
+            Ok(Answer { status, body: body.to_vec(), retry_after: wait.unwrap_or(0) })
         };
         let late = |_| Fault::Unanswered(format!("nothing came in {} s", patience.as_secs()));
         tokio::time::timeout(patience, asked).await.map_err(late)?

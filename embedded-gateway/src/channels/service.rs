@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::config::ChannelKind;
+use crate::config::{ChannelAccount, ChannelKind};
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 
 /// The way to one account's service. At most one request of each kind is under way; each ends within a minute.
@@ -16,6 +16,9 @@ use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 pub(crate) trait Service {
     /// Carries a request out. Dropping the future gives it up.
     fn perform(&self, request: ChannelRequest) -> LocalBoxFuture<'static, Result<Reply, Fault>>;
+
+    /// Who may talk may have changed.
+    fn configure(&self, _account: &ChannelAccount) {}
 
     /// What came by the gateway's own HTTP. `stored` is told when it is on disk, and dropped where it isn't taken.
     fn receive(&self, _updates: Vec<Update>, _stored: oneshot::Sender<()>) {}

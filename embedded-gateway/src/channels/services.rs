@@ -65,6 +65,11 @@ impl Services {
                 let service = self.service(&settings);
                 self.open.insert(account, Opened { service, under_way: HashMap::new() });
             }
+            ChannelOrder::Configure(settings) => {
+                if let Some(Opened { service: Ok(service), .. }) = self.open.get(&account) {
+                    service.configure(&settings);
+                }
+            }
             ChannelOrder::Close => {
                 self.open.remove(&account);
                 if self.open.is_empty() {
@@ -115,9 +120,7 @@ fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Res
     let http = Http::new(tls);
     Ok(match account.kind {
         ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
-        ChannelKind::Discord => {
-            Box::new(discord::Discord::new(http, &account.api_root, &token, account.message_content))
-        }
+        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token)),
         ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
     })
 }

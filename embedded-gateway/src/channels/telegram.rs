@@ -19,6 +19,7 @@ use crate::payload::{joined, without_nulls};
 const LONG_POLL: u64 = 30;
 const POLL_PATIENCE: Duration = Duration::from_secs(LONG_POLL + 10);
 const PATIENCE: Duration = Duration::from_secs(15);
+const SEND: &str = "sendMessage";
 /// Longest text of a service that is shown, in characters.
 const SAID: usize = 200;
 /// Numbers of updates are below: a poll asks for what is beyond the last one.
@@ -47,8 +48,13 @@ impl BotApi {
         let (http, address) = (self.http.clone(), Secret::new(format!("{}/{method}", self.base.expose())));
         let token = self.token.clone();
         async move {
-            let answer = http.post(&address, &body, patience).await.and_then(|(status, body)| result(status, &body));
-            answer.map_err(|fault| fault.said_as(|said| shown(&said, &token)))
+            let said = http.post(&address, &body, patience).await.and_then(|answer| {
+                result(answer.status, &answer.body).map_err(|fault| match fault {
+                    Fault::Trouble(said) if method == SEND && !is_refusal(&answer.body) => Fault::Unanswered(said),
+                    fault => answer.waited_for(fault),
+                })
+            });
+            said.map_err(|fault| fault.said_as(|said| shown(&said, &token)))
         }
     }
 }
@@ -80,7 +86,7 @@ impl Service for BotApi {
                 .boxed_local()
             }
             ChannelRequest::Send { to, text, .. } => {
-                let asked = self.call("sendMessage", addressed(&to, true, json!({"text": text})), PATIENCE);
+                let asked = self.call(SEND, addressed(&to, true, json!({"text": text})), PATIENCE);
                 async { asked.await.map(|_| Reply::Done) }.boxed_local()
             }
             ChannelRequest::Typing { to } => {
@@ -121,6 +127,11 @@ fn result(status: u16, body: &[u8]) -> Result<Value, Fault> {
         400..=499 => Fault::Refused(said),
         _ => Fault::Trouble(said),
     })
+}
+
+/// Whether the API itself says that nothing was done. What isn't in its words is of something between, which may have passed it on.
+fn is_refusal(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|answer| answer.get("ok") == Some(&Value::Bool(false)))
 }
 
 fn identity(me: &Value) -> Result<ChannelIdentity, Fault> {

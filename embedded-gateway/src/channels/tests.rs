@@ -320,6 +320,20 @@ fn a_message_becomes_a_run_and_its_answer_goes_back() {
     assert!(house.row()["lastOutboundAt"].is_i64());
 }
 
+#[test]
+fn a_limit_of_the_service_keeps_typing_waiting_and_no_answer() {
+    let mut house = House::online(known("123"));
+    house.updates(vec![update(7, "123", "hello")]);
+    house.pass(0);
+    house.answer(RequestKind::Typing, Err(Fault::Slow(60)));
+    house.pass(59);
+    assert!(house.request(RequestKind::Typing).is_none());
+    house.pass(1);
+    assert!(house.request(RequestKind::Typing).is_some());
+    house.run_says("hi there", 0);
+    assert_eq!(house.delivered(), "hi there");
+}
+
 fn place(house: &House) -> Option<String> {
     match house.request(RequestKind::Poll) {
         Some(ChannelRequest::Poll { place, .. }) => place.clone(),
@@ -1048,6 +1062,45 @@ fn an_answer_for_the_last_chat_goes_to_where_somebody_wrote_last() {
     assert_eq!(last_place(&mut house, &id), "");
     let (status, _, why) = house.told_of(&id);
     assert!(status == "not-delivered" && why.contains("isn't approved"), "{status}: {why}");
+}
+
+#[test]
+fn an_alert_for_a_chat_is_told_once_wherever_the_gateway_is_killed() {
+    // The service isn't reached yet.
+    let mut house = House::new(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.call("cron.update", json!({"id": &id, "patch": {"failureAlert": {"after": 1}}})).unwrap();
+    house.call("cron.run", json!({"id": &id})).unwrap();
+    let (disk, before) = (house.disk.clone(), house.jobs.clone());
+    house.run_says("half of it", 3);
+    let row = house.jobs.lines().nth(before.lines().count()).unwrap().to_owned();
+    assert!(row.starts_with("{\"run\":"), "{row}");
+    for (disk, jobs) in
+        [(disk, format!("{before}{row}\n")), (house.disk.clone(), format!("{before}{row}\n")), (house.disk, house.jobs)]
+    {
+        let mut next = House::with_jobs(known("5"), disk, jobs);
+        next.identify();
+        let said = next.delivered();
+        assert!(said.contains("Automation \"brief\" failed") && next.request(RequestKind::Send).is_none(), "{said}");
+        let state = next.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+        assert_eq!(state["lastFailureNotificationDeliveryStatus"], "delivered", "{state}");
+        assert!(state["lastError"].as_str().unwrap().contains("exit code 3"), "{state}");
+    }
+}
+
+#[test]
+fn an_alert_while_the_gateway_stops_is_sent_by_the_next_one() {
+    let mut house = House::online(known("5"));
+    let id = house.job_for("5", json!({}));
+    house.call("cron.update", json!({"id": &id, "patch": {"failureAlert": {"after": 1}}})).unwrap();
+    house.call("cron.run", json!({"id": &id})).unwrap();
+    house.turn(GatewayMachine::stopping);
+    house.run_says("half of it", 3);
+    assert!(house.request(RequestKind::Send).is_none());
+    let mut house = house.killed(known("5"));
+    assert!(house.delivered().contains("failed"));
+    let state = house.call("cron.get", json!({"id": &id})).unwrap()["state"].clone();
+    assert_eq!(state["lastFailureNotificationDeliveryStatus"], "delivered", "{state}");
 }
 
 #[test]

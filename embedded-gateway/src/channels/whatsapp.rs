@@ -20,7 +20,7 @@ use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::http::Http;
+use super::http::{Answer, Http};
 use super::service::{Fault, Reply, RequestKind, Service, Update};
 use crate::clock::Now;
 use crate::config::{ChannelAccount, is_scoped_id};
@@ -112,8 +112,7 @@ impl Service for GraphApi {
 impl Shared {
     async fn identify(&self) -> Result<ChannelIdentity, Fault> {
         let address = format!("{}/{}?fields=id,display_phone_number,verified_name", self.root, self.phone_number_id);
-        let (status, body) = self.ask(Method::GET, address, None).await?;
-        let answer = self.answer(RequestKind::Identify, status, &body)?;
+        let answer = self.answer(RequestKind::Identify, &self.ask(Method::GET, address, None).await?)?;
         let text = |name: &str| answer.get(name).and_then(Value::as_str);
         let (number, name) = (text("display_phone_number").unwrap_or_default(), text("verified_name"));
         if text("id") != Some(self.phone_number_id.as_str()) || number.is_empty() {
@@ -158,10 +157,10 @@ impl Shared {
             "type": "text",
             "text": {"preview_url": false, "body": text},
         });
-        let (status, answer) = self.tell(&body).await?;
+        let answer = self.tell(&body).await?;
         // What isn't in the API's own words is of something between, which may have passed the message on.
-        let is_certain = errors::is_graph_error(&answer);
-        match self.answer(RequestKind::Send, status, &answer) {
+        let is_certain = errors::is_graph_error(&answer.body);
+        match self.answer(RequestKind::Send, &answer) {
             Ok(answer) if answer.pointer("/messages/0/id").is_some() => Ok(Reply::Done),
             Ok(_) => Err(Fault::Unanswered("its answer is none of the Cloud API".to_owned())),
             Err(Fault::Trouble(said)) if !is_certain => Err(Fault::Unanswered(said)),
@@ -178,8 +177,7 @@ impl Shared {
             "message_id": message,
             "typing_indicator": {"type": "text"},
         });
-        let (status, answer) = self.tell(&body).await?;
-        self.answer(RequestKind::Typing, status, &answer).map(|_| Reply::Done)
+        self.answer(RequestKind::Typing, &self.tell(&body).await?).map(|_| Reply::Done)
     }
 
     fn to_show(&self, to: &Chat) -> Option<String> {
@@ -194,32 +192,32 @@ impl Shared {
         Some(last.message.clone())
     }
 
-    async fn tell(&self, body: &Value) -> Result<(u16, Vec<u8>), Fault> {
+    async fn tell(&self, body: &Value) -> Result<Answer, Fault> {
         let address = format!("{}/{}/messages", self.root, self.phone_number_id);
         self.ask(Method::POST, address, Some(body)).await
     }
 
-    async fn ask(&self, method: Method, address: String, body: Option<&Value>) -> Result<(u16, Vec<u8>), Fault> {
+    async fn ask(&self, method: Method, address: String, body: Option<&Value>) -> Result<Answer, Fault> {
         let authorization = Secret::new(format!("Bearer {}", self.token.expose()));
         let caller = Some((&authorization, concat!("gatewarden/", env!("CARGO_PKG_VERSION"))));
         self.http.ask(method, &Secret::new(address), caller, body, PATIENCE).await
     }
 
-    fn answer(&self, kind: RequestKind, status: u16, body: &[u8]) -> Result<Value, Fault> {
+    fn answer(&self, kind: RequestKind, answer: &Answer) -> Result<Value, Fault> {
         let mut limited = self.limited.borrow_mut();
-        let answer = errors::answer(status, body, &self.token);
-        match &answer {
+        let said = errors::answer(answer.status, &answer.body, &self.token);
+        match &said {
             Ok(_) => {
                 limited.remove(&kind);
             }
             Err(Fault::Slow(_)) => {
                 let steps = limited.entry(kind).or_default();
                 *steps = steps.saturating_add(1).min(MOST_STEPS);
-                return Err(Fault::Slow(4_u64.saturating_pow(*steps)));
+                return Err(answer.waited_for(Fault::Slow(4_u64.saturating_pow(*steps))));
             }
             Err(_) => {}
         }
-        answer
+        said
     }
 }
 
@@ -240,16 +238,19 @@ mod tests {
             checked_at: Cell::new(None),
             limited: RefCell::default(),
         };
-        let wait = |kind| match shared.answer(kind, 429, br#"{"error":{"code":80007}}"#) {
+        let answer = |status, body: &str, retry_after| Answer { status, body: body.as_bytes().to_vec(), retry_after };
+        let limit = r#"{"error":{"code":80007}}"#;
+        let wait = |kind| match shared.answer(kind, &answer(429, limit, 3)) {
             Err(Fault::Slow(seconds)) => seconds,
             other => panic!("{other:?}"),
         };
         let waits = [(); 6].map(|()| wait(RequestKind::Typing));
         assert_eq!(waits, [4, 16, 64, 256, 256, 256]);
         assert_eq!((wait(RequestKind::Identify), wait(RequestKind::Send), wait(RequestKind::Send)), (4, 4, 16));
-        assert!(shared.answer(RequestKind::Typing, 200, b"{}").is_ok());
+        assert!(shared.answer(RequestKind::Typing, &answer(200, "{}", 0)).is_ok());
         assert_eq!((wait(RequestKind::Typing), wait(RequestKind::Send)), (4, 64));
-        assert!(shared.answer(RequestKind::Send, 200, b"{}").is_ok());
+        assert!(shared.answer(RequestKind::Send, &answer(200, "{}", 0)).is_ok());
         assert_eq!(wait(RequestKind::Send), 4);
+        assert_eq!(shared.answer(RequestKind::Send, &answer(429, "busy", 90)), Err(Fault::Slow(90)));
     }
 }

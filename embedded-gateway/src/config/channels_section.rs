@@ -367,7 +367,9 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
         let has_default = found.iter().any(|account| account.id == DEFAULT_ACCOUNT);
         let is_account =
             base.token.is_some() && (kind != ChannelKind::WhatsApp || base.cloud.phone_number_id.is_some());
-        if !has_default && (found.is_empty() || is_account) {
+        // Accounts that name the variable are not joined by another one with its token.
+        let is_named = base.token_source == "env" && found.iter().any(|account| account.token == base.token);
+        if !has_default && (found.is_empty() || is_account && (kind == ChannelKind::WhatsApp || !is_named)) {
             found.insert(0, base);
         }
         // Only now: an account that says `dm.enabled: true` has the policy that it inherits.
@@ -376,6 +378,23 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
         }
         if kind == ChannelKind::WhatsApp && is_read {
             found.iter_mut().for_each(|account| whatsapp::complete(&section, account));
+        }
+        let used: Vec<_> = found.iter().filter(|account| account.enabled && account.token.is_some()).collect();
+        // Phone numbers of WhatsApp may have one token.
+        let is_numbered = kind == ChannelKind::WhatsApp;
+        let what = if is_numbered { "phone number" } else { "token" };
+        for (at, own) in used.iter().enumerate() {
+            let has_same = |other: &&&ChannelAccount| {
+                (is_numbered || other.token == own.token) && other.cloud.phone_number_id == own.cloud.phone_number_id
+            };
+            if let Some(other) = used.iter().take(at).find(has_same) {
+                let cure = "which would take its messages: give it another one, or say enabled: false";
+                section.wrong(
+                    &format!("accounts.{}", own.id),
+                    None,
+                    format!("has the {what} of the account {}, {cure}", other.id),
+                );
+            }
         }
         section.close(Others::RefusedBut(kind.unused()));
         if !is_read {

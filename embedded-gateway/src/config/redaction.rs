@@ -85,10 +85,11 @@ fn restore(path: &str, sent: &Value, file: Option<&Value>, shown: Option<&Value>
     }
 }
 
-/// Where an entry of a list stands in the file's list: by its id, else in a list of the same length at the same place.
+/// Where an entry of a list stands in the file's list: by its id where that was shown, else in a list of the same length at the same
+/// place.
 fn place_of(item: &Value, at: usize, length: usize, file: Option<&Value>) -> Option<usize> {
     let listed = file?.as_array()?;
-    match item.get("id").filter(|id| id.is_string()) {
+    match item.get("id").filter(|id| id.as_str().is_some_and(|id| id != REDACTED)) {
         Some(id) => listed.iter().position(|other| other.get("id") == Some(id)),
         None => (listed.len() == length).then_some(at),
     }
@@ -132,7 +133,15 @@ mod tests {
     fn what_is_sent_back_as_it_was_shown_is_the_file_again() {
         let (file, shown) = file();
         assert_eq!(restored(&shown, &file, &shown), Ok(file.clone()));
-        // Entries with an id are known by it, wherever they stand.
+        // Also where not even an id was shown, since nobody here reads the section.
+        let file = json!({"others": [{"id": "a", "key": "k1"}, {"id": "b", "key": "k2"}]});
+        let shown = redacted(&file, &BTreeSet::new());
+        assert_eq!(restored(&shown, &file, &shown), Ok(file));
+    }
+
+    #[test]
+    fn an_entry_with_an_id_is_known_by_it_wherever_it_stands() {
+        let (file, shown) = self::file();
         let sent = json!({"hooks": {"webhooks": [{"id": "new"}, {"id": "a", "secret": REDACTED}]}});
         let back = restored(&sent, &file, &shown).unwrap();
         assert_eq!(back["hooks"]["webhooks"][1]["secret"], "first");

@@ -364,6 +364,8 @@ fn shown(value: &Value) -> String {
 
 pub(super) fn closest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
+        // A distance is at least the difference of lengths, and takes time with their product: nobody waits for that of a giant name.
+        .filter(|key| name.len().abs_diff(key.len()) <= 1 + key.len() / 6)
         .map(|key| (strsim::damerau_levenshtein(&name.to_lowercase(), &key.to_lowercase()), key))
         .filter(|(distance, key)| *distance <= 1 + key.len() / 6)
         .min_by_key(|(distance, _)| *distance)

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::BytesMut;
-use gatewarden_listener::ClientSocket;
+use gatewarden_listener::{ClientSocket, MemoryBudget, MemoryPermit};
 use gatewarden_protocol::message_reader::{FrameSender, MessageReader, ReadFault, WsMessage};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::connection_limits::{COUNTED_FROM, MemoryBudget, MemoryPermit};
+use crate::connection_limits::COUNTED_FROM;
 use crate::outbound::UnreadShare;
 
 /// Encoded frames up to this length are collected into one write, in bytes.

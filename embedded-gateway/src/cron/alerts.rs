@@ -60,7 +60,7 @@ pub(crate) enum FailureAlert {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Alert {
-    /// When, and what tells its cause and place from others, unless it certainly wasn't delivered; none once the job has worked again.
+    /// When, and what tells its cause and place from others, unless it is to be told again; none once the job has worked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) incident: Option<(i64, Option<String>)>,
     /// Under which it is sent.

@@ -73,7 +73,7 @@ impl Stored {
                 Ok(LineIn::Removed(id)) => drop(stored.jobs.remove(&id)),
                 Ok(LineIn::Run(entry)) => stored.history.read(*entry),
                 Ok(LineIn::Post(post)) => stored.outbox.read(*post),
-                Ok(LineIn::Posted(run)) => drop(stored.outbox.forget(&run)),
+                Ok(LineIn::Posted(run)) => stored.outbox.forget(&run),
                 Err(_) if stored.torn && lines.peek().is_none() => {}
                 Err(_) => stored.damaged += 1,
             }

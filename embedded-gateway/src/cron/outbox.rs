@@ -1,6 +1,5 @@
 //! What jobs tell by HTTP, until it is known what became of it.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +9,9 @@ use super::delivery::Fate;
 use super::webhook::WebhookUrl;
 use crate::effect::RunId;
 
-/// Messages that are being sent at a time; the others wait.
+/// Messages that are being sent at a time, and to one host; the others wait.
 const AT_ONCE: usize = 8;
+const AT_ONCE_TO_A_HOST: usize = AT_ONCE / 2;
 const INTERRUPTED: &str = "the gateway ended while it was being sent; it isn't sent again";
 
 /// One message.
@@ -19,6 +19,8 @@ const INTERRUPTED: &str = "the gateway ended while it was being sent; it isn't s
 pub(super) struct Post {
     /// The run that it is of, or a name of its own.
     pub(super) run: String,
+    #[serde(default)]
+    pub(super) job: String,
     pub(super) url: WebhookUrl,
     /// JSON.
     pub(super) body: String,
@@ -43,10 +45,6 @@ pub(super) enum Stage {
 }
 
 impl Post {
-    pub(super) fn run(&self) -> &str {
-        &self.run
-    }
-
     pub(super) fn bytes(&self) -> usize {
         self.body.len() + self.url.expose().len() + self.run.len()
     }
@@ -60,27 +58,26 @@ impl Post {
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    pub(super) posts: BTreeMap<String, Post>,
-    pub(super) bytes: usize,
+    /// The oldest first.
+    posts: Vec<Post>,
 }
 
 impl Outbox {
     /// A line of the file.
     pub(super) fn read(&mut self, post: Post) {
-        self.forget(&post.run.clone());
-        self.bytes += post.bytes();
-        self.posts.insert(post.run.clone(), post);
+        match self.get_mut(&post.run) {
+            Some(former) => *former = post,
+            None => self.posts.push(post),
+        }
     }
 
-    pub(super) fn forget(&mut self, run: &str) -> bool {
-        let post = self.posts.remove(run);
-        self.bytes -= post.as_ref().map_or(0, Post::bytes);
-        post.is_some()
+    pub(super) fn forget(&mut self, run: &str) {
+        self.posts.retain(|post| post.run != run);
     }
 
     /// What was being sent when the gateway ended isn't sent again.
     pub(super) fn after_a_crash(&mut self, now: Instant) {
-        for post in self.posts.values_mut() {
+        for post in &mut self.posts {
             post.at = Some(now);
             if post.attempted {
                 post.stage = Stage::Ended(Fate::Unknown(INTERRUPTED.to_owned()));
@@ -89,11 +86,15 @@ impl Outbox {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Post> {
-        self.posts.values()
+        self.posts.iter()
     }
 
     pub(super) fn get(&self, run: &str) -> Option<&Post> {
-        self.posts.get(run)
+        self.posts.iter().find(|post| post.run == run)
+    }
+
+    pub(super) fn get_mut(&mut self, run: &str) -> Option<&mut Post> {
+        self.posts.iter_mut().find(|post| post.run == run)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -106,15 +107,28 @@ impl Outbox {
             Stage::Ended(fate) => Some((RunId(post.run.clone()), fate.clone())),
             Stage::Waits | Stage::Goes => None,
         };
-        self.posts.values().filter_map(ended).collect()
+        self.posts.iter().filter_map(ended).collect()
     }
 
-    pub(super) fn free(&self) -> usize {
-        AT_ONCE.saturating_sub(self.posts.values().filter(|post| post.stage == Stage::Goes).count())
+    /// What waits for its time alone.
+    fn next(&self) -> impl Iterator<Item = &Post> {
+        let going: Vec<&Post> = self.posts.iter().filter(|post| post.stage == Stage::Goes).collect();
+        let has_room = move |post: &&Post| {
+            let at_host = going.iter().filter(|other| other.url.has_host_of(&post.url)).count();
+            going.len() < AT_ONCE && at_host < AT_ONCE_TO_A_HOST
+        };
+        self.posts.iter().filter(|post| post.stage == Stage::Waits).filter(has_room)
+    }
+
+    /// Takes the oldest one that is due to be sent.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<&Post> {
+        let run = self.next().find(|post| post.at.is_some_and(|at| at <= now))?.run.clone();
+        let post = self.get_mut(&run)?;
+        (post.attempted, post.stage) = (true, Stage::Goes);
+        Some(post)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.posts.values().filter(|post| post.stage == Stage::Waits);
-        waiting.filter_map(|post| post.at).min().filter(|_| self.free() > 0)
+        self.next().filter_map(|post| post.at).min()
     }
 }

@@ -1,4 +1,4 @@
-//! Sends what jobs tell by HTTP: one task a message, given up with the gateway.
+//! Sends what jobs tell by HTTP: one task a message, given up soon after the gateway is to stop.
 //!
 //! A name is looked up here, and what is connected to are the addresses that were looked at: a name can't become another address in
 //! between. Redirections are not followed.
@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gatewarden_protocol::Secret;
 use tokio::task::JoinHandle;
 
@@ -22,6 +23,8 @@ use crate::effect::{PostOrder, RunId};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For a connection, and then for its encryption: until then it is certain that nothing was sent.
 const CONNECT: Duration = Duration::from_secs(3);
+/// For what is under way when the gateway is to stop.
+const LAST: Duration = Duration::from_secs(5);
 /// Addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 2;
 
@@ -65,6 +68,12 @@ impl Poster {
             tell(order.run, outcome);
         });
         self.under_way.insert(run, task);
+    }
+
+    /// Resolves when nothing is under way any more, or its time is over.
+    pub(crate) fn finish(&mut self) -> impl Future<Output = ()> + 'static {
+        let tasks = join_all(std::mem::take(&mut self.under_way).into_values());
+        async move { drop(tokio::time::timeout(LAST, tasks).await) }
     }
 
     fn tls(&mut self, order: &PostOrder) -> Result<Option<Arc<rustls::ClientConfig>>, PostFault> {
@@ -231,6 +240,21 @@ mod tests {
         assert!(matches!(&said, Err(PostFault::Refused(said)) if said.contains("localhost is")), "{said:?}");
         assert!(listener.accept().is_err());
     }
+
+    #[actix_web::test]
+    async fn what_is_under_way_when_the_gateway_stops_comes_to_its_end() {
+        let told = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let mut poster = Poster::default();
+        let hears = Rc::clone(&told);
+        poster.attend(move |_, outcome| hears.borrow_mut().push(outcome));
+        let (port, _) = receiver("HTTP/1.1 204 No Content\r\n\r\n");
+        poster.send(order(&format!("http://127.0.0.1:{port}/"), "127.0.0.1"));
+        assert!(told.borrow().is_empty());
+        poster.finish().await;
+        drop(poster);
+        assert_eq!(*told.borrow(), [Ok(())]);
+    }
+
     #[actix_web::test]
     async fn over_tls_the_name_is_the_one_of_the_address_whatever_is_connected_to() {
         let made = rcgen::generate_simple_self_signed(["hooks.example.com".to_owned()]).unwrap();

@@ -1,7 +1,8 @@
 //! Sends what is in the outbox.
 //!
-//! A message is in the file of the jobs before the run's end is noted there, as an answer for a chat is in the file of its account; that
-//! it is being sent is there before it is. So it is sent at most once, also over a `kill -9`: again only where it certainly wasn't taken.
+//! A message is in the file of the jobs before it is noted there of its run, or of its job, as an answer for a chat is in the file of its
+//! account; that it is being sent is there before it is. So it is sent at most once, also over a `kill -9`: again only where it certainly
+//! wasn't taken.
 
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use super::webhook::WebhookUrl;
 use crate::effect::{AwaitedBy, Effect, LogLevel, PostOrder, RunId};
 use crate::turn::Turn;
 
-/// Messages that wait, and their bytes.
+/// Messages that wait: of one job for a host, of all for that host, and all. On average none may be longer than this, in bytes.
+const OF_A_JOB: usize = 32;
+const OF_A_HOST: usize = 128;
 const MOST: usize = 256;
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const AVERAGE: usize = 32 * 1024;
 /// Before a message is tried again that certainly wasn't taken, as with real gateways.
 const PAUSES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
 
@@ -33,9 +36,10 @@ pub(crate) enum PostFault {
 }
 
 impl Cron {
-    /// Has something sent. Err: why it isn't.
+    /// Has something of a job sent. Err: why it isn't.
     pub(super) fn post(
         &mut self,
+        job: &str,
         run: &RunId,
         url: WebhookUrl,
         body: &Value,
@@ -43,6 +47,7 @@ impl Cron {
     ) -> Result<(), String> {
         let post = Post {
             run: run.0.clone(),
+            job: job.to_owned(),
             url,
             body: body.to_string(),
             attempted: false,
@@ -50,11 +55,16 @@ impl Cron {
             at: Some(turn.now.at),
             stage: Stage::Waits,
         };
-        if self.outbox.len() >= MOST || self.outbox.bytes.saturating_add(post.bytes()) > MOST_BYTES {
-            return Err(format!(
-                "{} webhooks wait already, as many as are kept: the log says why they do",
-                self.outbox.len()
-            ));
+        let at_host: Vec<&Post> = self.outbox.iter().filter(|other| other.url.has_host_of(&post.url)).collect();
+        let of_job = at_host.iter().copied().filter(|other| other.job == post.job).collect();
+        let all = self.outbox.iter().collect();
+        let shares = [(of_job, OF_A_JOB, " of this job"), (at_host, OF_A_HOST, " for this host"), (all, MOST, "")];
+        for (waiting, most, whose) in shares {
+            let bytes: usize = waiting.iter().copied().chain([&post]).map(Post::bytes).sum();
+            if waiting.len() >= most || bytes > most * AVERAGE {
+                let count = waiting.len();
+                return Err(format!("{count} webhooks{whose} wait already, as many as are kept: the log says why"));
+            }
         }
         let line = file::line(&LineOut::Post(&post));
         self.outbox.read(post);
@@ -64,14 +74,8 @@ impl Cron {
 
     /// Begins to send what is due.
     pub(super) fn send_posts(&mut self, turn: &mut Turn<'_>) {
-        let free = self.outbox.free();
-        let is_due = |post: &&mut Post| post.stage == Stage::Waits && post.at.is_some_and(|at| at <= turn.now.at);
-        let mut begun = Vec::new();
-        for post in self.outbox.posts.values_mut().filter(is_due).take(free) {
-            (post.attempted, post.stage) = (true, Stage::Goes);
-            begun.push((RunId(post.run.clone()), file::line(&LineOut::Post(post))));
-        }
-        for (run, line) in begun {
+        while let Some(post) = self.outbox.take_due(turn.now.at) {
+            let (run, line) = (RunId(post.run.clone()), file::line(&LineOut::Post(post)));
             self.append_line(line, turn);
             turn.push(Effect::Confirm { file: file::path(), awaited_by: AwaitedBy::Post(run) });
         }
@@ -94,8 +98,16 @@ impl Cron {
     }
 
     /// What became of a message that was sent.
+    /// It was about to go, and is left to the next start.
+    pub(super) fn post_kept(&mut self, run: &RunId, turn: &mut Turn<'_>) {
+        let Some(post) = self.outbox.get_mut(&run.0).filter(|post| post.stage == Stage::Goes) else { return };
+        (post.attempted, post.stage) = (false, Stage::Waits);
+        let line = file::line(&LineOut::Post(post));
+        self.append_line(line, turn);
+    }
+
     pub(crate) fn post_heard(&mut self, run: &RunId, outcome: Result<(), PostFault>, turn: &mut Turn<'_>) {
-        let Some(post) = self.outbox.posts.get_mut(&run.0).filter(|post| post.stage == Stage::Goes) else { return };
+        let Some(post) = self.outbox.get_mut(&run.0).filter(|post| post.stage == Stage::Goes) else { return };
         let origin = post.url.origin();
         let fate = match outcome {
             Ok(()) => Fate::Delivered,

@@ -1,10 +1,14 @@
 //! Runs of jobs, from their time to their end.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Fate};
 use super::history::Entry;
-use super::job::Payload;
+use super::job::{Job, Payload};
 use super::place::Place;
 use super::{UnderWay, file, tell};
 use crate::call::CallError;
@@ -14,8 +18,6 @@ use crate::methods::{AgentMessage, deliver};
 use crate::runs::{Ending, RunRequest};
 use crate::sessions::{Opening, Usage};
 use crate::turn::Turn;
-use std::path::Path;
-use std::time::Duration;
 
 /// Jobs that are begun in one turn; the next ones follow at once.
 const IN_A_TURN: usize = 32;
@@ -29,6 +31,7 @@ fn cut(text: &str) -> String {
 }
 
 /// How a run went.
+#[derive(Default)]
 struct Outcome {
     /// Why it failed, and whether nothing was begun, so that it may be tried again.
     error: Option<(String, bool)>,
@@ -40,11 +43,61 @@ struct Outcome {
 
 impl Outcome {
     fn failed(error: String, retry: bool) -> Self {
-        Self { error: Some((error, retry)), answer: None, model: None, usage: None, session_id: None }
+        Self { error: Some((error, retry)), ..Self::default() }
     }
 }
 
 impl GatewayMachine {
+    /// What was under way when a former gateway ended comes to its end: alerts, runs, answers. An answer is kept to be sent before its
+    /// run's row is written, this before an alert, and that before the job: what is there of it isn't done again.
+    pub(crate) fn resume_jobs(&mut self, turn: &mut Turn<'_>) {
+        // By what they are of, with the failure that they tell.
+        let answers = self.channels.answers_of_jobs().into_iter().map(|run| (run.0, None));
+        let posts = self.cron.outbox.iter().map(|post| (post.run.clone(), post.error()));
+        let kept: BTreeMap<String, Option<String>> = answers.chain(posts).collect();
+        let cron = &mut self.cron;
+        let resume =
+            |job: &mut Job| job.state.alert.as_mut()?.resume(|name| kept.contains_key(name)).then(|| job.id.clone());
+        for id in cron.jobs.values_mut().filter_map(resume).collect::<Vec<_>>() {
+            cron.write(&id, turn);
+        }
+        let begun = cron.jobs.values().filter_map(|job| Some((job.clone(), job.state.running_at_ms?)));
+        for (Job { id, definition, .. }, began) in begun.collect::<Vec<_>>() {
+            let ended = self.cron.newest(&id).filter(|entry| entry.run_at_ms == began).cloned();
+            if let Some(entry) = ended {
+                self.cron.end(&id, entry.error.as_deref(), began, false, turn);
+                self.run_noted(&entry, true, turn);
+                continue;
+            }
+            let (run, error) = match kept.iter().find(|(run, _)| super::is_of(run, &id, began)) {
+                Some((run, error)) => (run.clone(), error.clone()),
+                None => {
+                    let name = &definition.name;
+                    let said =
+                        format!("a run of job \"{name}\" was under way at the gateway's end; it is not repeated");
+                    turn.log(LogLevel::Warn, "cron", None, said);
+                    (format!("cron:{id}:{began}"), Some(super::INTERRUPTED.to_owned()))
+                }
+            };
+            let run = RunId(run);
+            self.cron.under_way.insert(run.clone(), UnderWay { job: id, began, manual: false });
+            let outcome = Outcome { error: error.map(|error| (error, false)), ..Outcome::default() };
+            self.job_ended(&run, outcome, turn);
+        }
+        // Channels keep those that certainly weren't sent.
+        let waiting = self.cron.history.iter().filter(|entry| entry.waits() && !kept.contains_key(&entry.run_id));
+        for run in waiting.map(|entry| RunId(entry.run_id.clone())).collect::<Vec<_>>() {
+            let said =
+                "the gateway ended while the answer was being sent; it isn't sent again, and is in the job's session";
+            self.cron.settle_answer(&run, Fate::Unknown(said.to_owned()), turn);
+        }
+        let waiting = self.cron.jobs.values().filter(|job| job.state.last_delivery == Some(Fate::Waiting));
+        let settled = waiting.filter_map(|job| self.cron.newest(&job.id)).filter(|entry| !entry.waits());
+        for entry in settled.cloned().collect::<Vec<_>>() {
+            self.run_noted(&entry, false, turn);
+        }
+    }
+
     /// Begins what is due.
     pub(crate) fn run_due_jobs(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.wall_ms;
@@ -96,12 +149,12 @@ impl GatewayMachine {
     pub(crate) fn confirmed(&mut self, run: &RunId, written: bool, turn: &mut Turn<'_>) {
         let Some(under_way) = self.cron.under_way.get(run).cloned() else { return };
         let written = written && self.files.broken().all(|broken| broken != Path::new(file::FILE));
-        let begun = if written {
+        let begun = if written && !self.is_stopping() {
             self.deliver_job(run, &under_way.job, turn)
         } else {
-            let said =
-                format!("the run was not begun, since that couldn't be written: {} of the state directory", file::FILE);
-            Err(CallError::unavailable(said).retry_after(1_000))
+            let why = format!("that couldn't be written: {} of the state directory", file::FILE);
+            let why = if written { "the gateway is stopping" } else { &why };
+            Err(CallError::unavailable(format!("the run was not begun: {why}")).retry_after(1_000))
         };
         match begun {
             Ok(session) => {
@@ -184,21 +237,8 @@ impl GatewayMachine {
         let error = error.as_deref().map(cut);
         // Before anything is noted here: after a crash in between the answer is still sent.
         let fate = self.hand_over(&id, run, answer.as_deref(), error.is_some(), turn);
-        let cron = &mut self.cron;
-        let mut is_done = false;
-        if let Some(job) = cron.jobs.get_mut(&id) {
-            let old = job.state.next_run_at_ms;
-            is_done = job.end(error.as_deref(), began, now, retry);
-            if job.state.auto_disabled.is_some() && error.is_some() && !job.definition.enabled {
-                let said = format!(
-                    "job \"{}\" was switched off after {} failures in a row; switch it on again with cron.update",
-                    job.definition.name, job.state.consecutive_errors
-                );
-                turn.log(LogLevel::Warn, "cron", None, said);
-            }
-            cron.place(&id, old);
-        }
-        let job = cron.jobs.get(&id).cloned();
+        let is_done = self.cron.end(&id, error.as_deref(), began, retry, turn);
+        let job = self.cron.get(&id).cloned();
         let session = job.as_ref().and_then(|job| job.definition.session(&id, self.agents.default_id()).ok());
         let mut entry = Entry {
             ts: now,
@@ -218,23 +258,39 @@ impl GatewayMachine {
             model,
             usage,
         };
-        if let Some(Place::Webhook(url)) = job.as_ref().and_then(|job| job.definition.place()) {
+        if let (None, Some(Place::Webhook(url))) =
+            (&entry.delivery, job.as_ref().and_then(|job| job.definition.place()))
+        {
             entry.delivery = Some(self.post_end(url, &entry, job.as_ref(), answer.as_deref(), turn));
         }
-        let told = if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() };
-        let is_done = is_done && entry.completion() == "succeeded";
-        let fate = entry.delivery.clone();
-        // Kept before the run's end is noted, as an answer is.
-        self.note_incident(&entry, turn);
-        self.cron.record(entry, turn);
-        let Some(job) = self.cron.jobs.get_mut(&id) else { return };
-        job.state.last_delivery = fate;
+        self.cron.record(entry.clone(), turn);
+        self.run_noted(&entry, true, turn);
+    }
+
+    /// A run's row is in the file: of a run that has ended, or whose answer is settled. What follows from it.
+    pub(super) fn run_noted(&mut self, entry: &Entry, has_ended: bool, turn: &mut Turn<'_>) {
+        // What came of an older run says nothing of how the job is. A failure was noted when the run ended.
+        let is_newest = self.cron.newest(&entry.job_id).is_some_and(|newest| newest.run_id == entry.run_id);
+        if is_newest && (has_ended || entry.error.is_none()) {
+            self.note_incident(entry, turn);
+        }
+        let Some(job) = self.cron.jobs.get_mut(&entry.job_id) else { return };
+        if is_newest {
+            job.state.last_delivery.clone_from(&entry.delivery);
+        }
         let job = job.clone();
-        self.cron.write(&id, turn);
-        tell(&job, told, &self.subscribers, turn);
-        if is_done {
+        self.cron.write(&job.id, turn);
+        tell(
+            &job,
+            if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() },
+            &self.subscribers,
+            turn,
+        );
+        // Switched on again or changed meanwhile, it has another time to come.
+        let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();
+        if is_over && entry.completion() == "succeeded" {
             // Its session stays: the answer is in it.
-            let _: Result<_, CallError> = self.cron.remove(&id, &self.subscribers, turn);
+            let _: Result<_, CallError> = self.cron.remove(&job.id, &self.subscribers, turn);
         }
         self.cron.arm(turn.now);
     }

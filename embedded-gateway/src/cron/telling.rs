@@ -2,7 +2,7 @@
 //!
 //! From a job's first failure until it works again is one incident. Of an incident each cause is told once, and after an alert nothing is
 //! for a while; its end is told to who heard of it, as real gateways do. Answers and alerts are kept by the account of the channel, or
-//! by the outbox, before anything is noted of the run: they are sent at most once.
+//! by the outbox, before it is noted of the run and of the job that they are: they are sent at most once.
 
 use std::path::Path;
 
@@ -17,7 +17,6 @@ use super::job::{Definition, Job};
 use super::place::{Place, Target};
 use super::tell;
 use super::webhook::WebhookUrl;
-use crate::call::CallError;
 use crate::effect::{LogLevel, RunId};
 use crate::machine::GatewayMachine;
 use crate::payload::digest;
@@ -140,8 +139,16 @@ impl GatewayMachine {
     }
 
     pub(crate) fn post_confirmed(&mut self, run: &RunId, written: bool, turn: &mut Turn<'_>) {
+        if self.is_stopping() {
+            return self.cron.post_kept(run, turn);
+        }
         let written = written && self.files.broken().all(|broken| broken != Path::new(file::FILE));
         self.cron.post_confirmed(run, written, turn);
+    }
+
+    /// It waits to be sent: a former gateway came that far.
+    fn keeps(&self, name: &RunId) -> bool {
+        self.cron.outbox.get(&name.0).is_some() || self.channels.answers_of_jobs().contains(name)
     }
 
     /// Gives an answer to the channel that it is for, where it is for one.
@@ -153,6 +160,9 @@ impl GatewayMachine {
         failed: bool,
         turn: &mut Turn<'_>,
     ) -> Option<Fate> {
+        if self.keeps(run) {
+            return Some(Fate::Waiting);
+        }
         let definition = &self.cron.get(job)?.definition;
         definition.delivery()?;
         let target = match definition.place() {
@@ -189,7 +199,7 @@ impl GatewayMachine {
             return fate;
         }
         let body = entry.told_outside(job.map(Job::to_value));
-        match self.cron.post(&RunId(entry.run_id.clone()), url, &body, turn) {
+        match self.cron.post(&entry.job_id, &RunId(entry.run_id.clone()), url, &body, turn) {
             Ok(()) => Fate::Waiting,
             Err(why) => not_sent("the webhook", &entry.job_name, why, turn),
         }
@@ -226,23 +236,7 @@ impl GatewayMachine {
         let Some(entry) = self.cron.settle_answer(run, fate.clone(), turn) else {
             return self.alert_settled(run, fate, turn);
         };
-        // What came of an older run says nothing of how the job is. A failure was noted when the run ended.
-        let is_newest = self.cron.is_newest(&entry);
-        if is_newest && entry.error.is_none() {
-            self.note_incident(&entry, turn);
-        }
-        let Some(job) = self.cron.jobs.get_mut(&entry.job_id) else { return };
-        if is_newest {
-            job.state.last_delivery.clone_from(&entry.delivery);
-        }
-        let job = job.clone();
-        self.cron.write(&job.id, turn);
-        tell(&job, entry.to_value(), &self.subscribers, turn);
-        // Switched on again or changed meanwhile, it has another time to come.
-        let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();
-        if is_over && entry.completion() == "succeeded" {
-            let _: Result<_, CallError> = self.cron.remove(&job.id, &self.subscribers, turn);
-        }
+        self.run_noted(&entry, false, turn);
     }
 
     /// A run has ended, or it is known what became of its answer. The job is to be written afterwards.
@@ -281,8 +275,10 @@ impl GatewayMachine {
         turn: &mut Turn<'_>,
     ) {
         let Some(job) = self.cron.get(&entry.job_id).cloned() else { return };
-        let name = RunId(format!("alert:{}:{}", job.id, turn.now.wall_ms));
+        // Of a run there is one at most, which it is known by after a crash.
+        let name = RunId(format!("alert:{}", entry.run_id));
         let sent = match self.located(&plan.place, &job.definition) {
+            _ if self.keeps(&name) => Ok(()),
             Some(Place::Chat(target)) => {
                 self.channels.announce(&target, &news.text(true, entry.run_at_ms), &name, turn)
             }
@@ -293,7 +289,7 @@ impl GatewayMachine {
                     "message": news.text(false, entry.run_at_ms),
                     "runAtMs": entry.run_at_ms,
                 });
-                self.cron.post(&name, url, &body, turn)
+                self.cron.post(&job.id, &name, url, &body, turn)
             }
             Some(Place::Last) | None => Err(NO_ALERT_CHAT.to_owned()),
         };
@@ -306,13 +302,13 @@ impl GatewayMachine {
 
     /// A channel or a webhook is done with an alert.
     pub(super) fn alert_settled(&mut self, name: &RunId, fate: Fate, turn: &mut Turn<'_>) {
-        let id = name.0.strip_prefix("alert:").and_then(|rest| rest.rsplit_once(':')).map(|(id, _)| id.to_owned());
-        let Some(id) = id else { return };
-        let Some(job) = self.cron.jobs.get_mut(&id) else { return };
-        let Some(alert) = job.state.alert.as_mut().filter(|alert| alert.name == name.0) else { return };
-        alert.settle(fate);
+        let is_it = |job: &&mut Job| job.state.alert.as_ref().is_some_and(|alert| alert.name == name.0);
+        let Some(job) = self.cron.jobs.values_mut().find(is_it) else { return };
+        if let Some(alert) = &mut job.state.alert {
+            alert.settle(fate);
+        }
         let job = job.clone();
-        self.cron.write(&id, turn);
+        self.cron.write(&job.id, turn);
         tell(&job, json!({"action": "updated"}), &self.subscribers, turn);
     }
 }

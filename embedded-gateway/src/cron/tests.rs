@@ -32,6 +32,7 @@ struct World {
     file: String,
     /// Nothing can be written any more.
     disk_is_full: bool,
+    stops_before_it_is_sent: bool,
     /// Confirmations come only when they are asked for.
     holds_back: bool,
     waiting: Vec<RunId>,
@@ -90,6 +91,7 @@ impl World {
             caller,
             file,
             disk_is_full: false,
+            stops_before_it_is_sent: false,
             holds_back: false,
             waiting: Vec::new(),
             posts: Vec::new(),
@@ -137,6 +139,9 @@ impl World {
                 }
                 Effect::Confirm { awaited_by: AwaitedBy::Post(run), .. } => {
                     let written = !self.disk_is_full;
+                    if self.stops_before_it_is_sent {
+                        self.turn(GatewayMachine::stopping);
+                    }
                     self.turn(|machine, turn| machine.post_confirmed(&run, written, turn));
                 }
                 Effect::Post(order) => self.posts.push(order),
@@ -286,6 +291,21 @@ fn a_run_that_was_under_way_at_a_kill_is_told_as_failed_and_not_repeated() {
     assert_eq!(next.job(&once)["enabled"], false);
     next.pass(MINUTE);
     assert_eq!(next.orders.len(), 1, "the one that recurs goes on");
+}
+
+#[test]
+fn one_that_runs_once_and_was_not_begun_before_the_gateway_stopped_is_begun_by_the_next_one() {
+    let mut world = World::new();
+    world.holds_back = true;
+    let id = world.add(at(NOON + 60_000));
+    world.pass(MINUTE);
+    world.turn(GatewayMachine::stopping);
+    world.confirm();
+    assert!(world.orders.is_empty());
+    let mut next = world.killed(MINUTE, false);
+    next.pass(Duration::ZERO);
+    next.end(0);
+    assert_eq!(next.runs(&id).len(), 2);
 }
 
 #[test]
@@ -462,6 +482,24 @@ fn a_clock_that_jumps_loses_no_job_for_long() {
         world.pass(Duration::from_secs(7_200));
         assert_eq!(world.orders.len(), 1, "{by} days");
     }
+}
+
+#[test]
+fn a_clock_that_is_set_back_while_nothing_more_can_begin_loses_no_job() {
+    let mut world = World::new();
+    for _ in 0..AT_A_TIME {
+        world.add(at(NOON + 1_000));
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.orders.len(), AT_A_TIME);
+    world.add(every(7_200));
+    world.now.wall_ms -= 400 * 86_400_000;
+    world.turn(GatewayMachine::upkeep);
+    while !world.orders.is_empty() {
+        world.end(0);
+    }
+    world.pass(Duration::from_secs(7_200));
+    assert_eq!(world.orders.len(), 1);
 }
 
 #[test]
@@ -646,6 +684,9 @@ fn ten_thousand_jobs_wait_for_one_timer() {
     assert_eq!(world.machine.next_deadline(), Some(world.now.at + Duration::from_secs(3_600)));
     world.pass(Duration::from_secs(3_599));
     assert!(world.orders.is_empty());
+    let began = Now::read().at;
+    world.turn(GatewayMachine::upkeep);
+    println!("one upkeep with {MOST_JOBS} jobs: {:?}", began.elapsed());
 }
 
 proptest! {

@@ -63,6 +63,10 @@ impl WebhookUrl {
         (host, self.0.port_or_known_default().unwrap_or(443))
     }
 
+    pub(crate) fn has_host_of(&self, other: &Self) -> bool {
+        (self.0.host(), self.0.port_or_known_default()) == (other.0.host(), other.0.port_or_known_default())
+    }
+
     /// Why nothing is sent there, as far as the address itself tells.
     pub(crate) fn refusal(&self, reach: &WebhookReach) -> Option<String> {
         let (host, _) = self.host();

@@ -274,13 +274,15 @@ fn pairing_approve(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_
         return Err(CallError::missing_scope(Scope::Write));
     }
     let notify = params.flag("notify")? == Some(true);
+    // There are no owners here.
+    let wants_owner = params.flag("bootstrapCommandOwner")? == Some(true);
     let (key, request) = resolve(machine, &params, true, notify, turn)?;
     told(&key, &request.id, "approved", call, turn);
     Ok(json!({
         "requestId": request_id(&key, &request),
         "senderId": request.id,
         "notification": if notify { "sent" } else { "not-requested" },
-        "commandOwnerBootstrap": "not-requested",
+        "commandOwnerBootstrap": if wants_owner { "unavailable" } else { "not-requested" },
     })
     .into())
 }

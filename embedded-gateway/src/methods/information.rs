@@ -179,6 +179,7 @@ fn recent_row(session: &Session, now: i64) -> Value {
 fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
     let uptime_ms = machine.uptime_ms(turn.now);
+    let limits = &machine.config.limits;
     let channels = machine.channels.presence();
     let channels: Vec<Value> = channels
         .map(|(key, is_online)| json!({"channel": key.kind.id(), "accountId": key.id, "connected": is_online}))
@@ -198,6 +199,8 @@ fn gateway_info(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) 
         "agents": machine.agents.list().len(),
         "sessions": machine.sessions.len(),
         "activeSessions": machine.sessions.busy(),
+        // Those that count, also while others wait in the file for a restart.
+        "limits": {"connections": limits.connections, "processes": limits.processes, "sessions": limits.sessions},
         "channels": channels,
         "degraded": degraded(machine),
     })

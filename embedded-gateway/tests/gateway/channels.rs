@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::runs::with_agent;
-use crate::support::{Client, Gateway, within};
+use crate::support::{Client, Gateway, cost_at_rest, within};
 
 const BOT_TOKEN: &str = "4711:a-token-that-nobody-may-see";
 
@@ -158,7 +158,7 @@ async fn a_message_gets_through_whatever_the_service_did_before_and_nobody_sees_
         ("getUpdates", updates(&[(8, "two"), (7, "one"), (7, "one")])),
         ("getUpdates", updates(&[(7, "one"), (8, "two")])),
         ("sendMessage", Answer::Json(429, json!({"parameters": {"retry_after": 1}}))),
-        ("sendMessage", Answer::Json(502, json!({}))),
+        ("sendMessage", Answer::Json(502, json!({"ok": false, "error_code": 502, "description": "Bad Gateway"}))),
     ])
     .await;
     let gateway = Gateway::start(|config| service.configure(config)).await;
@@ -178,6 +178,24 @@ async fn a_message_gets_through_whatever_the_service_did_before_and_nobody_sees_
         assert!(!shown.contains("nobody-may-see"), "{shown}");
     }
     // A poll that hangs keeps no gateway from stopping.
+    gateway.stop().await;
+}
+
+#[actix::test]
+async fn an_answer_that_something_between_may_have_passed_on_is_not_sent_again_and_its_wait_is_kept() {
+    let service = Service::start(vec![
+        ("getMe", Answer::Bytes("HTTP/1.1 429 X\r\nRetry-After: 31\r\nContent-Length: 4\r\n\r\nbusy")),
+        ("getUpdates", updates(&[(1, "one"), (2, "two"), (3, "three")])),
+        ("sendMessage", Answer::Bytes("HTTP/1.1 502 X\r\nContent-Length: 11\r\n\r\nbad gateway")),
+        ("sendMessage", Answer::Bytes("HTTP/1.1 200 X\r\nContent-Length: 6\r\n\r\nlog in")),
+    ])
+    .await;
+    let (error, _) = try_credentials(&service.account()).await.unwrap_err();
+    assert!(error.contains("wants 31 s"), "{error}");
+    let gateway = Gateway::start(|config| service.configure(config)).await;
+    service.until_sent("said: three").await;
+    let sent: Vec<Value> = service.bodies("sendMessage").iter().map(|body| body["text"].clone()).collect();
+    assert_eq!(sent, ["said: one", "said: two", "said: three"]);
     gateway.stop().await;
 }
 
@@ -241,4 +259,11 @@ async fn a_refused_token_is_said_in_the_status_and_not_tried_again() {
     .await;
     assert_eq!(service.bodies("getMe").len(), 1);
     gateway.stop().await;
+}
+
+#[actix::test]
+#[ignore = "measures the whole process: run it alone, with --nocapture"]
+async fn ten_accounts_at_rest_cost_little() {
+    let service = Service::start(Vec::new()).await;
+    cost_at_rest("telegram", |id| ChannelAccount { id, ..service.account() }).await;
 }

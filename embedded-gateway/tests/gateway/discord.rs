@@ -9,9 +9,9 @@ use gatewarden_embedded_gateway::config::{
 use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
-use crate::discord_server::{Answer, BOT_TOKEN, Server, Talk, direct, in_guild};
+use crate::discord_server::{Answer, BOT_TOKEN, Server, State, Talk, as_the_bot, direct, in_guild};
 use crate::runs::with_agent;
-use crate::support::{Client, Gateway, within};
+use crate::support::{Client, Gateway, cost_at_rest, within};
 
 fn account(server: &Server) -> ChannelAccount {
     let guilds = [("900".to_owned(), GuildRule::default())].into();
@@ -139,6 +139,34 @@ async fn a_refused_token_and_a_missing_intent_are_said_and_not_tried_again() {
         until_row(&mut client, |row| row["connected"] == true).await;
         gateway.stop().await;
     }
+}
+
+#[actix::test]
+async fn another_gateway_with_the_same_token_is_noticed_and_said_with_a_cure() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    // What this gateway sends, and what may be of its own former life, are no other's.
+    server.says(direct(1, "5", "one"));
+    until(|| server.written_to("77").len() == 1).await;
+    server.cut();
+    server.says(as_the_bot("8000001", "77", json!("of-a-former-life")));
+    server.says(direct(2, "5", "two"));
+    until(|| server.written_to("77").len() == 2).await;
+    server.says(direct(3, "5", "three"));
+    until(|| server.written_to("77").len() == 3).await;
+    assert!(row(&mut client).await["lastError"].is_null(), "{}", row(&mut client).await);
+    server.says(as_the_bot("8000002", "77", json!("not-ours")));
+    let said = until_row(&mut client, |row| row["lastError"].is_string()).await;
+    assert!(said["lastError"].as_str().unwrap().starts_with("another program uses the same bot"), "{said}");
+    assert!(said["fix"].as_str().unwrap().starts_with("Stop the other program that uses this token"), "{said}");
+    // It goes on, and says so as long as it may still be there.
+    server.says(direct(4, "5", "four"));
+    until(|| server.written_to("77").len() == 4).await;
+    let after = row(&mut client).await;
+    assert_eq!((&after["connected"], &after["lastError"]), (&json!(true), &said["lastError"]), "{after}");
+    gateway.stop().await;
 }
 
 #[actix::test]
@@ -330,6 +358,49 @@ async fn nobody_is_heard_in_a_thread_until_it_is_known_of_which_channel_it_is() 
 }
 
 #[actix::test]
+async fn what_a_stranger_writes_costs_no_request_and_no_known_person_a_place() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(direct(1, "9", "let me in"));
+    until(|| !server.written_to("77").is_empty()).await;
+    let said = server.written_to("77").remove(0);
+    let code = said.split("Pairing code: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    client.call("channels.pairing.approve", json!({"channel": "discord", "code": code})).await;
+    server.says(direct(2, "9", "one"));
+    until(|| server.written_to("77").len() == 2).await;
+    for id in 100..160_u64 {
+        let mut message = direct(id, &id.to_string(), "hello");
+        message["channel_id"] = json!(format!("6{id}"));
+        server.says(message);
+    }
+    for (id, guild, text) in [(200, "901", "<@666> hello"), (201, "900", "hello")] {
+        let mut message = in_guild(id, &format!("8{id}"), "100", text);
+        message["guild_id"] = json!(guild);
+        server.says(message);
+    }
+    server.says(in_guild(202, "711", "100", "<@666> hello"));
+    until(|| server.written_to("711").len() == 1).await;
+    let looked_up = |state: &State| -> Vec<String> {
+        let paths = state.asked.iter().map(|(path, _)| path.clone());
+        paths.filter(|path| path.starts_with("GET /channels/") && !path.contains("messages")).collect()
+    };
+    assert_eq!(looked_up(&server.state()), ["GET /channels/711"]);
+    {
+        let mut state = server.state();
+        state.talks.push_back(Talk::Says(r#"{"op":9,"d":false}"#));
+        state.history = vec![direct(2, "9", "one"), direct(300, "9", "two")];
+    }
+    server.cut();
+    until(|| server.written_to("77").iter().any(|text| text == "said: two")).await;
+    let asked = server.state().asked.clone();
+    let mut fetched = asked.iter().filter(|(path, _)| path.contains("messages?after"));
+    assert!(fetched.next().is_some_and(|(path, _)| path.starts_with("GET /channels/77/")), "before strangers");
+    gateway.stop().await;
+}
+
+#[actix::test]
 async fn a_job_writes_to_channels_of_listed_servers_alone() {
     let server = Server::start().await;
     let gateway = Gateway::start(|config| configure(&server, config)).await;
@@ -387,40 +458,9 @@ async fn credentials_are_tried_and_no_fault_says_the_token() {
     assert!(server.heard(2).is_empty(), "no session is begun for it");
 }
 
-/// With its side of the connections in the same process: an account costs this at most.
 #[actix::test]
 #[ignore = "measures the whole process: run it alone, with --nocapture"]
 async fn ten_accounts_at_rest_cost_little() {
-    let resident = || -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
     let server = Server::start().await;
-    let measured = async |accounts: usize| {
-        let gateway = Gateway::start(|config| {
-            with_agent(config, "main", false, "cat");
-            for number in 0..accounts {
-                config.channels.push(ChannelAccount { id: format!("a{number}"), ..account(&server) });
-            }
-        })
-        .await;
-        let mut client = Client::connect(&gateway).await;
-        let connected = |status: &Value| {
-            let rows = status["channelAccounts"]["discord"]
-                .as_array()
-                .map_or(0, |rows| rows.iter().filter(|row| row["connected"] == true).count());
-            rows == accounts
-        };
-        within(async { while !connected(&client.call("channels.status", json!({})).await) {} }).await;
-        let figure = resident();
-        gateway.stop().await;
-        figure
-    };
-    // What the first one needs for itself isn't counted.
-    measured(1).await;
-    let (one, eleven) = (measured(1).await, measured(11).await);
-    let each = eleven.saturating_sub(one) / 10;
-    println!("{one} KiB with one account, {eleven} KiB with eleven: {each} KiB each");
-    assert!(each < 5 * 1_024, "{each} KiB");
+    cost_at_rest("discord", |id| ChannelAccount { id, ..account(&server) }).await;
 }

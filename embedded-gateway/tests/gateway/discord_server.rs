@@ -162,7 +162,13 @@ impl Server {
                 assert!(body["enforce_nonce"] == true && nonce.len() <= 25, "{body}");
                 assert!(body["content"].as_str().unwrap().chars().count() <= 2_000);
                 if state.nonces.insert(nonce) {
+                    // The bot is told of its own messages, too.
+                    state.seq += 1;
+                    let (seq, id) = (state.seq, format!("{}", 9_000_000 + state.made.len()));
+                    let told = as_the_bot(&id, &channel, body["nonce"].clone());
+                    state.events.push((seq, json!({"op": 0, "t": "MESSAGE_CREATE", "s": seq, "d": told})));
                     state.made.push((channel, body["content"].as_str().unwrap().to_owned()));
+                    self.changes.send_modify(|(changes, _)| *changes += 1);
                 }
                 json!({"id": "1", "channel_id": "77"})
             }
@@ -279,6 +285,12 @@ async fn read_request(socket: &mut TcpStream) -> Option<(String, bool, Value)> {
             return None;
         }
     }
+}
+
+/// A message that some program wrote as the bot.
+pub(crate) fn as_the_bot(id: &str, channel: &str, nonce: Value) -> Value {
+    json!({"id": id, "type": 0, "channel_id": channel, "content": "an answer", "nonce": nonce,
+        "author": {"id": ME, "username": "TestBot", "bot": true}})
 }
 
 /// A direct message, in the channel 77.

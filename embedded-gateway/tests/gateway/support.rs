@@ -16,9 +16,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use gatewarden_embedded_gateway::config::{Auth, GatewayConfig, Metrics};
+use gatewarden_embedded_gateway::config::{Auth, ChannelAccount, GatewayConfig, Metrics};
 use gatewarden_embedded_gateway::server::{self, Running};
 use gatewarden_protocol::Secret;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use client::{Client, Connect, Incoming};
@@ -72,4 +73,37 @@ impl Gateway {
 /// Waits for something that has to happen. A test that hangs says so.
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it did not happen in time")
+}
+
+/// What an account of a channel takes at rest, with its service's side in the same process, where there are ten or twenty: at most 5 MiB.
+pub(crate) async fn cost_at_rest(channel: &str, account: impl Fn(String) -> ChannelAccount) {
+    let resident = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let measured = async |accounts: usize| {
+        let named = (0..accounts).map(|number| account(format!("a{number}")));
+        let gateway = Gateway::start(|config| config.channels.extend(named)).await;
+        let mut client = Client::connect(&gateway).await;
+        let connected = |status: &Value| {
+            let rows = status["channelAccounts"][channel].as_array().unwrap();
+            rows.iter().filter(|row| row["connected"] == true).count() == accounts
+        };
+        within(async { while !connected(&client.call("channels.status", json!({})).await) {} }).await;
+        // By now each has asked its service for what there is.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let figure = resident();
+        gateway.stop().await;
+        figure
+    };
+    // What the first one needs for itself isn't counted.
+    measured(1).await;
+    let one = measured(1).await;
+    for more in [10_u16, 19] {
+        let all = measured(usize::from(more) + 1).await;
+        let each = all.saturating_sub(one) / u64::from(more);
+        println!("{channel}: {one} KiB with one account, {all} KiB with {more} more: {each} KiB each");
+        assert!(each < 5 * 1_024, "{each} KiB");
+    }
 }

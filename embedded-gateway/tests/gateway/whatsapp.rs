@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::runs::with_agent;
-use crate::support::{Client, Gateway, request, within};
+use crate::support::{Client, Gateway, cost_at_rest, request, within};
 
 const ACCESS_TOKEN: &str = "EAAtokenThatNobodyMaySee";
 const APP_SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -428,4 +428,11 @@ async fn credentials_are_tried_and_faults_say_no_token() {
         let (error, helps) = try_credentials(&account).await.unwrap_err();
         assert!(error.contains(said) && helps.contains(cure) && !error.contains(ACCESS_TOKEN), "{error}: {helps}");
     }
+}
+
+#[actix::test]
+#[ignore = "measures the whole process: run it alone, with --nocapture"]
+async fn ten_accounts_at_rest_cost_little() {
+    let api = GraphApi::start(Vec::new()).await;
+    cost_at_rest("whatsapp", |id| ChannelAccount { id, ..api.account() }).await;
 }

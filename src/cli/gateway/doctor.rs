@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use gatewarden_embedded_gateway::channels::try_credentials;
 use gatewarden_embedded_gateway::config::{ChannelAccount, Draft, GatewayConfig, load};
 use gatewarden_embedded_gateway::lock_file::{Holder, running};
+use gatewarden_embedded_gateway::look_at_state;
 use gatewarden_embedded_gateway::processes::{Orphan, find_orphans};
 use gatewarden_protocol::words;
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::{PlaceArgs, state_dir};
 
 /// Most findings of one kind that are listed.
 const MAX_LISTED: usize = 20;
-/// Longest file of sessions or devices that is looked into, in bytes.
+/// Longest transcript that is looked into, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 
 /// Prints the report; 1 where there are problems.
@@ -63,9 +64,7 @@ pub(super) fn run(place: &PlaceArgs) -> Result<u8, CliError> {
     if state_dir.is_dir() {
         permissions(&mut report, &state_dir);
         sessions(&mut report, &state_dir);
-        for (name, cure) in [("devices.json", "devices must pair again"), ("agents.json", "created agents are lost")] {
-            json_file(&mut report, &state_dir.join(name), cure);
-        }
+        state_files(&mut report, &state_dir);
         set_aside(&mut report, &state_dir);
         for orphan in orphans(&state_dir, holder.as_ref()) {
             report.problem("orphans", orphan.sentence(), format!("kill -TERM -- -{}", orphan.group));
@@ -83,11 +82,10 @@ fn port(report: &mut Report, config: &GatewayConfig, holder: Option<&Holder>) {
         report.fine("port", format!("the running gateway listens on {own}"));
         return;
     }
-    let Some(address) = config.bind.address() else {
-        let cure = "connect it with `sudo tailscale up`, or choose another gateway.bind";
-        return report.problem("port", "gateway.bind is tailnet, and this machine has no Tailscale IPv4 address", cure);
+    let address = match config.bind.address() {
+        Ok(address) => SocketAddr::new(address, config.port),
+        Err(error) => return report.problem("port", error.to_string(), "as the sentence says"),
     };
-    let address = SocketAddr::new(address, config.port);
     match TcpListener::bind(address) {
         Ok(_) => report.fine("port", format!("{address} is free")),
         Err(error) => report.problem(
@@ -135,11 +133,6 @@ fn commands(report: &mut Report, config: &GatewayConfig) {
     }
 }
 
-/// Phone numbers of WhatsApp may have one token.
-fn has_same_bot(one: &ChannelAccount, other: &ChannelAccount) -> bool {
-    one.token == other.token && (one.kind, &one.cloud.phone_number_id) == (other.kind, &other.cloud.phone_number_id)
-}
-
 /// What a running gateway says of its route is in `status`.
 fn tailscale(report: &mut Report, config: &GatewayConfig) {
     const AREA: &str = "tailscale";
@@ -152,8 +145,8 @@ fn tailscale(report: &mut Report, config: &GatewayConfig) {
     }
 }
 
-/// Each token is tried at its service, which a gateway that uses it doesn't notice. Whether another program polls with it is known to
-/// the running gateway alone.
+/// Each token is tried at its service, which a gateway that uses it doesn't notice. Whether another program uses it is known to the
+/// running gateway alone.
 fn channels(report: &mut Report, draft: &Draft, holder: Option<&Holder>) {
     const AREA: &str = "channels";
     let system = actix_rt::System::new();
@@ -161,16 +154,7 @@ fn channels(report: &mut Report, draft: &Draft, holder: Option<&Holder>) {
     let used: Vec<_> =
         draft.settings().channels.iter().filter(|account| account.enabled && account.token.is_some()).collect();
     let mut found = Vec::new();
-    for (at, account) in used.iter().enumerate() {
-        if let Some(other) = used.iter().take(at).find(|other| has_same_bot(other, account)) {
-            let text =
-                format!("{} and {} have the same token, and take each other's messages", which(other), which(account));
-            report.problem(
-                AREA,
-                text,
-                "give each account a bot of its own (@BotFather, /newbot), or disable one of them",
-            );
-        }
+    for account in &used {
         match system.block_on(try_credentials(account)) {
             Ok(name) => {
                 let bot = words::shown(&name);
@@ -246,7 +230,6 @@ fn sessions(report: &mut Report, state_dir: &Path) {
             }
         }
     }
-    json_file(report, &dir.join("index.json"), "it is made anew from the transcripts");
     if report.problems() == before {
         report.fine("sessions", counted(files.len() as u64, "transcript"));
     }
@@ -271,11 +254,15 @@ fn broken_line(file: &Path) -> std::io::Result<Option<(usize, bool)>> {
     }
 }
 
-fn json_file(report: &mut Report, file: &Path, without: &str) {
-    let Ok(bytes) = std::fs::read(file) else { return };
-    if serde_json::from_slice::<Value>(&bytes).is_err() {
-        let cure = format!("put a backup in its place, or move it away ({without})");
-        report.problem("state", format!("{} is no JSON", file.display()), cure);
+/// What the next start would make of the other files.
+fn state_files(report: &mut Report, state_dir: &Path) {
+    let (files, wrong) = look_at_state(state_dir);
+    if files > 0 && wrong.is_empty() {
+        report.fine("state", format!("{}, current, nothing to migrate", counted(files as u64, "file")));
+    }
+    for sentence in wrong.iter().take(MAX_LISTED) {
+        let (text, cure) = sentence.rsplit_once("; ").unwrap_or((sentence, ""));
+        report.problem("state", text, cure);
     }
 }
 

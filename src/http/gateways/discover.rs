@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, post};
-use gatewarden_actors::error::Failure;
+use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_api::ErrorBody;
 use gatewarden_api::gateways::{DiscoverBody, DiscoveredGateway, DiscoveredGateways};
 use gatewarden_embedded_gateway::announcement::SERVICE_TYPE;
 use gatewarden_embedded_gateway::config::parse_domain;
+use gatewarden_embedded_gateway::interfaces;
 use gatewarden_protocol::GatewayAddress;
 use gatewarden_protocol::forbidden_address::is_forbidden;
 use gatewarden_protocol::words::shown;
@@ -46,7 +47,7 @@ const ASK: Duration = Duration::from_secs(5);
     request_body(content = Option<DiscoverBody>, description = "May be left out"),
     responses(
         (status = 200, description = "What was found", body = DiscoveredGateways),
-        (status = 503, description = "Other searches and checks are under way, the system takes no multicast, or no resolver answers", body = ErrorBody),
+        (status = 503, description = "Other searches and checks are under way, the system takes no multicast or shows no interfaces, or no resolver answers", body = ErrorBody),
     ),
 )]
 #[post("/api/gateways/discover")]
@@ -59,8 +60,7 @@ pub(crate) async fn discover_gateways(_by: Authorized<GatewayAdmin>, app: App, b
     let found = match domain {
         Some(domain) => wide_area::find(&Resolver::of_system().await, &domain, wait.unwrap_or(ASK)).await?,
         None => listen(wait.unwrap_or(LISTEN)).await.map_err(|error| {
-            tracing::warn!(%error, "no gateways can be looked for in the network");
-            Failure::unavailable("search for gateways")
+            Failure::new(ErrorCode::Unavailable, format!("No gateways can be looked for in the network: {error}"))
         })?,
     };
     let registered = app.roster.list();
@@ -68,18 +68,28 @@ pub(crate) async fn discover_gateways(_by: Authorized<GatewayAdmin>, app: App, b
         let one = registered.iter().find(|view| has_address(service, &view.record.host, view.record.port));
         one.map(|view| view.record.id.0)
     };
-    let mut gateways: Vec<DiscoveredGateway> =
-        found.gateways.iter().filter_map(|service| described(service, known(service))).collect();
+    Ok(HttpResponse::Ok().json(listed(found, known)))
+}
+
+fn listed(found: Found, known: impl Fn(&Announced) -> Option<i64>) -> DiscoveredGateways {
+    let mut left_out: Vec<String> = found.left_out.iter().map(|instance| name_of(instance)).collect();
+    let mut gateways = Vec::new();
+    for service in &found.gateways {
+        match described(service, known(service)) {
+            Some(gateway) => gateways.push(gateway),
+            None => left_out.push(name_of(&service.instance)),
+        }
+    }
     gateways.sort_by(|one, other| (&one.name, &one.address).cmp(&(&other.name, &other.address)));
-    let left_out = found.left_out.iter().map(|instance| name_of(instance)).collect();
-    Ok(HttpResponse::Ok().json(DiscoveredGateways { total: gateways.len(), gateways, left_out }))
+    left_out.sort();
+    DiscoveredGateways { total: gateways.len(), gateways, left_out }
 }
 
 /// What a search finds.
 #[derive(Debug, Default)]
 struct Found {
     gateways: Vec<Announced>,
-    /// Instances about which too little is known.
+    /// Instances about which too little is known, or for which there is no room.
     left_out: Vec<String>,
 }
 
@@ -129,6 +139,7 @@ impl Drop for Search {
 
 /// What announces itself meanwhile, and is still there at the end.
 async fn listen(wait: Duration) -> mdns_sd::Result<Found> {
+    interfaces::read().map_err(|error| mdns_sd::Error::Msg(error.to_string()))?;
     let search = Search(ServiceDaemon::new()?);
     search.0.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
     let events = search.0.browse(SERVICE_TYPE)?;

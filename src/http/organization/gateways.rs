@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post};
 use gatewarden_actors::error::{ErrorCode, Failure};
-use gatewarden_actors::gateway_record::GatewayRecord;
 use gatewarden_actors::registry::records::DeleteGateway;
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_api::ErrorBody;
@@ -13,11 +12,11 @@ use gatewarden_api::organization::{Done, GatewayPage};
 use gatewarden_api::pages::PageQuery;
 use gatewarden_api::responses::NoGateway;
 
-use crate::http::auth::{Authorized, Caller, GatewayAdmin, GatewayViewer};
+use crate::http::auth::{Authorized, GatewayAdmin, GatewayViewer};
 use crate::http::context::{App, AppContext};
 use crate::http::error::{Answer, ApiError, invalid};
 use crate::http::gateways::record::{self, organization_view};
-use crate::http::gateways::same_address_warning;
+use crate::http::gateways::{log, same_address_warning};
 use crate::http::input::{GatewayUuidPath, JsonBody, read_query};
 use crate::provisioning::creation;
 
@@ -62,7 +61,7 @@ pub(crate) async fn organization_create_gateway(by: Authorized<GatewayAdmin>, ap
     let new = record::organization_gateway(body.fields())?;
     let committed = creation::create(app.clone(), new).await?;
     by.acts_on(&committed.record.uuid);
-    log(&by.caller, "created", &committed.record);
+    log(&by.caller, "created through the organization API", &committed);
     answer(&app, &committed, None).await
 }
 
@@ -115,7 +114,7 @@ pub(crate) async fn organization_update_gateway(
         return Err(body.nothing_to_change("a gateway"));
     }
     let (committed, warning) = creation::change(app.clone(), view, change).await?;
-    log(&by.caller, "changed", &committed.record);
+    log(&by.caller, "changed through the organization API", &committed);
     answer(&app, &committed, warning).await
 }
 
@@ -140,17 +139,6 @@ pub(crate) async fn organization_delete_gateway(
     }
     tracing::info!(caller.key = by.key().name, gateway.id = id.0, gateway.name = %view.record.name, "gateway deleted");
     Ok(HttpResponse::Ok().json(Done { ok: true }))
-}
-
-/// One line for each change: who, what, which gateway.
-fn log(caller: &Caller, what: &'static str, record: &GatewayRecord) {
-    tracing::info!(
-        caller.key = caller.key.name,
-        caller.role = caller.key.role.as_str(),
-        gateway.id = record.id.0,
-        gateway.name = %record.name,
-        "gateway {what} through the organization API"
-    );
 }
 
 async fn answer(app: &AppContext, committed: &GatewayView, warning: Option<String>) -> Answer {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::Standby;
-use crate::http::peer::{CLIENT, client_address, is_https};
+use crate::http::peer::{CLIENT, client_address, is_https, mark_held, mark_unknown};
 use crate::mesh::exchange::{NoAnswer, Pool, Reply};
 use crate::mesh::{Mesh, Peer};
 
@@ -56,9 +56,19 @@ pub(super) async fn pass_on(
         None if request.headers().contains_key(header::TRANSFER_ENCODING) => BodySize::Stream,
         None => BodySize::None,
     };
+    let place = standby.place_of_stranger(request);
     match mesh.exchange(pool, standby.clock.uptime_ms(), acting, head, length, body).await {
-        Ok(reply) => {
+        Ok(mut reply) => {
             standby.metrics.count_forwarded(Forwarded::Answered);
+            let holder = reply.head.headers.remove(CLIENT).next().and_then(|holder| holder.to_str().ok()?.parse().ok());
+            match holder {
+                Some(holder) => mark_held(request, holder),
+                None if reply.head.status == StatusCode::UNAUTHORIZED => mark_unknown(request),
+                None => {}
+            }
+            if let Some(body) = reply.body.as_mut().filter(|_| holder.is_none()) {
+                body.place = place;
+            }
             Ok(answer(request.method(), reply))
         }
         Err(why) => {

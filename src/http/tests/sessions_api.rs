@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::SessionSnapshot;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::spawn::{Recorded, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_actors::spawn::{SpawnRecord, SpawnState, SpawnStep};
 use gatewarden_actors::store::records::Role;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};
@@ -195,8 +195,7 @@ async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_i
         ..SpawnRecord::default()
     };
     let recorded = harness.store.record_spawn(spawn, "{}".to_owned().into(), None).await.unwrap();
-    let Recorded::New(record) = recorded else { panic!("{recorded:?}") };
-    let id = record.spawn_id;
+    let id = recorded.unwrap().record.spawn_id;
     let key = format!("agent:main:gatewarden-{id}");
     let before = control(&harness, &key, json!({"action": "kill"})).await;
     assert_eq!(before.error_code(), "session_not_found", "the gateway has not taken it");

@@ -31,6 +31,7 @@ use gatewarden_actors::log_watch::LogSubscription;
 use gatewarden_actors::machines::routing::RouteRequest;
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
+use gatewarden_actors::registry::SpawnWork;
 use gatewarden_actors::registry::messages::{
     CallGateway, ControlSessionAt, ProbeGateways, ReconnectGateway, WatchGatewayLogs,
 };
@@ -38,9 +39,8 @@ use gatewarden_actors::registry::records::{
     AbandonGateway, ConfirmGateway, CreateGateway, DeleteGateway, ReserveGateway, Trial, TryGateway, UpdateGateway,
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
-use gatewarden_actors::registry::{SpawnAnswer, SpawnWork};
 use gatewarden_actors::settings::RestartSettings;
-use gatewarden_actors::spawn::{Recorded, Work};
+use gatewarden_actors::spawn::{SpawnAnswer, Work};
 use gatewarden_actors::store::StoreOptions;
 use gatewarden_actors::store::batching::{AuditLogWriter, HealthLogWriter};
 use gatewarden_actors::store::handle::StoreHandle;
@@ -246,13 +246,11 @@ impl Handler<SpawnWork> for ScriptedRegistry {
         }
         let store = self.store.clone();
         Box::pin(async move {
-            match store.record_spawn(message.request.record, message.text, message.idempotency).await? {
-                Recorded::New(record) => {
-                    Ok(SpawnAnswer { record, replayed: false, reply: serde_json::json!({"status": "accepted"}) })
-                }
-                Recorded::Replay(record) => Ok(SpawnAnswer { record, replayed: true, reply: Value::Null }),
-                Recorded::Mismatch => Err(Failure::new(ErrorCode::IdempotencyMismatch, "another request")),
-            }
+            let recorded = store.record_spawn(message.request.record, message.text, message.idempotency_key).await?;
+            let mismatch = || Failure::new(ErrorCode::IdempotencyMismatch, "another request");
+            let mut answer = recorded.ok_or_else(mismatch)?;
+            answer.record.result = (!answer.replayed).then(|| serde_json::json!({"status": "accepted"}));
+            Ok(answer)
         })
     }
 }

@@ -111,7 +111,7 @@ async fn what_the_other_node_said_before_it_took_nothing_more_is_handed_over() {
 #[actix_web::test]
 async fn a_connection_that_no_request_came_for_is_closed_by_the_next_sweep() {
     let (other, peer, mut let_in) = pair().await.serve(40);
-    let pool = Pool::default();
+    let pool = Pool::of_at_most(64);
     for since_ms in [1_000, 20_000] {
         pool.give_back(peer.node.clone(), other.dial(&peer).await.unwrap(), since_ms);
     }

@@ -19,6 +19,11 @@ use crate::error::{Fault, StoreError};
 /// over, and waits for it.
 pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(4);
 
+/// Whether a node didn't beat for the time to live. One that would live for longer has beaten before the server's clock was put back.
+fn expired() -> String {
+    format!("expires_at NOT BETWEEN clock_timestamp() AND clock_timestamp() + interval '{TTL_MS} milliseconds'")
+}
+
 /// The row of `meta` with the oldest release that may work on the database.
 pub(super) const OLDEST_RELEASE: &str = "min_release";
 
@@ -205,16 +210,17 @@ pub(crate) fn look(session: &mut PostgresConnection, key: Option<&MeshKey>) -> Q
     };
     let nodes: Vec<NodeRow> = diesel::sql_query(format!(
         "SELECT n.node, n.name, n.url, n.release, n.node IS NOT DISTINCT FROM r.node AS acts, n.beat, \
-         n.expires_at < clock_timestamp() AS expired, \
+         {} AS expired, \
          (1000 * extract(epoch FROM clock_timestamp() - n.beat_at))::bigint AS beat_age_ms, \
          (1000 * extract(epoch FROM n.joined_at))::bigint AS joined_ms, {mesh} \
-         FROM cluster_nodes n JOIN cluster_roles r ON r.role = 'coordinator' WHERE n.state = 'active' ORDER BY n.name LIMIT 256"
+         FROM cluster_nodes n JOIN cluster_roles r ON r.role = 'coordinator' WHERE n.state = 'active' ORDER BY n.name LIMIT 256",
+        expired()
     ))
     .load(session)?;
     let nodes: Vec<ClusterNode> = nodes.into_iter().map(|row| row.into_node(key)).collect();
     let role: RoleRow = diesel::sql_query(
         "SELECT node, epoch, (1000 * extract(epoch FROM since))::bigint AS since_ms, \
-         (1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms, \
+         abs(1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms, \
          (SELECT value FROM meta WHERE name = $1) AS oldest_release FROM cluster_roles WHERE role = 'coordinator'",
     )
     .bind::<Text, _>(OLDEST_RELEASE)
@@ -228,10 +234,10 @@ pub(crate) fn look(session: &mut PostgresConnection, key: Option<&MeshKey>) -> Q
 /// Does what was decided, if it is still so; whether it was. A claim waits for what its last holder has in hand.
 pub(crate) fn take(session: &mut PostgresConnection, me: &str, step: &Step) -> QueryResult<bool> {
     let done = match step {
-        Step::DeclareDead { node, beat } => diesel::sql_query(
-            "UPDATE cluster_nodes SET state = 'dead' WHERE node = $1 AND beat = $2 AND state = 'active' \
-             AND expires_at < clock_timestamp()",
-        )
+        Step::DeclareDead { node, beat } => diesel::sql_query(format!(
+            "UPDATE cluster_nodes SET state = 'dead' WHERE node = $1 AND beat = $2 AND state = 'active' AND {}",
+            expired()
+        ))
         .bind::<Text, _>(node)
         .bind::<BigInt, _>(*beat)
         .execute(session)?,

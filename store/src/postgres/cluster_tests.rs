@@ -123,6 +123,30 @@ async fn a_transaction_that_a_frozen_node_leaves_open_holds_nobody_off_for_long(
 }
 
 #[actix::test]
+async fn a_node_may_be_declared_dead_too_where_the_servers_clock_was_put_back_and_one_that_beats_may_not() {
+    let Some(server) = server() else { return };
+    let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());
+    let member = join(&address, &dir, facts("a", "here")).await.unwrap();
+    let looked = outside(&Database::Server(address), |connection| {
+        let crate::connection::Connection::Postgres(session) = connection else { panic!("it is a server") };
+        assert!(cluster::join(session, "gone", &facts("gone", "elsewhere"), None).unwrap());
+        // As if the clock had been an hour ahead when it beat last.
+        session
+            .batch_execute("UPDATE cluster_nodes SET expires_at = expires_at + interval '1 hour' WHERE name = 'gone'")
+            .unwrap();
+        let looked = cluster::look(session, None).unwrap();
+        for node in &looked.seen.nodes {
+            let step = Step::DeclareDead { node: node.id.clone(), beat: node.beat };
+            assert_eq!(cluster::take(session, "somebody", &step).unwrap(), node.id == "gone");
+        }
+        looked
+    });
+    assert_eq!(looked.nodes.iter().map(|node| node.expired).collect::<Vec<_>>(), [false, true]);
+    assert!(looked.seen.server_up_ms >= 0);
+    member.leave().await;
+}
+
+#[actix::test]
 async fn a_name_has_one_living_node_and_a_state_directory_too() {
     let Some(server) = server() else { return };
     let (address, dir) = (new_schema(&server), tempfile::tempdir().unwrap());

@@ -2,12 +2,13 @@
 //! [`SpawnState::may_follow`] allows, so that each ends in exactly one final state. And which spawn a client's idempotency key
 //! stands for, for a day.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_core::spawn::{SpawnAnswer, SpawnKind, SpawnRecord, SpawnState, SpawnStep};
 use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
@@ -93,9 +94,8 @@ impl StoreHandle {
     /// How long an idempotency key is good for: 24 h.
     pub(crate) const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
-    /// Records a new spawn under its id and, sealed, its request's text; to be called before anything is sent. With an idempotency key that was
-    /// used in the last 24 hours it answers with that spawn, or with the mismatch, and records nothing; of two requests at the
-    /// same time one is new. Where the server didn't say in time whether it is recorded, it is asked, some times.
+    /// Records a new spawn under its id and, sealed, its request's text; to be called before anything is sent. With an idempotency key that
+    /// the same API key used in the last 24 hours it answers with that spawn, or with nothing where that had another text, and records nothing; of two requests at the same time one is new. Where the server didn't say in time whether it is recorded, it is asked, some times.
     ///
     /// # Errors
     /// `outcome_unknown`: it may be recorded. Else it isn't.
@@ -103,15 +103,15 @@ impl StoreHandle {
         &self,
         spawn: SpawnRecord,
         text: Secret,
-        idempotency: Option<Idempotency>,
-    ) -> Result<Recorded, Failure> {
-        let mut recorded = self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency.clone(), false).await;
+        idempotency_key: Option<String>,
+    ) -> Result<Option<SpawnAnswer>, Failure> {
+        let mut recorded = self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency_key.clone(), false).await;
         for _ in 0..MAX_QUESTIONS {
             if !recorded.as_ref().is_err_and(|failure| failure.code == ErrorCode::OutcomeUnknown) {
                 break;
             }
             tokio::time::sleep(BETWEEN_QUESTIONS).await;
-            match self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency.clone(), true).await {
+            match self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency_key.clone(), true).await {
                 // The doubt stays; it will never be resolved by a node that acts no longer.
                 Err(failure) if failure.code == ErrorCode::NotActing => break,
                 Err(_) => {}
@@ -125,30 +125,39 @@ impl StoreHandle {
         &self,
         spawn: SpawnRecord,
         text: Secret,
-        idempotency: Option<Idempotency>,
+        idempotency_key: Option<String>,
         again: bool,
-    ) -> Result<Recorded, Failure> {
+    ) -> Result<Option<SpawnAnswer>, Failure> {
         let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
+        let new = |record| Some(SpawnAnswer { record, replayed: false });
+        let is_over = self.recording_is_over();
         self.write("record the spawn", move |db| {
+            if !again && is_over.load(Ordering::Acquire) {
+                return Err(Failure::unavailable("daemon").into());
+            }
             // Nobody else draws its id. A commit that is still under way is waited for by the insertion.
             if again && let Some(record) = find(db, &spawn.spawn_id)? {
-                return Ok(Recorded::New(record));
+                return Ok(new(record));
             }
-            let Some(idempotency) = &idempotency else { return Ok(Recorded::New(insert(db, &spawn, &text)?)) };
+            let Some(key) = &idempotency_key else { return Ok(new(insert(db, &spawn, &text)?)) };
+            let (key_id, key, body_hash) = (spawn.key_id.unwrap_or(0), key_hash(key), key_hash(text.expose()));
             let used: Option<(String, String)> = idempotency_keys::table
-                .find((idempotency.key_id, key_hash(&idempotency.key)))
+                .find((key_id, &key))
                 .filter(idempotency_keys::created_at_ms.gt(expired_ms))
                 .select((idempotency_keys::spawn_id, idempotency_keys::body_hash))
                 .first(db.connection)
                 .optional()?;
             match used {
-                Some((_, body)) if body != idempotency.body_hash => Ok(Recorded::Mismatch),
+                Some((_, body)) if body != body_hash => Ok(None),
                 // The reference in the database keeps the spawn there.
-                Some((spawn_id, _)) => find(db, &spawn_id)?.map(Recorded::Replay).ok_or_else(not_found),
+                Some((spawn_id, _)) => {
+                    let record = find(db, &spawn_id)?.ok_or_else(not_found)?;
+                    Ok(Some(SpawnAnswer { record, replayed: true }))
+                }
                 None => {
                     let record = insert(db, &spawn, &text)?;
-                    remember(db, idempotency, &record.spawn_id)?;
-                    Ok(Recorded::New(record))
+                    remember(db, (key_id, &key), &body_hash, &record.spawn_id)?;
+                    Ok(new(record))
                 }
             }
         })
@@ -226,7 +235,7 @@ impl StoreHandle {
     }
 }
 
-/// SHA-256 of a key or of a session's token, 64 lowercase hex digits.
+/// SHA-256 of a key, of a session's token or of a request's text, 64 lowercase hex digits.
 pub fn key_hash(key: &str) -> String {
     hex::encode(Sha256::digest(key.as_bytes()))
 }
@@ -266,14 +275,13 @@ fn records(rows: Vec<Row>) -> Vec<SpawnRecord> {
 }
 
 /// Stores what an idempotency key stands for, in the place of an expired one.
-fn remember(db: &mut Db<'_>, idempotency: &Idempotency, spawn_id: &str) -> Result<(), StoreError> {
+fn remember(db: &mut Db<'_>, key: (i64, &str), body_hash: &str, spawn_id: &str) -> Result<(), StoreError> {
     let stands_for = (
-        idempotency_keys::body_hash.eq(&idempotency.body_hash),
+        idempotency_keys::body_hash.eq(body_hash),
         idempotency_keys::spawn_id.eq(spawn_id),
         idempotency_keys::created_at_ms.eq(db.now_ms),
     );
-    let key =
-        (idempotency_keys::key_id.eq(idempotency.key_id), idempotency_keys::key_sha256.eq(key_hash(&idempotency.key)));
+    let key = (idempotency_keys::key_id.eq(key.0), idempotency_keys::key_sha256.eq(key.1));
     on_either!(db.connection, |inner| {
         diesel::insert_into(idempotency_keys::table)
             .values((key, stands_for))

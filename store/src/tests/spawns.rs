@@ -4,7 +4,7 @@ use crate::tables::spawns::request_place;
 use diesel::prelude::*;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::spawn::SpawnState::{self, *};
-use gatewarden_core::spawn::{Idempotency, Recorded, SpawnKind, SpawnRecord, SpawnStep};
+use gatewarden_core::spawn::{SpawnAnswer, SpawnKind, SpawnRecord, SpawnStep};
 use serde_json::json;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -29,15 +29,15 @@ pub(crate) fn text() -> Secret {
     Secret::new(json!({"command": "python", "env": {"API": "env-secret-1"}}).to_string())
 }
 
-fn key(key: &str, body: &str) -> Option<Idempotency> {
-    Some(Idempotency { key_id: 5, key: key.to_owned(), body_hash: body.to_owned() })
+/// Records a spawn with an idempotency key.
+async fn keyed(scratch: &Scratch, spawn: SpawnRecord, key: &str, body: &str) -> Option<SpawnAnswer> {
+    scratch.store.record_spawn(spawn, Secret::new(body), Some(key.to_owned())).await.unwrap()
 }
 
 async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
-    match scratch.store.record_spawn(new_spawn(summary), text(), None).await.unwrap() {
-        Recorded::New(record) => record,
-        other => panic!("{other:?}"),
-    }
+    let answer = scratch.store.record_spawn(new_spawn(summary), text(), None).await.unwrap().unwrap();
+    assert!(!answer.replayed);
+    answer.record
 }
 
 async fn step(scratch: &Scratch, id: &str, from: &[SpawnState], to: SpawnState) -> Option<SpawnRecord> {
@@ -137,29 +137,23 @@ async fn two_results_at_the_same_time_leave_one_end() {
 #[actix::test]
 async fn the_same_idempotency_key_records_once_however_many_ask() {
     let scratch = Scratch::open();
-    let ask = || scratch.store.record_spawn(new_spawn("x"), text(), key("k", "body"));
+    let ask = || keyed(&scratch, new_spawn("x"), "k", "body");
     let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
     let (mut new_ones, mut replays) = (Vec::new(), Vec::new());
     for answer in answers {
-        match answer.unwrap() {
-            Recorded::New(record) => new_ones.push(record),
-            Recorded::Replay(record) => replays.push(record),
-            Recorded::Mismatch => panic!("the body is the same"),
-        }
+        let SpawnAnswer { record, replayed } = answer.expect("the body is the same");
+        if replayed { &mut replays } else { &mut new_ones }.push(record);
     }
     assert_eq!((new_ones.len(), replays.len()), (1, 7));
     assert!(replays.iter().all(|replay| *replay == new_ones[0]));
     step(&scratch, &new_ones[0].spawn_id, &[Recorded], Failed).await.unwrap();
-    let Recorded::Replay(replay) = ask().await.unwrap() else { panic!("a replay shows what became of it") };
-    assert_eq!(replay.state, Failed);
-    assert_eq!(
-        scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap(),
-        Recorded::Mismatch
-    );
+    let replay = ask().await.unwrap();
+    assert!(replay.replayed);
+    assert_eq!(replay.record.state, Failed, "a replay shows what became of it");
+    assert_eq!(keyed(&scratch, new_spawn("x"), "k", "other").await, None);
     assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().len(), 1);
-    let another = Idempotency { key_id: 6, key: "k".to_owned(), body_hash: "other".to_owned() };
-    let answer = scratch.store.record_spawn(new_spawn("x"), text(), Some(another)).await.unwrap();
-    assert!(matches!(answer, Recorded::New(_)), "keys belong to an API key");
+    let answer = keyed(&scratch, SpawnRecord { key_id: Some(6), ..new_spawn("x") }, "k", "other").await;
+    assert!(!answer.unwrap().replayed, "keys belong to an API key");
     assert!(!scratch.holds("\"k\""));
 }
 
@@ -170,18 +164,15 @@ async fn an_idempotency_key_is_good_for_a_day() {
     let age = |by: i64| {
         scratch.execute(format!("UPDATE idempotency_keys SET created_at_ms = {}", now - by)).unwrap();
     };
-    scratch.store.record_spawn(new_spawn("x"), text(), key("k", "body")).await.unwrap();
+    keyed(&scratch, new_spawn("x"), "k", "body").await;
     age(DAY_MS - 60_000);
     assert_eq!(scratch.store.purge_idempotency_keys(now).await.unwrap(), 0);
-    assert_eq!(
-        scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap(),
-        Recorded::Mismatch
-    );
+    assert_eq!(keyed(&scratch, new_spawn("x"), "k", "other").await, None);
     age(DAY_MS);
-    let answer = scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap();
-    assert!(matches!(answer, Recorded::New(_)), "expired, though not purged");
-    let answer = scratch.store.record_spawn(new_spawn("x"), text(), key("k", "other")).await.unwrap();
-    assert!(matches!(answer, Recorded::Replay(_)), "it took the place of the expired one");
+    let answer = keyed(&scratch, new_spawn("x"), "k", "other").await;
+    assert!(!answer.unwrap().replayed, "expired, though not purged");
+    let answer = keyed(&scratch, new_spawn("x"), "k", "other").await;
+    assert!(answer.unwrap().replayed, "it took the place of the expired one");
     age(DAY_MS);
     assert_eq!(scratch.store.purge_idempotency_keys(now).await.unwrap(), 1);
 }
@@ -193,8 +184,8 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
     for turn in 0..5 {
         let mut spawn = new_spawn(&turn.to_string());
         spawn.gateway_id = [Some(GatewayId(3)), Some(GatewayId(4)), None][turn % 3];
-        let Recorded::New(record) = scratch.store.record_spawn(spawn, text(), None).await.unwrap() else { panic!() };
-        ids.push(record.spawn_id);
+        let recorded = scratch.store.record_spawn(spawn, text(), None).await.unwrap();
+        ids.push(recorded.unwrap().record.spawn_id);
     }
     let summaries = |records: Vec<SpawnRecord>| records.into_iter().map(|record| record.summary).collect::<Vec<_>>();
     assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap()), vec!["3", "2"]);
@@ -244,8 +235,8 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     let now = Clock::system().wall_ms();
     let open = recorded(&scratch, "open").await;
     for (summary, ended_at) in [("old", now - 30 * DAY_MS - 1), ("young", now - 30 * DAY_MS)] {
-        let answer = scratch.store.record_spawn(new_spawn(summary), text(), key(summary, "body")).await.unwrap();
-        let Recorded::New(record) = answer else { panic!("{answer:?}") };
+        let answer = keyed(&scratch, new_spawn(summary), summary, "body").await;
+        let record = answer.unwrap().record;
         step(&scratch, &record.spawn_id, &[Recorded], Lost).await.unwrap();
         let id = &record.spawn_id;
         scratch.execute(format!("UPDATE spawns SET completed_at_ms = {ended_at} WHERE spawn_id = '{id}'")).unwrap();
@@ -255,6 +246,6 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     let left: Vec<_> =
         scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.summary).collect();
     assert_eq!(left, vec!["young", open.summary.as_str()]);
-    let answer = scratch.store.record_spawn(new_spawn("old"), text(), key("old", "body")).await.unwrap();
-    assert!(matches!(answer, Recorded::New(_)), "its key went with it");
+    let answer = keyed(&scratch, new_spawn("old"), "old", "body").await;
+    assert!(!answer.unwrap().replayed, "its key went with it");
 }

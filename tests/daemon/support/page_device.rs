@@ -14,8 +14,10 @@ use super::own_gateway::GatewayProcess;
 pub(crate) struct Asked {
     /// The device's id.
     pub(crate) device: String,
-    /// The gateway's answer: the refusal that says what to do.
+    /// The gateway's answer: the refusal that says what to do, or the hello.
     pub(crate) answer: Value,
+    /// The connection, on which nothing is said or heard any more.
+    pub(crate) socket: WebSocket<TcpStream>,
 }
 
 /// Asks with the shared token and the identity of this seed.
@@ -49,7 +51,8 @@ pub(crate) fn ask(gateway: &GatewayProcess, token: &str, seed: u8) -> Asked {
         "device": {"id": identity.device_id(), "publicKey": identity.public_key(), "signature": signature,
             "signedAt": signed_at_ms, "nonce": nonce}}});
     socket.send(Message::text(connect.to_string())).expect("sent");
-    Asked { device: identity.device_id().to_owned(), answer: next_frame(&mut socket) }
+    let answer = next_frame(&mut socket);
+    Asked { device: identity.device_id().to_owned(), answer, socket }
 }
 
 /// The next text frame, parsed.

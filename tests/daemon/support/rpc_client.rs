@@ -1,6 +1,6 @@
 //! A client of document 004's dialect, in blocking code: `auth`, then calls without a frame type, and events with `data`.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use super::daemon::PATIENCE;
 
 /// An open socket.
 #[derive(Debug)]
-pub(crate) struct RpcClient {
-    socket: WebSocket<TcpStream>,
+pub(crate) struct RpcClient<S = TcpStream> {
+    socket: WebSocket<S>,
     next_id: u32,
     events: Vec<Value>,
 }
@@ -22,7 +22,15 @@ impl RpcClient {
     pub(crate) fn open(to: SocketAddr, token: &str) -> (Self, Value) {
         let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let (socket, _) = client(format!("ws://{to}/"), stream).expect("a handshake");
+        Self::over(stream, &format!("ws://{to}/"), token)
+    }
+}
+
+impl<S: Read + Write> RpcClient<S> {
+    /// The same over a connection that there is already, to this address.
+    #[track_caller]
+    pub(crate) fn over(stream: S, address: &str, token: &str) -> (Self, Value) {
+        let (socket, _) = client(address, stream).expect("a handshake");
         let mut opened = Self { socket, next_id: 0, events: Vec::new() };
         let answer = opened.ask("auth", json!({ "token": token }));
         (opened, answer)

@@ -136,11 +136,7 @@ async fn a_wrong_token_never_costs_more_than_five_failed_logins_a_minute_however
             peer.says(&json!({"type":"res","id":"connect","ok":false,"error":{"code":"INVALID_REQUEST",
                 "message":"unauthorized: gateway token mismatch","details":{"code":"AUTH_TOKEN_MISMATCH"}}}));
         }
-        world
-            .gateway
-            .send(crate::gateway::GatewayCommand::Order(crate::machines::connection::GatewayOrder::Reconnect))
-            .await
-            .unwrap();
+        world.gateway.send(crate::gateway::GatewayCommand::Reconnect).await.unwrap();
     }
     let failed: Vec<_> = world
         .heard
@@ -213,13 +209,7 @@ async fn early_closes_and_broken_sockets_at_every_step_recover_by_themselves() {
 async fn a_changed_token_reconnects_with_it() {
     let (world, _peer) = World::online().await;
     let changed = GatewayRecord { revision: 2, ..record().with(|spec| spec.token = Some(Secret::new("new"))) };
-    world
-        .gateway
-        .send(crate::gateway::GatewayCommand::Order(crate::machines::connection::GatewayOrder::Record(
-            std::sync::Arc::new(changed),
-        )))
-        .await
-        .unwrap();
+    world.gateway.send(crate::gateway::GatewayCommand::Update(std::sync::Arc::new(changed))).await.unwrap();
     let mut peer = world.peer().await;
     assert_eq!(peer.challenge().await["params"]["auth"]["token"], "new");
 }

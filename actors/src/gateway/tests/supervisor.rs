@@ -13,7 +13,7 @@ use crate::gateway_record::DeviceToken;
 use crate::gateway_report::HealthPoint;
 use crate::gateway_report::{GatewayReport, Phase};
 use crate::machines::auth_budget::AuthBudget;
-use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice, GatewayOrder};
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 
 /// What was heard so far; shared with the test.
 #[derive(Default)]
@@ -70,10 +70,10 @@ impl Supervisor {
             self.waiting += 1;
             return;
         };
-        gateway.do_send(GatewayCommand::Order(GatewayOrder::Permit(match self.budget.reserve(self.clock.now()) {
+        gateway.do_send(GatewayCommand::Permit(match self.budget.reserve(self.clock.now()) {
             Ok(()) => AuthPermit::Granted { device_token: self.heard.borrow().device_token.clone() },
             Err(retry_at) => AuthPermit::Denied { retry_at },
-        })));
+        }));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::gateway::*;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
-use crate::machines::connection::{AuthPermit, GatewayNotice, GatewayOrder};
+use crate::machines::connection::{AuthPermit, GatewayNotice};
 use crate::registry::SpawnGateway;
 use crate::spawn::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, RunFinding, SpawnRequest};
 
@@ -184,14 +184,14 @@ impl Handler<GatewayCommand> for ScriptedGateway {
     type Result = ();
 
     fn handle(&mut self, command: GatewayCommand, ctx: &mut Self::Context) {
-        if let GatewayCommand::Order(GatewayOrder::Record(_) | GatewayOrder::Reconnect) = &command {
+        if let GatewayCommand::Update(_) | GatewayCommand::Reconnect = &command {
             self.orders += 1;
         }
         match command {
-            GatewayCommand::Order(GatewayOrder::Record(record)) => self.tell(Heard::Record(record)),
-            GatewayCommand::Order(GatewayOrder::Reconnect) => self.tell(Heard::Reconnect),
-            GatewayCommand::Order(GatewayOrder::Permit(permit)) => self.tell(Heard::Permit(permit)),
-            GatewayCommand::Order(GatewayOrder::ForgetRun(_)) => {}
+            GatewayCommand::Update(record) => self.tell(Heard::Record(record)),
+            GatewayCommand::Reconnect => self.tell(Heard::Reconnect),
+            GatewayCommand::Permit(permit) => self.tell(Heard::Permit(permit)),
+            GatewayCommand::ForgetRun(_) => {}
             GatewayCommand::Probe { reply, .. } if self.silent.borrow().contains(&self.id) => {
                 self.unanswered.push(reply)
             }

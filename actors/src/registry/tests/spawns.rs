@@ -9,8 +9,7 @@ use crate::event_hub::subscriber::Subscription;
 use crate::machines::event_places::Holder;
 use crate::machines::routing::RouteRequest;
 use crate::spawn::{
-    Accepted, Certainty, Idempotency, NotAccepted, RunFinding, RunNotice, RunStage, SpawnRecord, SpawnRequest,
-    SpawnState, Work,
+    Accepted, Certainty, NotAccepted, RunFinding, RunNotice, RunStage, SpawnRecord, SpawnRequest, SpawnState, Work,
 };
 
 fn task() -> SpawnWork {
@@ -31,13 +30,12 @@ fn to(route: RouteRequest) -> SpawnWork {
     SpawnWork {
         request: SpawnRequest { record, route, work, timeout: Duration::from_secs(2) },
         text: Secret::new("{}"),
-        idempotency: None,
+        idempotency_key: None,
     }
 }
 
 pub(super) fn keyed(key: &str, body: &str) -> SpawnWork {
-    let idempotency = Idempotency { key_id: 1, key: key.into(), body_hash: body.into() };
-    SpawnWork { idempotency: Some(idempotency), ..task() }
+    SpawnWork { text: Secret::new(body), idempotency_key: Some(key.into()), ..task() }
 }
 
 fn not_taken(code: ErrorCode) -> Result<Accepted, NotAccepted> {

@@ -115,11 +115,28 @@ async fn a_client_who_left_while_a_spawn_was_recorded_changes_nothing() {
 }
 
 #[actix::test]
+async fn a_spawn_whose_turn_to_be_recorded_has_not_come_at_the_daemons_stop_never_is() {
+    let mut house = House::open_on(at_once(), RestartSettings::default(), None, |options| {
+        options.busy_timeout = Duration::from_secs(60);
+    })
+    .await;
+    two_ready(&mut house).await;
+    let stall = Stall::of(&house).await;
+    let spawns = futures_util::future::join_all(["a", "b"].map(|key| house.registry.send(keyed(key, "a"))));
+    let (spawns, drained, ()) = futures_util::future::join3(spawns, house.registry.send(Drain), stall.end()).await;
+    drained.unwrap();
+    for spawn in spawns {
+        assert_eq!(spawn.unwrap().unwrap_err().code, ErrorCode::Unavailable);
+    }
+    assert_eq!(house.store.count_spawns().await.unwrap(), 0, "the next daemon has nobody to ask about");
+}
+
+#[actix::test]
 async fn what_is_stored_and_neither_sent_nor_ended_is_not_replayed() {
     let mut house = House::open(at_once()).await;
     two_ready(&mut house).await;
-    let SpawnWork { request, text, idempotency } = keyed("k", "a");
-    house.store.record_spawn(request.record, text, idempotency).await.unwrap();
+    let SpawnWork { request, text, idempotency_key } = keyed("k", "a");
+    house.store.record_spawn(request.record, text, idempotency_key).await.unwrap();
     let failure = house.registry.send(keyed("k", "a")).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::Unavailable);
     assert!(failure.retry_after.is_some());

@@ -2,7 +2,7 @@ use super::*;
 use crate::fleet::{FleetSettings, Stored};
 use crate::gateway_record::GatewaySpec;
 use crate::machines::auth_budget::{MAX_FAILURES, WINDOW};
-use crate::machines::connection::{AuthPermit, GatewayNotice, GatewayOrder};
+use crate::machines::connection::{AuthPermit, GatewayNotice};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use gatewarden_protocol::Secret;
 
@@ -121,6 +121,32 @@ fn what_could_not_be_stored_is_tried_again_for_as_long_as_it_counts() {
 }
 
 #[test]
+fn what_was_forgiven_while_the_store_was_down_is_forgiven_there_too() {
+    let begin = crate::any_instant();
+    let mut addresses = Addresses::new(Vec::new(), &[], begin);
+    addresses.reserve("a:1", begin).unwrap();
+    addresses.settle("a:1", begin, AuthResult::Unknown);
+    let stored = addresses.take_unstored(begin).unwrap();
+    addresses.on_stored(begin, true);
+    let mut now = begin + Duration::from_secs(20);
+    addresses.settle("a:1", now, AuthResult::Accepted);
+    let forgiven = [("a:1".to_owned(), Vec::new())];
+    for _ in 0..3 {
+        assert_eq!(addresses.take_unstored(now).as_deref(), Some(forgiven.as_slice()));
+        addresses.on_stored(now, false);
+        assert_eq!((stored[0].1.len(), addresses.unstored()), (1, 1), "what is stored counts after a restart");
+        now = addresses.next_deadline().unwrap();
+    }
+    // One that fails meanwhile counts as it is then, and an old one that is stored counts no more.
+    fail(&mut addresses, "a:1", now);
+    assert_eq!(addresses.take_unstored(now).unwrap()[0].1.len(), 1);
+    addresses.on_stored(now, true);
+    assert_eq!((addresses.take_unstored(now), addresses.unstored()), (None, 0));
+    addresses.settle("a:1", now, AuthResult::Accepted);
+    assert_eq!(addresses.take_unstored(now), None, "what was refused isn't forgiven");
+}
+
+#[test]
 fn a_large_fleet_s_failures_are_stored_in_several_writes() {
     let now = crate::any_instant();
     let mut addresses = Addresses::new(Vec::new(), &[], now);
@@ -155,8 +181,7 @@ fn log_in_until_denied(fleet: &mut Fleet, time: Time) -> (Vec<(String, Vec<Faile
         let member = fleet.dialled(id).unwrap();
         let (address, incarnation) = (member.address.clone(), member.incarnation);
         fleet.on_notice(time, id, incarnation, GatewayNotice::PermitWanted { address: address.clone() });
-        let denied =
-            |effect: &Effect| matches!(effect, Effect::Tell(_, GatewayOrder::Permit(AuthPermit::Denied { .. })));
+        let denied = |effect: &Effect| matches!(effect, Effect::Permit(_, AuthPermit::Denied { .. }));
         if fleet.take_effects(time).iter().any(denied) {
             return (stored, logins);
         }

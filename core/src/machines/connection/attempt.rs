@@ -110,7 +110,10 @@ pub(super) struct Handshaking {
 }
 
 impl Connection {
-    pub(super) fn reconnect(&mut self, moment: Moment) {
+    /// For an operator: drops the connection and dials now, whatever is waited for.
+    pub fn reconnect(&mut self, moment: Moment) {
+        self.orders += 1;
+        self.tracker.mark();
         if !self.is_stopped() {
             self.clear_errors(moment);
             self.start_over(moment, "operator");
@@ -167,7 +170,9 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_permit(&mut self, moment: Moment, permit: AuthPermit) {
+    /// The answer to [`GatewayNotice::PermitWanted`].
+    pub fn on_permit(&mut self, moment: Moment, permit: AuthPermit) {
+        self.tracker.mark();
         let address = self.asked.pop_front().unwrap_or_else(|| self.peer.key.clone());
         let wanted = matches!(self.state, State::Idle(Permission::Asked { .. })) && address == self.peer.key;
         match permit {

@@ -122,7 +122,7 @@ impl Connection {
         let is_end = outcome.as_ref().map_or(true, |payload| !run_words::is_under_way(payload));
         if is_end && let Some(run_id) = active.take_second_reply(&id) {
             if let Some(run_id) = run_id {
-                if let Some(session_key) = runs.session_of(&run_id) {
+                if let Some(session_key) = runs.tracker.session_of(&run_id) {
                     active.run_ends.note(&session_key, false, moment.now);
                 }
                 runs.second_reply(&mut turn, run_id, outcome);

@@ -179,7 +179,11 @@ impl Peer {
 }
 
 impl Connection {
-    pub(super) fn update_record(&mut self, moment: Moment, record: SharedRecord) {
+    /// The stored record changed. A change of address, credentials, transport, trust or pairing mode reconnects at once; any other
+    /// is only taken over.
+    pub fn update_record(&mut self, moment: Moment, record: SharedRecord) {
+        self.orders += 1;
+        self.tracker.mark();
         let old = std::mem::replace(&mut self.peer.record, record);
         let new = &self.peer.record;
         let elsewhere = !new.has_address_of(&old);

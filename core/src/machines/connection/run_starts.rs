@@ -182,7 +182,7 @@ impl Runs {
             self.tracker.has_own_session(&run_id);
         }
         if is_news {
-            self.tracker.begun(&run_id);
+            self.tracker.tell_session(&run_id, true);
         }
         let accepted = Accepted {
             run_id,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::SessionsEvent;
 
-use super::run_words::{Confidence, RunProgress, RunUpdate};
+use super::run_words::Confidence;
 use crate::spawn::{RunNotice, RunStage, is_own_session};
 
 /// Runs that are followed at a time; beyond that the oldest is given up, an ended one first.
@@ -107,26 +107,22 @@ impl RunTracker {
         }
     }
 
-    /// The gateway certainly didn't take it.
+    /// The gateway certainly didn't take it, or nothing more is wanted of it.
     pub(super) fn forget(&mut self, run_id: &str) {
         if let Some(number) = self.numbers.get(run_id) {
             self.remove(*number);
         }
     }
 
-    /// A run began in its session, of which nothing may have been heard yet.
-    pub(super) fn begun(&mut self, run_id: &str) {
-        self.tell_session(run_id, true);
-    }
-
-    fn tell_session(&mut self, run_id: &str, running: bool) {
+    /// A run began or ended in its session, of which nothing may have been heard yet.
+    pub(super) fn tell_session(&mut self, run_id: &str, running: bool) {
         if let Some(key) = self.session_of(run_id) {
             let run_id = Some(run_id.to_owned());
             self.sessions.push(SessionsEvent::Run { key, run_id, running, at_ms: None });
         }
     }
 
-    /// What the runs told of their sessions.
+    /// What the runs told of their sessions: of some gateways nothing else would for minutes.
     pub(super) fn take_session_events(&mut self) -> Vec<SessionsEvent> {
         std::mem::take(&mut self.sessions)
     }
@@ -201,19 +197,19 @@ impl RunTracker {
         }
     }
 
-    /// An update of a run. Says what is to be told of it.
-    pub(super) fn on_update(&mut self, update: RunUpdate, now: Instant) -> Option<RunNotice> {
-        let number = *self.numbers.get(&update.run_id)?;
+    /// The gateway said this of a run, whose end counts so much. Says what is to be told of it.
+    pub(super) fn on_notice(&mut self, said: RunNotice, confidence: Confidence, now: Instant) -> Option<RunNotice> {
+        let number = *self.numbers.get(&said.run_id)?;
         let run = self.runs.get_mut(&number)?;
         run.heard = true;
         if run.ended {
             return None;
         }
-        if update.session_key.is_some() && run.session_key.is_none() {
-            run.session_key = update.session_key;
+        if said.session_key.is_some() && run.session_key.is_none() {
+            run.session_key = said.session_key;
         }
-        match update.progress {
-            RunProgress::Running { pid } => {
+        match said.stage {
+            RunStage::Running { pid } => {
                 // A new try: the failure before it was none of the run's.
                 if run.candidate.as_ref().is_some_and(|(confidence, _)| *confidence == Confidence::MayBeRetried) {
                     run.candidate = None;
@@ -225,7 +221,7 @@ impl RunTracker {
                 }
                 Some(run.notice(RunStage::Running { pid }))
             }
-            RunProgress::Ended { stage, confidence } => {
+            stage => {
                 let stage = run.put_down_to_kill(stage, now);
                 let fuller_to_come = run.second_reply_due && confidence < Confidence::Certain;
                 let wait = match confidence {

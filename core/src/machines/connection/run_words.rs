@@ -4,7 +4,7 @@
 use gatewarden_protocol::{Event, WireError, read_log_line, words};
 use serde_json::{Value, json};
 
-use crate::spawn::RunStage;
+use crate::spawn::{RunNotice, RunStage};
 
 /// Longest result that is kept, bytes of JSON.
 const MAX_RESULT: usize = 64 * 1024;
@@ -12,22 +12,6 @@ const MAX_RESULT: usize = 64 * 1024;
 const MAX_TEXT: usize = 48 * 1024;
 /// How protocol 3 words the failure of a `chat.send` run, which it reports as a final answer.
 const FAILED_BEFORE_REPLY: &str = "\u{26a0}\u{fe0f} Agent failed before reply:";
-
-/// What an event says of one run.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct RunUpdate {
-    pub(super) run_id: String,
-    pub(super) session_key: Option<String>,
-    pub(super) progress: RunProgress,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum RunProgress {
-    /// It runs; also a new try after a failure.
-    Running { pid: Option<i64> },
-    /// It ended, or so it seems.
-    Ended { stage: RunStage, confidence: Confidence },
-}
 
 /// How much an end counts, lightest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,19 +54,19 @@ pub(super) fn is_under_way(payload: &Value) -> bool {
 }
 
 /// An event about a run of a real release, or of one that words its events alike. `failures_read_as_final` is the quirk
-/// of that name.
-pub(super) fn read_event(event: &Event, failures_read_as_final: bool) -> Option<RunUpdate> {
+/// of that name. A run that runs may be in a new try after a failure.
+pub(super) fn read_event(event: &Event, failures_read_as_final: bool) -> Option<(RunNotice, Confidence)> {
     let payload = &event.payload;
-    let progress = match event.name.as_str() {
+    let (stage, confidence) = match event.name.as_str() {
         "agent" => lifecycle(payload)?,
         "chat" => chat(payload, failures_read_as_final)?,
         _ => return None,
     };
     let run_id = payload.get("runId")?.as_str()?.to_owned();
-    Some(RunUpdate { run_id, session_key: text(payload, &["sessionKey"]), progress })
+    Some((RunNotice { run_id, session_key: text(payload, &["sessionKey"]), stage }, confidence))
 }
 
-fn lifecycle(payload: &Value) -> Option<RunProgress> {
+fn lifecycle(payload: &Value) -> Option<(RunStage, Confidence)> {
     if payload.get("stream").and_then(Value::as_str) != Some("lifecycle") {
         return None;
     }
@@ -90,50 +74,39 @@ fn lifecycle(payload: &Value) -> Option<RunProgress> {
     let aborted = data.get("aborted").and_then(Value::as_bool) == Some(true)
         || data.get("status").and_then(Value::as_str) == Some("cancelled");
     match data.get("phase").and_then(Value::as_str)? {
-        "start" => Some(RunProgress::Running { pid: None }),
-        "end" | "error" if aborted => Some(certain(killed(data))),
+        "start" => Some((RunStage::Running { pid: None }, Confidence::Certain)),
+        "end" | "error" if aborted => Some((killed(data), Confidence::Certain)),
         "end" => {
             let said = data.get("terminalReply").and_then(|reply| text(reply, &["text"]));
             let result = said.map_or(Value::Null, |text| json!({ "text": text }));
-            Some(RunProgress::Ended {
-                stage: RunStage::Completed { result: cut(result) },
-                confidence: Confidence::Bare,
-            })
+            Some((RunStage::Completed { result: cut(result) }, Confidence::Bare))
         }
         "error" => {
             // Settled: there won't be another try.
             let settled = data.get("executionSettled").and_then(Value::as_bool) == Some(true);
             let confidence = if settled { Confidence::Bare } else { Confidence::MayBeRetried };
-            Some(RunProgress::Ended { stage: failed(data, Value::Null), confidence })
+            Some((failed(data, Value::Null), confidence))
         }
         _ => None,
     }
 }
 
-fn chat(payload: &Value, failures_read_as_final: bool) -> Option<RunProgress> {
+fn chat(payload: &Value, failures_read_as_final: bool) -> Option<(RunStage, Confidence)> {
     match payload.get("state").and_then(Value::as_str)? {
         "final" => {
             // Without a message: it was handed to the run under way in its session, or had nothing to say.
             let said = payload.get("message").map(message_text).unwrap_or_default();
             if failures_read_as_final && said.starts_with(FAILED_BEFORE_REPLY) {
-                return Some(certain(RunStage::Failed { error: words::shown(&said), result: Value::Null }));
+                let stage = RunStage::Failed { error: words::shown(&said), result: Value::Null };
+                return Some((stage, Confidence::Certain));
             }
             let result = if said.is_empty() { Value::Null } else { json!({ "text": said }) };
-            Some(RunProgress::Ended {
-                stage: RunStage::Completed { result: cut(result) },
-                confidence: Confidence::Text,
-            })
+            Some((RunStage::Completed { result: cut(result) }, Confidence::Text))
         }
-        "error" => {
-            Some(RunProgress::Ended { stage: failed(payload, Value::Null), confidence: Confidence::MayBeRetried })
-        }
-        "aborted" => Some(certain(killed(payload))),
+        "error" => Some((failed(payload, Value::Null), Confidence::MayBeRetried)),
+        "aborted" => Some((killed(payload), Confidence::Certain)),
         _ => None,
     }
-}
-
-fn certain(stage: RunStage) -> RunProgress {
-    RunProgress::Ended { stage, confidence: Confidence::Certain }
 }
 
 fn last_answer(history: &Value) -> Option<&Value> {
@@ -207,7 +180,7 @@ fn is_abort(payload: &Value) -> bool {
 }
 
 /// A `spawn_result` of document 002, or the answer to `POST /spawn`, which is worded alike.
-pub(super) fn read_spawn_result(payload: &Value) -> RunProgress {
+pub(super) fn read_spawn_result(payload: &Value) -> RunStage {
     let result = payload.get("result").cloned().unwrap_or_default();
     let has_result = !result.is_null() || payload.get("completedAt").is_some_and(|at| !at.is_null());
     let exit_code = ["exitCode", "exit_code", "code"].iter().find_map(|field| result.get(*field)?.as_i64());
@@ -218,23 +191,20 @@ pub(super) fn read_spawn_result(payload: &Value) -> RunProgress {
         _ => failed(payload, result),
     };
     match progress(payload) {
-        Some(Progress::Killed) => certain(killed(payload)),
-        Some(Progress::Failed) => certain(failed_so(result)),
-        Some(Progress::Completed) if exit_code.is_some_and(|code| code != 0) => certain(failed_so(result)),
-        Some(Progress::Completed) => certain(RunStage::Completed { result: cut(result) }),
-        None if has_result => certain(RunStage::Completed { result: cut(result) }),
-        Some(Progress::Accepted | Progress::Running) | None => RunProgress::Running { pid: pid(payload) },
+        Some(Progress::Killed) => killed(payload),
+        Some(Progress::Failed) => failed_so(result),
+        Some(Progress::Completed) if exit_code.is_some_and(|code| code != 0) => failed_so(result),
+        Some(Progress::Completed) => RunStage::Completed { result: cut(result) },
+        None if has_result => RunStage::Completed { result: cut(result) },
+        Some(Progress::Accepted | Progress::Running) | None => RunStage::Running { pid: pid(payload) },
     }
 }
 
 /// The end that an answer already tells.
 pub(super) fn end_in(payload: &Value, method: &str) -> RunStage {
-    if method == "spawn"
-        && let RunProgress::Ended { stage, .. } = read_spawn_result(payload)
-    {
-        return stage;
-    }
-    read_outcome(Ok(payload.clone()))
+    let of_spawn = (method == "spawn").then(|| read_spawn_result(payload));
+    let ended = of_spawn.filter(|stage| !matches!(stage, RunStage::Running { .. }));
+    ended.unwrap_or_else(|| read_outcome(Ok(payload.clone())))
 }
 
 /// The process id, where told.

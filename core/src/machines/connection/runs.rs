@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::capabilities::{Kill, PauseResume, RunKind};
 use gatewarden_protocol::hello::HelloForm;
-use gatewarden_protocol::{Dialect, Event, Quirk, SessionsEvent, Settled, WireError};
+use gatewarden_protocol::{Dialect, Event, Quirk, Settled, WireError};
 use serde_json::{Value, json};
 
 use super::active::{ActiveConnection, ready};
 use super::look_ups::{LookUps, find};
 use super::run_starts::WorkRequest;
 use super::run_tracker::RunTracker;
-use super::run_words::{self, Confidence, RunUpdate};
+use super::run_words::{self, Confidence};
 use super::turn::{CallToken, MAX_CALL, NoAnswer, Outcome, PendingKind, Turn};
 use super::{Effect, GatewayNotice};
 use crate::error::Failure;
@@ -151,45 +151,27 @@ impl Runs {
         self.ended(turn, run_id, run_words::read_outcome(outcome));
     }
 
-    /// Nothing more is wanted of a run.
-    pub(super) fn forget(&mut self, run_id: &str) {
-        self.tracker.forget(run_id);
-    }
-
-    /// The session that a run of ours is in.
-    pub(super) fn session_of(&self, run_id: &str) -> Option<String> {
-        self.tracker.session_of(run_id)
-    }
-
-    /// What the runs started here tell of their sessions: of some gateways nothing else would for minutes.
-    pub(super) fn take_session_events(&mut self) -> Vec<SessionsEvent> {
-        self.tracker.take_session_events()
-    }
-
     /// An event that may be about a run of ours.
     pub(super) fn event(&mut self, turn: &mut Turn<'_>, active: &ActiveConnection, event: &Event) {
         if self.tracker.has_open()
-            && let Some(update) = run_words::read_event(event, active.capabilities.has(Quirk::FailedChatReadsAsFinal))
+            && let Some((said, confidence)) =
+                run_words::read_event(event, active.capabilities.has(Quirk::FailedChatReadsAsFinal))
         {
-            tell(turn, self.tracker.on_update(update, turn.moment.now));
+            tell(turn, self.tracker.on_notice(said, confidence, turn.moment.now));
         }
     }
 
     /// A `spawn_result` after the first one.
     pub(super) fn spawn_moved_on(&mut self, turn: &mut Turn<'_>, run_id: &str, payload: &Value) {
-        let update = RunUpdate {
-            run_id: run_id.to_owned(),
-            session_key: run_words::session_key(payload),
-            progress: run_words::read_spawn_result(payload),
-        };
-        tell(turn, self.tracker.on_update(update, turn.moment.now));
+        let (session_key, stage) = (run_words::session_key(payload), run_words::read_spawn_result(payload));
+        let said = RunNotice { run_id: run_id.to_owned(), session_key, stage };
+        tell(turn, self.tracker.on_notice(said, Confidence::Certain, turn.moment.now));
     }
 
     /// A run ended so, and nothing better will be heard of it.
     pub(super) fn ended(&mut self, turn: &mut Turn<'_>, run_id: String, stage: RunStage) {
-        let progress = run_words::RunProgress::Ended { stage, confidence: Confidence::Certain };
-        let notice = self.tracker.on_update(RunUpdate { run_id, session_key: None, progress }, turn.moment.now);
-        tell(turn, notice);
+        let said = RunNotice { run_id, session_key: None, stage };
+        tell(turn, self.tracker.on_notice(said, Confidence::Certain, turn.moment.now));
     }
 
     /// The list of sessions has been read: who waited for it looks now, and over HTTP it is all that tells of runs.

@@ -96,6 +96,11 @@ impl Conversation {
         Self { session, phase: Phase::Silent, patience: now + PATIENCE, beat: None }
     }
 
+    /// What comes is new: what was missed came before.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// What came. `chance`: 0 to 1, so that not all programs beat at once.
     pub(super) fn hear(&mut self, text: &str, now: Instant, chance: f64) -> Vec<Step> {
         if self.phase == Phase::Over {

@@ -1,7 +1,8 @@
 //! What came from Discord and wasn't taken yet, and where it is gone on after what was.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,14 @@ use tokio::sync::Notify;
 
 use super::conversation::Session;
 use super::wire::Received;
+use crate::channels::access;
 use crate::channels::service::{Fault, Reply, Update};
+use crate::config::ChannelAccess;
 
 /// Messages that wait to be taken. While there are as many, nothing is listened to, nor fetched: those of one chat are put in at once,
 /// so that there may be that many more.
 const MOST: usize = 128;
-/// Direct chats that are remembered; the one that was quiet longest goes first.
+/// Direct chats that are remembered. Those of strangers go first, and then the one that was quiet longest.
 const MOST_DIRECT: usize = 50;
 
 /// What is kept between two starts of the gateway.
@@ -54,13 +57,14 @@ impl Place {
         Self { session, with_content, direct: self.direct }
     }
 
-    fn put(&mut self, user: &str, channel: &str, last: u64) {
+    fn put(&mut self, user: &str, channel: &str, last: u64, known: &Known) {
         let before = self.direct.iter().position(|direct| direct.user == user).map(|at| self.direct.remove(at));
         let before = before.unwrap_or_default();
         let (user, channel, last) = (user.to_owned(), channel.to_owned(), before.last.max(last));
         self.direct.push(Direct { user, channel, last, ..before });
         if self.direct.len() > MOST_DIRECT {
-            self.direct.remove(0);
+            let stranger = self.direct.iter().position(|direct| !known.has(direct));
+            self.direct.remove(stranger.unwrap_or(0));
         }
     }
 
@@ -96,6 +100,20 @@ struct State {
     fault: Option<Fault>,
     /// The last one, while it isn't open.
     last_fault: Option<Fault>,
+    known: Known,
+}
+
+/// Who may talk.
+#[derive(Default)]
+struct Known {
+    access: ChannelAccess,
+    approved: Arc<BTreeSet<String>>,
+}
+
+impl Known {
+    fn has(&self, direct: &Direct) -> bool {
+        access::is_heard(&self.access, &self.approved, &direct.user)
+    }
 }
 
 #[derive(Default)]
@@ -112,6 +130,20 @@ impl Inbox {
         let mut state = self.state.borrow_mut();
         state.session.clone_from(&place.session);
         state.place = place;
+    }
+
+    pub(super) fn configure(&self, access: &ChannelAccess) {
+        self.state.borrow_mut().known.access = access.clone();
+    }
+
+    pub(super) fn are_approved(&self, approved: Arc<BTreeSet<String>>) {
+        self.state.borrow_mut().known.approved = approved;
+    }
+
+    /// False: it isn't heard, whatever its channel is a thread of.
+    pub(super) fn may_be_heard(&self, update: &Update) -> bool {
+        let state = self.state.borrow();
+        update.message.as_ref().is_some_and(|message| access::may_be_heard(&state.known.access, message))
     }
 
     /// The session that can be gone on with.
@@ -169,7 +201,7 @@ impl Inbox {
         state.waiting.iter_mut().for_each(|waiting| waiting.is_last_missed = false);
     }
 
-    /// The direct chats of which something was missed and isn't fetched yet.
+    /// The direct chats of which something was missed and isn't fetched yet, those of strangers last.
     pub(super) fn missed(&self) -> Vec<Direct> {
         let state = self.state.borrow();
         let is_here = |direct: &Direct| {
@@ -177,7 +209,9 @@ impl Inbox {
             last.any(|waiting| waiting.received.channel == direct.channel)
         };
         let missed = state.place.direct.iter().filter(|direct| direct.missed_after.is_some() && !is_here(direct));
-        missed.cloned().collect()
+        let mut missed: Vec<Direct> = missed.cloned().collect();
+        missed.sort_by_key(|direct| !state.known.has(direct));
+        missed
     }
 
     /// All that was missed in a direct chat, as far as it can be had. What waits already doesn't come twice.
@@ -205,12 +239,13 @@ impl Inbox {
     }
 
     pub(super) fn met(&self, user: &str, channel: &str) {
-        self.state.borrow_mut().place.put(user, channel, 0);
+        let state = &mut *self.state.borrow_mut();
+        state.place.put(user, channel, 0, &state.known);
     }
 
     /// What there is to say now.
     fn take(&self, most: u8) -> Option<Result<Reply, Fault>> {
-        let mut state = self.state.borrow_mut();
+        let state = &mut *self.state.borrow_mut();
         if state.waiting.is_empty() && !std::mem::take(&mut state.has_opened) {
             return state.fault.take().map(Err);
         }
@@ -219,7 +254,7 @@ impl Inbox {
         for Waiting { received, seq, is_last_missed } in &taken {
             let direct = received.update.message.as_ref().filter(|message| message.is_direct);
             if let Some(message) = direct {
-                state.place.put(&message.sender, &received.channel, received.update.id);
+                state.place.put(&message.sender, &received.channel, received.update.id, &state.known);
             }
             let direct = state.place.of_channel(&received.channel).filter(|direct| direct.missed_after.is_some());
             if let Some(direct) = direct.filter(|_| seq.is_some()) {
@@ -413,14 +448,31 @@ mod tests {
         assert!(!inbox.is_full());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn strangers_push_out_nobody_who_may_talk_and_are_looked_after_last() {
+        let inbox = Inbox::default();
+        inbox.configure(&ChannelAccess { allow_from: vec!["1".to_owned()], ..ChannelAccess::default() });
+        inbox.are_approved(Arc::new(["2".to_owned()].into()));
+        let users = ["1", "2"].map(str::to_owned).into_iter().chain((100..180).map(|user| user.to_string()));
+        for (id, user) in (10_u64..).zip(users) {
+            inbox.put(received(id, &user, &format!("7{user}")), None);
+        }
+        for _ in 0..5 {
+            taken(inbox.next(20, POLL).await);
+        }
+        inbox.has_missed();
+        let missed: Vec<String> = inbox.missed().into_iter().map(|direct| direct.user).collect();
+        assert_eq!((missed.len(), &missed[..3]), (MOST_DIRECT, ["1", "2", "132"].map(str::to_owned).as_slice()));
+    }
+
     #[test]
     fn only_so_many_direct_chats_are_remembered() {
-        let mut place = Place::default();
+        let (mut place, known) = (Place::default(), Known::default());
         for user in 0..=MOST_DIRECT {
-            place.put(&user.to_string(), "7", 1);
+            place.put(&user.to_string(), "7", 1, &known);
         }
         assert!(place.direct.len() == MOST_DIRECT && place.direct[0].user == "1");
-        place.put("1", "7", 0);
+        place.put("1", "7", 0, &known);
         assert_eq!(place.direct.last().unwrap(), &direct("1", "7", 1, None));
         assert_eq!(Place::read("garbage"), None);
         let place = Place { session: session(1), with_content: true, direct: Vec::new() };

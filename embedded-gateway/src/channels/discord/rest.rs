@@ -1,7 +1,7 @@
 //! Discord's API over HTTP: what is asked of it, and what its answers mean.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use actix_http::Method;
@@ -28,6 +28,8 @@ const SAID: usize = 200;
 const PROGRAM: &str = concat!("DiscordBot (gatewarden, ", env!("CARGO_PKG_VERSION"), ")");
 /// Channels of which it is remembered where they are.
 const MOST_CHANNELS: usize = 500;
+/// Messages that are known as sent from here when Discord tells of them.
+const MOST_SENT: usize = 200;
 /// Messages of a direct chat that are fetched after they were missed.
 pub(super) const MOST_MISSED: usize = 50;
 
@@ -43,6 +45,8 @@ pub(super) struct Rest {
     channels: RefCell<BTreeMap<String, Channel>>,
     /// Until then only those are known.
     unknown_until: Cell<Option<Instant>>,
+    /// Numbers of messages that were sent, the last one first.
+    sent: RefCell<VecDeque<String>>,
 }
 
 /// Where the gateway is, and how many sessions may be begun.
@@ -63,6 +67,7 @@ impl Rest {
             quiet_until: Cell::new(None),
             channels: RefCell::default(),
             unknown_until: Cell::new(None),
+            sent: RefCell::default(),
         }
     }
 
@@ -86,9 +91,9 @@ impl Rest {
         let address = Secret::new(format!("{}{path}", self.root));
         let caller = Some((&self.authorization, PROGRAM));
         let asked = self.http.ask(method, &address, caller, body, PATIENCE).await;
-        let answer = asked.and_then(|(status, body)| {
-            let said = result(status, &body);
-            if let (Err(Fault::Slow(seconds)), true) = (&said, is_global(&body)) {
+        let answer = asked.and_then(|answer| {
+            let said = result(answer.status, &answer.body).map_err(|fault| answer.waited_for(fault));
+            if let (Err(Fault::Slow(seconds)), true) = (&said, is_global(&answer.body)) {
                 self.quiet_until.set(Now::read().at.checked_add(Duration::from_secs((*seconds).min(3_600))));
             }
             said
@@ -126,6 +131,9 @@ impl Rest {
     /// Discord knows it.
     pub(super) async fn send(&self, channel: &str, text: &str) -> Result<(), Fault> {
         let nonce: String = SystemChance.uuid().chars().filter(|letter| *letter != '-').take(25).collect();
+        // Before it is sent: Discord may tell of it before it answers.
+        self.sent.borrow_mut().push_front(nonce.clone());
+        self.sent.borrow_mut().truncate(MOST_SENT);
         // What an agent writes calls nobody.
         let body = json!({"content": text, "nonce": nonce, "enforce_nonce": true, "allowed_mentions": {"parse": []}});
         let path = format!("/channels/{channel}/messages");
@@ -143,6 +151,11 @@ impl Rest {
             tokio::time::sleep(pause).await;
         }
         Err(Fault::Unanswered(doubt.unwrap_or_default()))
+    }
+
+    /// Whether a message with this number was sent from here.
+    pub(super) fn has_sent(&self, nonce: &str) -> bool {
+        self.sent.borrow().iter().any(|sent| sent == nonce)
     }
 
     pub(super) async fn show_typing(&self, channel: &str) -> Result<(), Fault> {
@@ -223,8 +236,10 @@ fn way(said: &Value) -> Result<Way, Fault> {
     Ok(Way { url: url.to_owned(), closed_for })
 }
 
+/// Whether a limit is one of all requests. So is one that isn't in the API's words: the network before it doesn't know its routes.
 fn is_global(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|answer| answer.get("global") == Some(&Value::Bool(true)))
+    let answer = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    !answer.is_object() || answer.get("global") == Some(&Value::Bool(true))
 }
 
 fn result(status: u16, body: &[u8]) -> Result<Value, Fault> {
@@ -280,7 +295,7 @@ mod tests {
             assert!(matches!(said(status, body), Fault::Trouble(_)), "{status} {body}");
         }
         assert_eq!(result(204, b""), Ok(Value::Null));
-        assert!(is_global(br#"{"global":true}"#) && !is_global(b"x"));
+        assert!(is_global(br#"{"global":true}"#) && is_global(b"<html>") && !is_global(br#"{"retry_after":2}"#));
     }
 
     #[test]

@@ -233,12 +233,21 @@ impl Connection<'_> {
     }
 
     async fn receive(&mut self, message: &Value) {
+        // Of what was missed a gateway that was killed may have sent some.
+        if self.talk.is_open() && wire::is_of_another(message, self.me, |nonce| self.link.rest.has_sent(nonce)) {
+            self.link.other.notify_one();
+        }
         let seq = self.talk.session.as_ref().map(|session: &Session| session.seq);
         let Some(mut received) = wire::received(message, self.me) else { return };
         let is_thread = received.is_thread;
+        let may_be_heard = self.link.inbox.may_be_heard(&received.update);
         let guild = received.update.message.as_mut().and_then(|message| message.guild.as_mut());
         if let Some(guild) = guild.filter(|_| is_thread != Some(false)) {
-            let found = self.link.rest.channel_within(&received.channel, LOOK_UP).await;
+            // What the rules refuse wherever it is costs no request.
+            let found = match may_be_heard {
+                true => self.link.rest.channel_within(&received.channel, LOOK_UP).await,
+                false => None,
+            };
             guild.is_unsure = found.is_none();
             guild.parent = found.and_then(|found| found.parent);
         }

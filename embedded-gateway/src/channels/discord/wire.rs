@@ -84,6 +84,14 @@ pub(super) fn received(message: &Value, me: &str) -> Option<Received> {
     })
 }
 
+/// Whether another program wrote a message as the bot: an ordinary one or an answer, so none of Discord's own notices, that wasn't sent
+/// from here.
+pub(super) fn is_of_another(message: &Value, me: &str, has_sent: impl Fn(&str) -> bool) -> bool {
+    let is_mine = id(message.pointer("/author/id")) == Some(me) && message.get("webhook_id").is_none();
+    let is_written = WRITTEN.contains(&message.get("type").and_then(Value::as_u64).unwrap_or(0));
+    is_mine && is_written && !message.get("nonce").and_then(Value::as_str).is_some_and(has_sent)
+}
+
 fn roles(message: &Value) -> Vec<String> {
     let roles = message.pointer("/member/roles").and_then(Value::as_array).into_iter().flatten();
     roles.filter_map(|role| id(Some(role))).take(MOST_ROLES).map(str::to_owned).collect()
@@ -282,6 +290,27 @@ mod tests {
             assert_eq!(received(&odd, ME), None);
         }
         assert_eq!(read(json!({"content": "", "attachments": [{}]})).unwrap().text, None);
+    }
+
+    #[test]
+    fn what_is_written_as_the_bot_with_no_number_of_ours_is_of_another_program() {
+        let is_of_another = |more: Value| {
+            let message = json!({"id": "1", "channel_id": "77", "content": "x", "author": {"id": ME, "bot": true}});
+            super::is_of_another(&crate::payload::joined(message, more), ME, |nonce| nonce == "ours")
+        };
+        for of_another in [json!({}), json!({"nonce": "theirs"}), json!({"nonce": 5}), json!({"type": 19})] {
+            assert!(is_of_another(of_another.clone()), "{of_another}");
+        }
+        // Discord's own notices, an application's webhook, and everybody else.
+        for odd in [
+            json!({"nonce": "ours"}),
+            json!({"type": 7}),
+            json!({"webhook_id": "4"}),
+            json!({"author": {"id": "5"}}),
+            json!({"author": null}),
+        ] {
+            assert!(!is_of_another(odd.clone()), "{odd}");
+        }
     }
 
     #[test]

@@ -64,6 +64,20 @@ fn without_the_section_there_is_no_channel_and_without_a_token_it_is_said() {
 }
 
 #[test]
+fn two_accounts_that_are_used_have_no_token_in_common() {
+    let two = |more: &str| telegram(&format!("accounts: {{a: {{botToken: '1:abc'}}, b: {{botToken: '1:abc'{more}}}}}"));
+    refused_with(&two(""), &["channels.telegram.accounts.b", "token of the account a", "enabled: false"]);
+    assert_eq!(accounts(&json(&two(", enabled: false"))).len(), 2);
+    // Who names the token of the variable wants one account, not two.
+    let one = telegram("accounts: {a: {botToken: '1:abc'}}");
+    let home = Home::with("openclaw.json", &one).env("TELEGRAM_BOT_TOKEN", "1:abc");
+    let draft = load(&home.inputs).unwrap();
+    assert_eq!(accounts(&draft).iter().map(|account| account.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    let home = Home::with("openclaw.json", &one).env("TELEGRAM_BOT_TOKEN", "2:env");
+    assert_eq!(accounts(&load(&home.inputs).unwrap()).len(), 2);
+}
+
+#[test]
 fn a_token_file_goes_first_and_must_be_private() {
     let home = Home::with("openclaw.json", &telegram("botToken: '1:abc', tokenFile: '~/token'"));
     let file = home.path().join("token");

@@ -12,6 +12,9 @@ fn accounts(draft: &Draft) -> Vec<&ChannelAccount> {
 }
 
 const TOKEN: &str = "token: 'Bot MTIzNDU2Nzg5.abcdef.ghijklmnop'";
+/// Of other bots.
+const SECOND: &str = "token: 'MTIzNDU2Nzg5.abcdef.second'";
+const THIRD: &str = "token: 'MTIzNDU2Nzg5.abcdef.third'";
 
 #[test]
 fn a_server_is_read_with_its_channels() {
@@ -40,7 +43,7 @@ fn a_server_is_read_with_its_channels() {
 fn accounts_inherit_what_they_do_not_say_and_the_older_keys_count() {
     let draft = json(&discord(&format!(
         "{TOKEN}, dm: {{policy: 'allowlist', allowFrom: ['5']}}, guilds: {{'900': {{}}}}, accounts: {{
-           work: {{{TOKEN}, dmPolicy: 'disabled', guilds: {{}}}}, off: {{{TOKEN}, dm: {{enabled: false}}}}}}"
+           work: {{{SECOND}, dmPolicy: 'disabled', guilds: {{}}}}, off: {{{THIRD}, dm: {{enabled: false}}}}}}"
     )));
     let [default, off, work] = accounts(&draft)[..] else { panic!() };
     assert_eq!(
@@ -57,19 +60,21 @@ fn direct_messages_that_are_switched_off_stay_off_whatever_the_policy() {
     for (keys, policies) in [
         (format!("dm: {{enabled: false}}, {all}"), [DmPolicy::Disabled; 2]),
         (
-            format!("dm: {{enabled: false, policy: 'open', allowFrom: ['*']}}, accounts: {{a: {{{TOKEN}, {all}}}}}"),
+            format!("dm: {{enabled: false, policy: 'open', allowFrom: ['*']}}, accounts: {{a: {{{SECOND}, {all}}}}}"),
             [DmPolicy::Disabled; 2],
         ),
         (
-            format!("{all}, accounts: {{a: {{{TOKEN}, dm: {{enabled: false}}, {all}}}}}"),
+            format!("{all}, accounts: {{a: {{{SECOND}, dm: {{enabled: false}}, {all}}}}}"),
             [DmPolicy::Open, DmPolicy::Disabled],
         ),
         (
-            format!("dm: {{enabled: true}}, dmPolicy: 'disabled', accounts: {{a: {{{TOKEN}, dm: {{enabled: true}}}}}}"),
+            format!(
+                "dm: {{enabled: true}}, dmPolicy: 'disabled', accounts: {{a: {{{SECOND}, dm: {{enabled: true}}}}}}"
+            ),
             [DmPolicy::Disabled; 2],
         ),
         (
-            format!("dm: {{enabled: false}}, {all}, accounts: {{a: {{{TOKEN}, dm: {{enabled: true}}}}}}"),
+            format!("dm: {{enabled: false}}, {all}, accounts: {{a: {{{SECOND}, dm: {{enabled: true}}}}}}"),
             [DmPolicy::Disabled, DmPolicy::Open],
         ),
     ] {

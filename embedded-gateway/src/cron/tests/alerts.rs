@@ -251,3 +251,117 @@ fn an_alert_without_a_place_says_which_one_to_name() {
     let why = world.state(&id)["lastFailureNotificationDeliveryError"].clone();
     assert!(why.as_str().unwrap().contains("failureAlert.channel and failureAlert.to"), "{why}");
 }
+
+#[test]
+fn wherever_the_gateway_is_killed_a_failure_is_told_once_and_noted_as_what_it_was() {
+    let mut world = World::new();
+    let id = world.watched(to_webhook(json!({"after": 1})));
+    world.call("cron.run", json!({"id": id}));
+    let before = world.file.lines().count();
+    world.end(3);
+    let lines: Vec<String> = world.file.lines().map(str::to_owned).collect();
+    for kept in before..=lines.len() {
+        let file: String = lines.iter().take(kept).map(|line| format!("{line}\n")).collect();
+        let was_asked = file.contains("\"attempted\":true");
+        let wanted = if kept == before { INTERRUPTED } else { "exit code 3" };
+        let mut next = World::at(world.later(MINUTE), file, false);
+        let told = next.alert().map(|told| told["message"].as_str().unwrap().to_owned());
+        assert_eq!(told.is_some(), !was_asked, "after {kept} of {} lines", lines.len());
+        assert!(told.is_none_or(|told| told.contains(wanted)));
+        let (rows, state) = (next.runs(&id), next.state(&id));
+        assert!(rows.len() == 1 && rows[0]["error"].as_str().unwrap().contains(wanted), "{rows:?}");
+        let status = if was_asked { "unknown" } else { "delivered" };
+        assert_eq!(state["lastFailureNotificationDeliveryStatus"], status, "after {kept} lines: {state}");
+        assert!(state["lastFailureAlertAtMs"].is_i64() && state["consecutiveErrors"] == 1, "{state}");
+        let mut next = next.killed(MINUTE, false);
+        next.run_ends(&id, 3);
+        assert_eq!(next.alert(), None, "it is told once");
+    }
+}
+
+#[test]
+fn wherever_the_gateway_is_killed_an_answer_that_was_not_delivered_is_told_once() {
+    let mut world = World::new();
+    let delivery = json!({"delivery": {"mode": "webhook", "to": "https://b.example.com/"}});
+    let id = world.watched(joined(to_webhook(json!({"after": 1})), delivery));
+    world.run_ends(&id, 0);
+    let before = world.file.lines().count();
+    let run = world.posts.pop().unwrap().run;
+    let refused = Err(PostFault::Refused("HTTP 500".to_owned()));
+    world.turn(|machine, turn| machine.cron.post_heard(&run, refused, turn));
+    let lines: Vec<String> = world.file.lines().map(str::to_owned).collect();
+    // From when it is noted of the run.
+    for kept in before + 1..=lines.len() {
+        let file: String = lines.iter().take(kept).map(|line| format!("{line}\n")).collect();
+        let was_asked = lines[before..kept].iter().any(|line| line.contains("\"attempted\":true"));
+        let mut next = World::at(world.later(MINUTE), file, false);
+        assert_eq!(next.alert().is_some(), !was_asked, "after {kept} of {} lines", lines.len());
+        let state = next.state(&id);
+        assert_eq!(
+            (&state["lastDeliveryStatus"], &state["lastDeliveryError"]),
+            (&json!("not-delivered"), &json!("HTTP 500"))
+        );
+        assert!(state["lastFailureAlertAtMs"].is_i64(), "{state}");
+    }
+}
+
+#[test]
+fn a_run_that_a_kill_cut_off_is_told_as_any_failure() {
+    let mut world = World::new();
+    let (first, second) = (world.watched(to_webhook(json!({"after": 1}))), world.watched(to_webhook(json!({}))));
+    let once = world.watched(joined(to_webhook(json!({})), json!({"schedule": at(NOON + 1_000)})));
+    let telling = world.watched(json!({"delivery": {"mode": "webhook", "to": "https://b.example.com/"}}));
+    for id in [&first, &second, &telling] {
+        world.call("cron.run", json!({"id": id}));
+    }
+    world.pass(Duration::from_secs(1));
+    let mut world = world.killed(MINUTE, false);
+    let told = |world: &mut World| {
+        let posts = std::mem::take(&mut world.posts);
+        let told = posts.iter().map(|order| serde_json::from_str(&order.body).unwrap()).collect::<Vec<Value>>();
+        for order in posts {
+            world.turn(|machine, turn| machine.cron.post_heard(&order.run, Ok(()), turn));
+        }
+        told
+    };
+    let all = told(&mut world);
+    let of = |id: &str| all.iter().filter(|told| told["jobId"] == id).collect::<Vec<_>>();
+    assert!(all.len() == 3 && of(&second).is_empty(), "{all:?}");
+    assert!(of(&first)[0]["message"].as_str().unwrap().contains(INTERRUPTED));
+    assert!(of(&once)[0]["message"].as_str().unwrap().contains("failed, and is switched off"));
+    let end = of(&telling)[0];
+    assert_eq!((&end["status"], &end["error"]), (&json!("error"), &json!(INTERRUPTED)));
+    world.call("cron.run", json!({"id": second}));
+    let mut world = world.killed(MINUTE, false);
+    let all = told(&mut world);
+    assert!(all.len() == 1 && all[0]["message"].as_str().unwrap().contains("failed 2 times"), "{all:?}");
+    assert!(told(&mut world.killed(MINUTE, false)).is_empty());
+}
+
+#[test]
+fn two_alerts_of_one_moment_are_two() {
+    let mut world = World::new();
+    let delivery = json!({"delivery": {"mode": "webhook", "to": "https://b.example.com/"}});
+    let id = world.watched(joined(to_webhook(json!({"after": 1, "cooldownMs": 0})), delivery));
+    world.run_ends(&id, 0);
+    let run = world.posts.pop().unwrap().run;
+    let refused = Err(PostFault::Refused("HTTP 500".to_owned()));
+    world.turn(|machine, turn| machine.cron.post_heard(&run, refused, turn));
+    world.run_ends(&id, 3);
+    let alerts: BTreeSet<&str> =
+        world.posts.iter().filter(|order| order.url.expose() == URL).map(|order| order.run.0.as_str()).collect();
+    assert_eq!(alerts.len(), 2, "{alerts:?}");
+}
+
+#[test]
+fn a_job_that_is_switched_on_again_or_rescheduled_is_told_of_again() {
+    let mut world = World::new();
+    let id = world.watched(joined(to_webhook(json!({})), json!({"schedule": at(NOON + 1_000)})));
+    for _ in 0..2 {
+        world.pass(Duration::from_secs(1));
+        world.end(3);
+        assert!(world.alert().unwrap()["message"].as_str().unwrap().contains("failed, and is switched off"));
+        let later = at(world.now.wall_ms + 1_000);
+        world.call("cron.update", json!({"id": id, "patch": {"enabled": true, "schedule": later}}));
+    }
+}

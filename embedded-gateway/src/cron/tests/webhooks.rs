@@ -10,7 +10,7 @@ impl World {
     fn telling(&mut self, more: Value) -> String {
         let job = json!({
             "name": "brief",
-            "schedule": every(3_600),
+            "schedule": every(86_400),
             "payload": {"kind": "agentTurn", "message": "what is new?"},
             "delivery": joined(json!({"mode": "webhook", "to": URL}), more),
         });
@@ -188,12 +188,13 @@ fn nothing_is_sent_that_is_not_on_disk_before() {
 #[test]
 fn only_so_many_are_sent_at_a_time_and_only_so_many_wait() {
     let mut world = World::new();
-    let jobs: Vec<String> = (0..300).map(|_| world.telling(json!({}))).collect();
+    let host = |number: usize| json!({"to": format!("https://h{}.example.com/", number % 10)});
+    let jobs: Vec<String> = (0..300).map(|number| world.telling(host(number))).collect();
     for id in &jobs {
         world.run(id, 0);
     }
     assert_eq!(world.posts.len(), 8);
-    let refused = jobs.iter().filter(|id| world.told_of(id).2.contains("as many as are kept")).count();
+    let refused = jobs.iter().filter(|id| world.told_of(id).2.starts_with("256 webhooks wait already")).count();
     assert_eq!(refused, 300 - 256);
     let mut runs = BTreeSet::new();
     while !world.posts.is_empty() {
@@ -202,6 +203,72 @@ fn only_so_many_are_sent_at_a_time_and_only_so_many_wait() {
     }
     assert_eq!(runs.len(), 256);
     assert_eq!(jobs.iter().filter(|id| world.told_of(id).0 == "delivered").count(), 256);
+}
+
+#[test]
+fn a_job_and_a_host_have_their_share_of_what_waits_and_of_what_is_sent() {
+    let mut world = World::new();
+    let busy = world.telling(json!({}));
+    (0..40).for_each(|_| world.run(&busy, 0));
+    assert_eq!(world.posts.len(), 4);
+    let runs = world.runs(&busy);
+    let refused =
+        |row: &&Value| row["deliveryError"].as_str().unwrap().starts_with("32 webhooks of this job wait already");
+    assert_eq!(runs.iter().filter(refused).count(), 8, "{}", runs[0]);
+    let others: Vec<String> = (0..100).map(|_| world.telling(json!({}))).collect();
+    others.iter().for_each(|id| world.run(id, 0));
+    assert!(world.told_of(&others[95]).2.starts_with("it waits"), "{:?}", world.told_of(&others[95]));
+    assert!(world.told_of(&others[96]).2.starts_with("128 webhooks for this host wait already"));
+    assert_eq!(world.posts.len(), 4, "the host is slow");
+    let elsewhere = world.telling(json!({"to": "https://elsewhere.example.com/"}));
+    world.run(&elsewhere, 0);
+    assert_eq!(world.posts.len(), 5);
+    assert_eq!(world.posts[4].url.expose(), "https://elsewhere.example.com/");
+}
+
+#[test]
+fn what_waits_longest_is_sent_first_also_after_a_kill() {
+    let mut world = World::new();
+    let mut jobs: Vec<String> = (0..20).map(|_| world.telling(json!({}))).collect();
+    // Against the order of their ids.
+    jobs.sort();
+    jobs.reverse();
+    jobs.iter().for_each(|id| world.run(id, 0));
+    let of = |order: PostOrder| body(&order)["jobId"].as_str().unwrap().to_owned();
+    let mut sent: Vec<String> = (0..3).map(|_| of(world.webhook_says(Ok(())))).collect();
+    world.machine.cron.lines = usize::MAX / 2;
+    world.call("cron.update", json!({"id": jobs[0], "patch": {"name": "b"}}));
+    assert!(world.file.lines().count() < 60, "written anew");
+    sent.extend(std::mem::take(&mut world.posts).into_iter().map(of));
+    let mut world = world.killed(MINUTE, false);
+    while !world.posts.is_empty() {
+        sent.push(of(world.webhook_says(Ok(()))));
+    }
+    assert_eq!(sent, jobs);
+}
+
+#[test]
+fn a_gateway_that_stops_sends_nothing_more_and_the_next_one_does() {
+    let mut world = World::new();
+    let id = world.telling(json!({}));
+    world.call("cron.run", json!({"id": id}));
+    world.machine.stopping(&mut Turn::new(world.now, &mut world.chance));
+    world.end(0);
+    assert!(world.posts.is_empty());
+    assert!(
+        world.machine.next_deadline().is_none_or(|at| at > world.now.at),
+        "what waits wakes nobody again and again"
+    );
+    // Where it was about to be sent.
+    let mut world = World::new();
+    let id = world.telling(json!({}));
+    world.call("cron.run", json!({"id": id}));
+    world.stops_before_it_is_sent = true;
+    world.end(0);
+    assert!(world.posts.is_empty() && world.file.contains("\"attempted\":true"));
+    let mut next = world.killed(MINUTE, false);
+    next.webhook_says(Ok(()));
+    assert_eq!(next.told_of(&id), delivered());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Questions to the resolvers of this machine (`/etc/resolv.conf`), one record type at a time: over UDP, and over TCP where the answer is
-//! cut. What comes is anybody's word: an answer counts only for its own question, and none is waited for long.
+//! cut. What comes is anybody's word: an answer counts only for its own question, none is waited for long, and none is longer than 64 KiB.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -27,8 +27,6 @@ const UDP_WITHIN: Duration = Duration::from_millis(1_500);
 const TCP_WITHIN: Duration = Duration::from_secs(3);
 /// A longer answer over UDP isn't asked for.
 const MAX_DATAGRAM: usize = 4_096;
-/// Records of one answer that are looked at.
-const MOST_RECORDS: usize = 256;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +178,7 @@ fn read(bytes: &[u8], id: u16, name: &Name<'_>, kind: TYPE) -> Option<Reply> {
         RCODE::NoError => {
             let own = packet.answers.into_iter().filter(|record| record.class == CLASS::IN && record.name == *name);
             let wanted = own.map(|record| record.rdata.into_owned()).filter(|data| data.type_code() == kind);
-            Reply::Records(wanted.take(MOST_RECORDS).collect())
+            Reply::Records(wanted.collect())
         }
         RCODE::NameError => Reply::Records(Vec::new()),
         _ => Reply::Refused,

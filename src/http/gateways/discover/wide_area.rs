@@ -41,7 +41,8 @@ pub(super) async fn find(resolver: &Resolver, domain: &str, wait: Duration) -> R
             Err(_) => found.left_out.extend(instance.get_labels().first().map(text_of)),
         }
     }
-    found.left_out.sort();
+    let beyond = instances.iter().skip(MAX_FOUND);
+    found.left_out.extend(beyond.filter_map(|instance| instance.get_labels().first().map(text_of)));
     Ok(found)
 }
 

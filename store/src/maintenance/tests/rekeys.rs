@@ -209,12 +209,16 @@ async fn a_server_is_rekeyed_by_rows_and_a_node_with_the_old_key_writes_no_more(
     scratch
         .execute(
             "INSERT INTO cluster_nodes (node, name, url, release, home, state, joined_at, beat_at, expires_at) \
-        SELECT 'id', 'warden-b', 'http://b', '1', 'home', 'active', now(), now(), now() + interval '1 hour'",
+        SELECT 'id', 'warden-b', 'http://b', '1', 'home', 'active', now(), now(), now()",
         )
         .unwrap();
     let old_prefix = Sealer::new(key().bytes()).prefix();
     let Scratch { dir, store, .. } = scratch;
     end(store).await;
+    crate::tests::outside(&database, |connection| {
+        let beat = "UPDATE cluster_nodes SET expires_at = clock_timestamp() + interval '5 seconds'";
+        diesel::sql_query(beat).execute(connection).unwrap();
+    });
     let refused = change("20260101T000000Z").unwrap_err().to_string();
     assert!(refused.contains("node warden-b at http://b"), "{refused}");
     crate::tests::outside(&database, |connection| {

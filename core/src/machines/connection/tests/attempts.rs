@@ -30,7 +30,7 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
     sim.grants = false;
     sim.start();
     let retry_at = sim.now + Duration::from_secs(40);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Denied { retry_at })));
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Denied { retry_at }));
     assert_eq!(sim.code().as_deref(), Some("login_budget_spent"));
     let cure = sim.current().last_error.unwrap().help;
     assert!(cure.contains("only if that has not been done yet"), "it may have been corrected just now: {cure}");
@@ -44,9 +44,7 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
 #[test]
 fn a_grant_that_nobody_waits_for_is_given_back() {
     let mut sim = Sim::online();
-    sim.feed(|connection, moment| {
-        connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
-    });
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
     assert_eq!(sim.settlements(), [AuthResult::Accepted, AuthResult::NotFailed]);
     assert_eq!(sim.connection.phase(), Phase::Ready);
 }
@@ -95,7 +93,7 @@ fn a_dialler_that_never_answers_is_given_up() {
 fn what_an_older_socket_says_is_ignored() {
     let mut sim = Sim::online();
     let old = sim.epoch();
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+    sim.feed(Connection::reconnect);
     assert_ne!(sim.epoch(), old);
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     let before = sim.log.len();
@@ -113,7 +111,7 @@ fn an_operators_reconnect_leaves_backoff_at_once() {
     sim.start();
     sim.dial_failed(DialFailure::Refused);
     assert_eq!(sim.connection.phase(), Phase::Backoff);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+    sim.feed(Connection::reconnect);
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.current().reconnect_attempts, 0);
 }
@@ -124,11 +122,11 @@ fn what_is_wrong_with_a_gateway_is_said_by_its_new_name_at_once() {
     sim.grants = false;
     sim.start();
     let retry_at = sim.now + Duration::from_secs(40);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Denied { retry_at })));
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Denied { retry_at }));
     let old = format!("\"{}\"", record().name);
     assert!(sim.current().last_error.unwrap().message.contains(&old));
     sim.feed(|connection, moment| {
-        connection.on_order(moment, GatewayOrder::Record(Arc::new(record().with(|spec| spec.name = "other".into()))))
+        connection.update_record(moment, Arc::new(record().with(|spec| spec.name = "other".into())))
     });
     let told = sim.current().last_error.unwrap().message;
     assert!(told.contains("ateway \"other\"") && !told.contains(&old), "{told}");
@@ -142,10 +140,10 @@ fn another_name_does_not_reconnect_but_another_token_does() {
         dialect: Some(Dialect::Openclaw),
         ..record().with(|spec| spec.name = "other".into())
     };
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(renamed))));
+    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(renamed)));
     assert_eq!(sim.connection.phase(), Phase::Ready);
     let retokened = record().with(|spec| spec.token = Some(Secret::new("new")));
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(retokened))));
+    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(retokened)));
     assert_eq!(sim.connection.phase(), Phase::Dialing);
     assert_eq!(sim.status(), Status::Unknown);
     sim.reach_login();
@@ -158,7 +156,7 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
     sim.start();
     sim.reach_login();
     let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(moved))));
+    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
     let settled: Vec<_> = sim
         .log
         .iter()
@@ -180,18 +178,14 @@ fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
     sim.grants = false;
     sim.start();
     let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(moved))));
-    sim.feed(|connection, moment| {
-        connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
-    });
+    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
     assert_eq!(sim.dials(), 0);
     assert!(
         matches!(sim.log.last(), Some(Effect::Notify(GatewayNotice::AuthSettled { address, result: AuthResult::NotFailed }))
         if address == "ws://127.0.0.1:18789")
     );
-    sim.feed(|connection, moment| {
-        connection.on_order(moment, GatewayOrder::Permit(AuthPermit::Granted { device_token: None }))
-    });
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
     assert_eq!(sim.dials(), 1);
 }
 
@@ -205,7 +199,7 @@ fn a_stopped_link_closes_its_socket_and_has_nothing_due() {
     assert!(sim.log.iter().any(|effect| matches!(effect, Effect::Close { code: 1001, .. })));
     assert_eq!(sim.answers().len(), 1);
     assert_eq!(sim.status(), Status::Online, "our stop is no news of the gateway");
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+    sim.feed(Connection::reconnect);
     sim.feed(Connection::start);
     assert_eq!(sim.connection.phase(), Phase::Stopping);
 }

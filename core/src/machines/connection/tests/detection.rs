@@ -170,7 +170,7 @@ fn calls_over_http_reach_their_operation_and_others_are_not_supported() {
     let ask = last_ask(&sim);
     answers(&mut sim, &ask, reply(501, "{}"));
     sim.call(4, "spawn");
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+    sim.feed(Connection::reconnect);
     let codes: Vec<_> =
         sim.answers().into_iter().map(|(_, result)| result.map_err(|failure| failure.code.as_str())).collect();
     assert_eq!(

@@ -255,7 +255,7 @@ impl Watch {
             }
             Act::Reconnect => {
                 self.operator += 1;
-                sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+                sim.feed(Connection::reconnect);
             }
             Act::Record(which) => {
                 self.operator += 1;
@@ -265,7 +265,7 @@ impl Watch {
                     2 => record().with(|spec| spec.name = "renamed".into()),
                     _ => record().with(|spec| spec.token = None),
                 };
-                sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(changed))));
+                sim.feed(|connection, moment| connection.update_record(moment, Arc::new(changed)));
             }
             Act::StrayPermit(grant) => {
                 let retry_at = sim.now + Duration::from_secs(1);
@@ -276,7 +276,7 @@ impl Watch {
                 if *grant && self.budget.reserve(sim.now).is_err() {
                     self.permits -= 1;
                 } else {
-                    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(permit)));
+                    sim.feed(|connection, moment| connection.on_permit(moment, permit));
                 }
             }
             Act::OldEpoch => {
@@ -303,7 +303,7 @@ impl Watch {
                         }
                         Err(retry_at) => AuthPermit::Denied { retry_at },
                     };
-                    self.sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Permit(permit)));
+                    self.sim.feed(|connection, moment| connection.on_permit(moment, permit));
                 }
                 Effect::Notify(GatewayNotice::AuthSettled { result, .. }) => {
                     self.permits -= 1;

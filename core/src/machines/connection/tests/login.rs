@@ -179,7 +179,7 @@ fn an_issued_device_token_is_handed_over_to_be_kept_once() {
     };
     assert_eq!(issued_tokens(&sim), 1);
     sim.device_token = Some(issued());
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Reconnect));
+    sim.feed(Connection::reconnect);
     sim.reach_login();
     sim.says(hello);
     assert_eq!(issued_tokens(&sim), 1, "the same token again is no news");

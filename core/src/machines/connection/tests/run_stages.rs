@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
-use crate::machines::connection::GatewayOrder;
 use crate::spawn::{RunStage, SessionAction};
 
 const P3: &str = include_str!("../../../../../protocol/tests/golden/frames-p3.jsonl");
@@ -310,6 +309,6 @@ fn a_run_that_was_given_up_is_not_followed_any_more() {
     sim.replies(json!({"runId": SPAWN, "status": "accepted"}));
     sim.closes(None, "");
     assert!(sim.connection.waiting() > 0);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::ForgetRun(SPAWN.to_owned())));
+    sim.feed(|connection, _| connection.forget_run(SPAWN));
     assert_eq!(sim.connection.waiting(), 0);
 }

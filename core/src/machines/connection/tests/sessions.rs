@@ -132,7 +132,7 @@ fn sessions_of_document_002_come_with_its_ticks() {
 fn another_address_is_another_gateway_whose_sessions_are_told_even_if_they_look_the_same() {
     let mut sim = Sim::release(4);
     let moved = record().with(|spec| spec.port = 18_790);
-    sim.feed(|connection, moment| connection.on_order(moment, GatewayOrder::Record(Arc::new(moved))));
+    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
     sim.reach_login();
     sim.says(hello_of(4));
     sim.answer_all();

@@ -95,7 +95,7 @@ impl Sim {
                 if asks && self.grants {
                     let moment = self.moment();
                     let permit = AuthPermit::Granted { device_token: self.device_token.clone() };
-                    self.connection.on_order(moment, GatewayOrder::Permit(permit));
+                    self.connection.on_permit(moment, permit);
                 }
             }
         }

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use simple_dns::rdata::{A, PTR, SRV, TXT};
-use simple_dns::{CLASS, Packet, QTYPE, RCODE, ResourceRecord};
-use tokio::net::UdpSocket;
+use simple_dns::rdata::{A, CNAME, PTR, SRV, TXT};
+use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
 
@@ -25,28 +26,59 @@ impl Server {
     async fn start(says: impl Fn(&str, TYPE) -> Said + 'static) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, asked) = (socket.local_addr().unwrap(), Rc::new(Cell::new(0)));
-        let count = Rc::clone(&asked);
+        // Nothing else has the same port of TCP but by a rare chance; only long answers need it.
+        let listener = TcpListener::bind(address).await;
+        let (count, says) = (Rc::clone(&asked), Rc::new(says));
+        let of_tcp = Rc::clone(&says);
         actix_web::rt::spawn(async move {
             let mut buffer = [0; 512];
             loop {
                 let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
                 count.set(count.get() + 1);
-                let packet = Packet::parse(&buffer[..length]).unwrap();
-                let question = packet.questions[0].clone();
-                let QTYPE::TYPE(kind) = question.qtype else { panic!("one type is asked for") };
-                let Some(said) = says(&question.qname.to_string(), kind) else { continue };
-                let mut reply = Packet::new_reply(packet.id());
-                let record = |data| ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data);
-                match said {
-                    Ok(records) => reply.answers = records.into_iter().map(record).collect(),
-                    Err(code) => *reply.rcode_mut() = code,
-                }
-                reply.questions.push(question.clone());
-                socket.send_to(&reply.build_bytes_vec().unwrap(), from).await.unwrap();
+                let Some(reply) = reply(&buffer[..length], says.as_ref(), 4_096) else { continue };
+                socket.send_to(&reply, from).await.unwrap();
+            }
+        });
+        actix_web::rt::spawn(async move {
+            while let Ok((mut stream, _)) = listener.as_ref().unwrap().accept().await {
+                let mut question = vec![0; usize::from(stream.read_u16().await.unwrap())];
+                stream.read_exact(&mut question).await.unwrap();
+                let reply = reply(&question, of_tcp.as_ref(), usize::MAX).unwrap();
+                stream.write_u16(u16::try_from(reply.len()).unwrap()).await.unwrap();
+                stream.write_all(&reply).await.unwrap();
             }
         });
         Self { address, asked }
     }
+}
+
+/// One of at most so many bytes, or one that says that it is cut.
+fn reply(question: &[u8], says: &dyn Fn(&str, TYPE) -> Said, longest: usize) -> Option<Vec<u8>> {
+    let packet = Packet::parse(question).unwrap();
+    let question = packet.questions[0].clone();
+    let QTYPE::TYPE(kind) = question.qtype else { panic!("one type is asked for") };
+    let said = says(&question.qname.to_string(), kind)?;
+    let mut reply = Packet::new_reply(packet.id());
+    let record = |data| ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data);
+    match said {
+        Ok(records) => reply.answers = records.into_iter().map(record).collect(),
+        Err(code) => *reply.rcode_mut() = code,
+    }
+    reply.questions.push(question.clone());
+    let bytes = reply.build_bytes_vec().unwrap();
+    if bytes.len() <= longest {
+        return Some(bytes);
+    }
+    reply.answers.clear();
+    reply.set_flags(PacketFlag::TRUNCATION);
+    Some(reply.build_bytes_vec().unwrap())
+}
+
+/// What the daemon says of a domain.
+async fn said_of(server: &Server, wait: Duration) -> (Vec<String>, Vec<String>) {
+    let found = find(&Resolver::at(vec![server.address]), "a.example", wait).await.unwrap();
+    let listed = super::super::listed(found, |_| None);
+    (listed.gateways.into_iter().map(|gateway| gateway.name).collect(), listed.left_out)
 }
 
 fn name(text: &str) -> Name<'static> {
@@ -83,7 +115,7 @@ async fn a_gateway_of_which_an_answer_is_missing_is_left_out_and_named() {
     assert_eq!((one.instance.as_str(), one.port), ("whole", 18_789));
     assert_eq!(one.addresses, [IpAddr::from([192, 0, 2, 7])]);
     assert_eq!(one.texts, [("gatewayTls".to_owned(), "1".to_owned())].into());
-    assert_eq!(found.left_out, ["lost", "refused"]);
+    assert_eq!(super::super::listed(found, |_| None).left_out, ["lost", "refused"]);
 }
 
 #[actix_web::test]
@@ -93,9 +125,41 @@ async fn gateways_without_an_address_that_was_answered_are_left_out() {
         (_, TYPE::A) => Some(Err(RCODE::ServerFailure)),
         _ => gateway(kind),
     });
-    let resolver = Resolver::at(vec![server.await.address]);
-    let found = find(&resolver, "a.example", Duration::from_secs(20)).await.unwrap();
-    assert_eq!((found.gateways, found.left_out), (Vec::new(), vec!["whole".to_owned()]));
+    assert_eq!(said_of(&server.await, Duration::from_secs(20)).await, (vec![], vec!["whole".to_owned()]));
+}
+
+#[actix_web::test]
+async fn gateways_that_can_not_be_connected_to_are_named() {
+    let server = Server::start(|asked, kind| match (asked.split('.').next().unwrap(), kind) {
+        ("_openclaw-gw", _) => instances(&["whole", "aliased", "local", "closed"]),
+        ("closed", TYPE::SRV) => {
+            Some(Ok(vec![RData::SRV(SRV { priority: 0, weight: 0, port: 0, target: name("host.a.example") })]))
+        }
+        (instance @ ("aliased" | "local"), TYPE::SRV) => {
+            let target = name(&format!("of-{instance}.a.example"));
+            Some(Ok(vec![RData::SRV(SRV { priority: 0, weight: 0, port: 18_789, target })]))
+        }
+        ("of-aliased", TYPE::A | TYPE::AAAA) => Some(Ok(vec![RData::CNAME(CNAME(name("host.a.example")))])),
+        ("of-local", TYPE::A) => Some(Ok(vec![RData::A(A { address: u32::from(Ipv4Addr::LOCALHOST) })])),
+        _ => gateway(kind),
+    });
+    let (listed, left_out) = said_of(&server.await, Duration::from_secs(20)).await;
+    assert_eq!(
+        (listed, left_out),
+        (vec!["whole".to_owned()], ["aliased", "closed", "local"].map(str::to_owned).into())
+    );
+}
+
+#[actix_web::test]
+async fn gateways_beyond_the_most_that_are_listed_are_named() {
+    let names: Vec<String> = (1_000..1_000 + MAX_FOUND + 9).map(|number| format!("g{number}")).collect();
+    let told = names.clone();
+    let server = Server::start(move |_, kind| match kind {
+        TYPE::PTR => instances(&told.iter().map(String::as_str).collect::<Vec<_>>()),
+        kind => gateway(kind),
+    });
+    let (listed, left_out) = said_of(&server.await, Duration::from_secs(60)).await;
+    assert_eq!((listed.as_slice(), left_out.as_slice()), names.split_at(MAX_FOUND));
 }
 
 #[actix_web::test]
@@ -106,9 +170,7 @@ async fn what_there_was_no_time_for_is_named() {
         TYPE::PTR => instances(&told.iter().map(String::as_str).collect::<Vec<_>>()),
         _ => None,
     });
-    let resolver = Resolver::at(vec![server.await.address]);
-    let found = find(&resolver, "a.example", Duration::from_secs(1)).await.unwrap();
-    assert_eq!((found.gateways, found.left_out), (Vec::new(), names));
+    assert_eq!(said_of(&server.await, Duration::from_secs(1)).await, (vec![], names));
 }
 
 #[actix_web::test]
