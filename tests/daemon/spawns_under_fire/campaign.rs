@@ -253,6 +253,9 @@ fn spawn(address: &Mutex<SocketAddr>, job: &mut Job, may_die: bool) {
             Err(error) => panic!("{} got no answer: {error}", job.fate.job),
         }
     });
+    if job.answer.as_ref().is_some_and(|answer| answer.status == 503) {
+        until_one_is_usable(address);
+    }
     let answer = job.answer.as_ref().map(Answer::json).unwrap_or_default();
     if let (true, Some(key)) = (job.to_be_killed, answer["sessionInfo"].as_str()) {
         let kill = json!({"action": "kill", "gateway_id": answer["gateway"]["id"]}).to_string();
@@ -260,4 +263,17 @@ fn spawn(address: &Mutex<SocketAddr>, job: &mut Job, may_die: bool) {
         // it may be too early or too late for it: the gateway's word tells what it did
         let _ = http::request(to, "POST", &format!("/api/sessions/{key}/control"), &headers, Some(kill.as_bytes()));
     }
+}
+
+/// A refusal comes at once: clients that went on while no gateway is usable would use up their jobs within a moment of
+/// them all being dead, and whether anything ran would be chance.
+fn until_one_is_usable(address: &Mutex<SocketAddr>) {
+    wait::until_ok("a gateway is usable again", PATIENCE, || {
+        let to = *address.lock().expect("nobody panics with it");
+        match http::request(to, "GET", "/api/fleet", &[("X-API-Key", ADMIN_KEY)], None) {
+            Ok(answer) if !answer.json()["acting_primary"]["id"].is_null() => Ok(()),
+            Ok(answer) => Err(answer.text),
+            Err(error) => Err(error.to_string()),
+        }
+    });
 }
