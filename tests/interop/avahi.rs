@@ -22,7 +22,8 @@ END
 avahi bin/dbus-daemon --config-file="$PLACE/bus.conf" --nofork >"$PLACE/bus.log" 2>&1 &
 others="$others $!"
 for _ in $(seq 300); do [[ -S $PLACE/bus ]] && break; sleep 0.1; done
-printf '[server]\nuse-ipv4=yes\nuse-ipv6=no\n[publish]\npublish-workstation=no\n' >"$PLACE/avahi.conf"
+# Avahi announces this machine too, under the name that the gateway has; its IPv6 address would be another right answer to the question.
+printf '[server]\nuse-ipv4=yes\nuse-ipv6=no\n[publish]\npublish-workstation=no\npublish-aaaa-on-ipv4=no\n' >"$PLACE/avahi.conf"
 avahi sbin/avahi-daemon --no-drop-root --no-chroot --no-rlimits -f "$PLACE/avahi.conf" >"$PLACE/avahi.log" 2>&1 &
 others="$others $!"
 "$GATEWARDEN" gateway run --config "$PLACE/gateway.json" --state-dir "$PLACE/gateway" >"$PLACE/gateway.log" 2>&1 &
