@@ -1,4 +1,5 @@
-//! How fast events of gateways reach 1,000 SSE clients, against a bare loop that writes the same bytes to as many sockets.
+//! How fast events of gateways reach 1,000 clients, of SSE and of WebSockets, against a bare loop that writes the same bytes to as many
+//! sockets.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -21,6 +22,123 @@ const EVENTS: usize = 100;
 const ROUNDS: usize = 7;
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What clients read events from.
+#[derive(Debug, Clone, Copy)]
+enum Wire {
+    Sse,
+    WebSocket,
+}
+
+impl Wire {
+    fn request(self, to: SocketAddr) -> String {
+        let (path, upgrade) = match self {
+            Self::Sse => ("/api/events", ""),
+            Self::WebSocket => (
+                "/api/ws",
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+            ),
+        };
+        format!("GET {path}?types=gateway.status HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\n{upgrade}\r\n")
+    }
+
+    /// What an answer's beginning ends with.
+    fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Sse => b"\n\n\r\n",
+            Self::WebSocket => b"\r\n\r\n",
+        }
+    }
+
+    /// An event of so many bytes on the wire.
+    fn event(self, size: usize) -> Vec<u8> {
+        let fill = |mut head: Vec<u8>, end: &[u8]| {
+            head.resize(size.saturating_sub(end.len()), b'x');
+            head.extend_from_slice(end);
+            head
+        };
+        match self {
+            Self::Sse => fill(Vec::new(), b"\n\n\r\n"),
+            Self::WebSocket => {
+                let [high, low] = u16::try_from(size - 4).expect("a short event").to_be_bytes();
+                assert!(size >= 130, "a frame of so many bytes has another head");
+                fill(vec![TEXT, 126, high, low], b"")
+            }
+        }
+    }
+}
+
+/// The first bytes of whole frames.
+const TEXT: u8 = 0x81;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+
+/// Counts the events in what a client reads, byte by byte.
+struct Counter {
+    wire: Wire,
+    /// Of SSE the last four bytes: an event ends with an empty line, and its chunk with another line end. Of a frame its head, and all of a
+    /// ping.
+    kept: Vec<u8>,
+    /// What is still to come of a frame's payload.
+    left: usize,
+}
+
+impl Counter {
+    fn of(wire: Wire) -> Self {
+        Self { wire, kept: Vec::new(), left: 0 }
+    }
+
+    /// How many events end in it; the payloads of pings go to `pings`.
+    fn read(&mut self, bytes: &[u8], pings: &mut Vec<Vec<u8>>) -> usize {
+        match self.wire {
+            Wire::Sse => bytes.iter().filter(|byte| self.is_end(**byte)).count(),
+            Wire::WebSocket => self.frames(bytes, pings),
+        }
+    }
+
+    fn is_end(&mut self, byte: u8) -> bool {
+        if self.kept.len() == 4 {
+            self.kept.remove(0);
+        }
+        self.kept.push(byte);
+        self.kept == b"\n\n\r\n"
+    }
+
+    fn frames(&mut self, mut bytes: &[u8], pings: &mut Vec<Vec<u8>>) -> usize {
+        let mut events = 0;
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.left == 0 {
+                self.kept.push(*first);
+                bytes = rest;
+                if let [kind, 0] = self.kept[..] {
+                    self.kept.clear();
+                    pings.extend((kind == PING).then(Vec::new));
+                }
+                self.left = match self.kept[..] {
+                    [_, 126, high, low] => usize::from(u16::from_be_bytes([high, low])),
+                    [_, length @ 1..=125] => usize::from(length),
+                    [_, 127, ..] => panic!("an event of more than 64 KiB"),
+                    _ => 0,
+                };
+                continue;
+            }
+            let (here, after) = bytes.split_at(self.left.min(bytes.len()));
+            if self.kept[0] == PING {
+                self.kept.extend_from_slice(here);
+            }
+            (self.left, bytes) = (self.left - here.len(), after);
+            if self.left == 0 {
+                let frame = std::mem::take(&mut self.kept);
+                events += usize::from(frame[0] == TEXT);
+                if frame[0] == PING {
+                    pings.push(frame[2..].to_vec());
+                }
+            }
+        }
+        events
+    }
+}
+
 /// Clients on a thread of their own; what they got is added up.
 struct Crowd {
     ready: Arc<AtomicUsize>,
@@ -29,7 +147,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn gather(to: SocketAddr) -> Self {
+    fn gather(to: SocketAddr, wire: Wire) -> Self {
         let crowd = Self { ready: Arc::default(), events: Arc::default(), bytes: Arc::default() };
         let (ready, events, bytes) = (crowd.ready.clone(), crowd.events.clone(), crowd.bytes.clone());
         std::thread::spawn(move || {
@@ -38,28 +156,25 @@ impl Crowd {
                 let mut clients = tokio::task::JoinSet::new();
                 for _ in 0..CLIENTS {
                     let mut socket = TcpStream::connect(to).await.expect("connected");
-                    let ask = format!(
-                        "GET /api/events?types=gateway.status HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\n\r\n"
-                    );
-                    socket.write_all(ask.as_bytes()).await.expect("sent");
+                    socket.write_all(wire.request(to).as_bytes()).await.expect("sent");
                     let (ready, events, bytes) = (ready.clone(), events.clone(), bytes.clone());
                     clients.spawn(async move {
                         let mut buffer = vec![0; 64 * 1024];
                         let mut head = Vec::new();
-                        while !head.ends_with(b"\n\n\r\n") {
+                        while !head.ends_with(wire.opening()) {
                             let count = socket.read(&mut buffer).await.expect("an opening");
                             assert!(count > 0, "the stream ended");
                             head.extend_from_slice(&buffer[..count]);
                         }
                         ready.fetch_add(1, Ordering::SeqCst);
-                        // an event ends with an empty line, and its chunk with another line end
-                        let mut last = [0_u8; 4];
+                        let (mut counter, mut pings) = (Counter::of(wire), Vec::new());
                         while let Ok(count @ 1..) = socket.read(&mut buffer).await {
-                            let mut ends = 0;
-                            for byte in &buffer[..count] {
-                                last.rotate_left(1);
-                                last[3] = *byte;
-                                ends += usize::from(&last == b"\n\n\r\n");
+                            let ends = counter.read(&buffer[..count], &mut pings);
+                            for ping in pings.drain(..) {
+                                // Masked with nothing.
+                                let length = u8::try_from(ping.len()).expect("a short ping");
+                                let pong = [&[PONG, 0x80 | length, 0, 0, 0, 0], &ping[..]].concat();
+                                socket.write_all(&pong).await.expect("sent");
                             }
                             bytes.fetch_add(count, Ordering::SeqCst);
                             events.fetch_add(ends, Ordering::SeqCst);
@@ -90,7 +205,7 @@ impl Crowd {
 }
 
 /// The bare loop: writes an event of so many bytes to all its sockets, again and again.
-fn bare_loop() -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
+fn bare_loop(wire: Wire) -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let (go, come) = std::sync::mpsc::channel::<usize>();
@@ -98,11 +213,10 @@ fn bare_loop() -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
         let mut sockets: Vec<_> = (0..CLIENTS).map(|_| listener.accept().expect("a client").0).collect();
         for socket in &mut sockets {
             socket.set_nodelay(true).expect("a plain option");
-            socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n\n\n\r\n").expect("sent");
+            socket.write_all(wire.opening()).expect("sent");
         }
         while let Ok(size) = come.recv() {
-            let mut chunk = vec![b'x'; size.saturating_sub(4)];
-            chunk.extend_from_slice(b"\n\n\r\n");
+            let chunk = wire.event(size);
             for _ in 0..EVENTS {
                 for socket in &mut sockets {
                     socket.write_all(&chunk).expect("sent");
@@ -114,11 +228,17 @@ fn bare_loop() -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
 }
 
 pub(crate) fn fan_out() {
+    for wire in [Wire::Sse, Wire::WebSocket] {
+        over(wire);
+    }
+}
+
+fn over(wire: Wire) {
     // nobody comes back while a round is counted
     let daemon = setup().env("GATEWARDEN_GATEWAY__BACKOFF", "2s").start();
     let gateways: Vec<ScriptedGateway> = fleet(&daemon, EVENTS);
-    let (bare, go) = bare_loop();
-    let (ours, theirs) = (Crowd::gather(daemon.address()), Crowd::gather(bare));
+    let (bare, go) = bare_loop(wire);
+    let (ours, theirs) = (Crowd::gather(daemon.address(), wire), Crowd::gather(bare, wire));
     let (mut our_rates, mut bare_rates) = (Vec::new(), Vec::new());
     let mut size = 0;
     for _ in 0..ROUNDS {
@@ -142,7 +262,7 @@ pub(crate) fn fan_out() {
     }
     let (ours, bare) = (median(our_rates), median(bare_rates));
     println!(
-        "fan-out: {EVENTS} gateways drop at once, {CLIENTS} clients, {size} bytes an event: {ours:.0} deliveries a second, bare loop \
+        "fan-out, {wire:?}: {EVENTS} gateways drop at once, {CLIENTS} clients, {size} bytes an event: {ours:.0} deliveries a second, bare loop \
          {bare:.0}: {:.0} % (medians of {ROUNDS}); load {}",
         100.0 * ours / bare,
         load_average()
