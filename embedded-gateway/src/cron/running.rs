@@ -246,21 +246,22 @@ impl GatewayMachine {
         let fate = self.hand_over(&id, run, answer.as_deref(), error.is_some(), turn);
         let is_done = self.cron.end(&id, error.as_deref(), began, retry, turn);
         let job = self.cron.get(&id).cloned();
-        let session = job.as_ref().and_then(|job| job.definition.session(&id, self.agents.default_id()).ok());
+        // Of one that was removed meanwhile it is told what it was.
+        let definition = &job.as_ref().unwrap_or(&before).definition;
         let mut entry = Entry {
             ts: now,
             job_id: id.clone(),
-            job_name: job.as_ref().map(|job| job.definition.name.clone()).unwrap_or_default(),
+            job_name: definition.name.clone(),
             run_id: run.0.clone(),
             run_at_ms: began,
             duration_ms: now.saturating_sub(began).max(0),
             error,
             summary: answer.as_deref().map(cut),
-            best_effort: job.as_ref().is_some_and(|job| job.definition.is_best_effort()),
+            best_effort: definition.is_best_effort(),
             delivery: fate,
             ends_job: is_done,
             session_id,
-            session_key: session.as_ref().map(|session| session.as_str().to_owned()),
+            session_key: definition.session(&id, self.agents.default_id()).ok().map(|key| key.as_str().to_owned()),
             next_run_at_ms: job.as_ref().and_then(|job| job.state.next_run_at_ms),
             model,
             usage,

@@ -378,6 +378,19 @@ fn a_run_under_way_when_the_gateway_stops_is_not_repeated() {
 }
 
 #[test]
+fn a_run_of_a_job_that_is_removed_meanwhile_is_listed_with_its_name_and_session() {
+    let mut world = World::new();
+    let id = world.add(every(60));
+    world.pass(MINUTE);
+    world.call("cron.update", json!({"id": id, "patch": {"enabled": false}}));
+    world.call("cron.remove", json!({"id": id}));
+    world.end(0);
+    let runs = world.call("cron.runs", json!({"scope": "all", "query": "a job"}))["entries"].clone();
+    assert_eq!((&runs[0]["jobName"], &runs[0]["summary"]), (&json!("a job"), &json!("done")), "{runs}");
+    assert_eq!(runs[0]["sessionKey"], format!("agent:main:cron:{id}"));
+}
+
+#[test]
 fn what_was_missed_runs_once_or_is_left_out() {
     let mut world = World::new();
     world.add(every(60));
