@@ -2,8 +2,8 @@
 //!
 //! - One timer for the earliest job of all ([`Cron::wake`]); the others wait in order.
 //! - **At most once.** That a run begins is written before it does: the machine asks for a confirmation
-//!   ([`Effect::Confirm`](crate::effect::Effect::Confirm)), and
-//!   starts the run when it has it ([`running`]). A run that a killed gateway had begun is told as failed, and not repeated.
+//!   ([`Effect::Confirm`](crate::effect::Effect::Confirm)), and starts the run when it has it ([`running`]). A run that a killed gateway
+//!   had begun is told as failed, and not repeated. What a stop finds about to begin is taken back.
 //! - What was missed while no gateway ran, or its machine slept, runs once afterwards, or not at all (`cron.skipMissedJobs`).
 
 pub(crate) mod alerts;
@@ -57,7 +57,8 @@ const INTERRUPTED: &str = "cron: job interrupted by gateway restart";
 /// A run that was begun and hasn't ended.
 #[derive(Debug, Clone)]
 struct UnderWay {
-    job: String,
+    /// As it was before.
+    job: Job,
     /// Wall ms.
     began: i64,
     manual: bool,
@@ -178,11 +179,8 @@ impl Cron {
         let looked = std::mem::replace(&mut self.looked, now);
         let passed = i64::try_from(now.at.saturating_duration_since(looked.at).as_millis()).unwrap_or(i64::MAX);
         if now.wall_ms.saturating_sub(looked.wall_ms).abs_diff(passed) > 5_000 {
-            for (due, id) in self.due.clone() {
-                let next = self.settled_next(&id, now.wall_ms);
-                if next != Some(due) {
-                    self.set_next(&id, next);
-                }
+            for (_, id) in self.due.clone() {
+                self.set_next(&id, self.settled_next(&id, now.wall_ms));
             }
         }
         self.arm(now);

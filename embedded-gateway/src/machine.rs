@@ -293,6 +293,7 @@ impl GatewayMachine {
         turn.tell(all, "shutdown", json!({"reason": "gateway stopping", "restartExpectedMs": null}));
         self.channels.stop(turn);
         self.stop_nodes(turn);
+        self.take_jobs_back(turn);
         let (runs, mut parts) = self.runs();
         runs.stop(&mut parts, turn);
     }

@@ -34,8 +34,9 @@ function Question({ what, of, effect, act }) {
  * @param {(answer: any) => string} [props.said] What is said once it is done.
  * @param {{title: string, of: string, effect: string}} [props.question] Of what, and what comes of it.
  * @param {string} [props.kind] `main` or `danger`.
+ * @param {string} [props.refusal] Why the gateway wouldn't do it.
  */
-export function Act({ name, call: [method, params], done, said, question, kind }) {
+export function Act({ name, call: [method, params], done, said, question, kind, refusal }) {
   const [isSending, setSending] = useState(false);
   const act = async () => {
     if (isSending) return;
@@ -50,5 +51,15 @@ export function Act({ name, call: [method, params], done, said, question, kind }
     done();
   };
   const ask = () => question && openDialog(question.title, () => h(Question, { ...question, what: name, act }));
-  return h("button", { type: "button", class: kind, onClick: question ? ask : act }, name);
+  return h(
+    "button",
+    {
+      type: "button",
+      class: kind,
+      title: refusal,
+      "aria-disabled": refusal ? "true" : undefined,
+      onClick: refusal ? undefined : question ? ask : act,
+    },
+    name,
+  );
 }

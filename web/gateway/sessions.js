@@ -22,8 +22,8 @@ function StateOf({ row }) {
   return h(State, { tone: "quiet", word: "idle" });
 }
 
-/** @param {{row: any, done: () => void}} props */
-function Actions({ row: { key, hasActiveRun, paused }, done }) {
+/** @param {{row: any, mainKey: string, done: () => void}} props */
+function Actions({ row: { key, hasActiveRun, paused }, mainKey, done }) {
   const control = (/** @type {string} */ action) => ({
     name: capitalized(action),
     call: /** @type {[string, any]} */ (["control", { sessionKey: key, action }]),
@@ -44,6 +44,7 @@ function Actions({ row: { key, hasActiveRun, paused }, done }) {
       name: "Delete",
       call: ["sessions.delete", { key }],
       done,
+      refusal: key === mainKey ? "The main session of the default agent can't be deleted." : undefined,
       question: {
         title: "Delete this session?",
         of: key,
@@ -58,10 +59,11 @@ export function SessionsPage() {
   const [typed, setTyped] = useState("");
   const search = typed.trim();
   const { answers, error, again } = useAnswers(
-    { listed: ["sessions.list", { limit: ON_A_PAGE, offset, ...(search ? { search } : {}) }] },
+    { listed: ["sessions.list", { limit: ON_A_PAGE, offset, ...(search ? { search } : {}) }], agents: ["agents.list"] },
     (event) => event === "sessions.changed",
   );
   const rows = answers?.listed.sessions ?? [];
+  const mainKey = `agent:${answers?.agents.defaultId}:main`;
   useEffect(() => {
     readJobNames(rows);
   }, [answers]);
@@ -113,7 +115,7 @@ export function SessionsPage() {
           { name: "Messages", kind: "number", show: (row) => (row.messageCount ?? 0).toLocaleString("en") },
           { name: "Tokens", kind: "number", show: (row) => row.totalTokens?.toLocaleString("en") ?? "–" },
           { name: "Changed", show: (row) => h(Age, { at: row.updatedAt / 1000 }) },
-          { name: "Actions", hideName: true, show: (row) => h(Actions, { row, done: again }) },
+          { name: "Actions", hideName: true, show: (row) => h(Actions, { row, mainKey, done: again }) },
         ],
       }),
     answers &&

@@ -101,6 +101,37 @@ test("a session's run is paused, goes on, and is killed after a question; the se
   }
 });
 
+test("the main session of the default agent can't be deleted, and the page says so", async () => {
+  const served = await startGateway();
+  const { page, context, faults } = await openPage(browser);
+  try {
+    await enter(page, served, "#sessions");
+    for (const key of ["agent:sample:main", "agent:sample:other"]) await call(page, "sessions.create", { key });
+    const of = (/** @type {string} */ key) =>
+      page
+        .getByRole("table", { name: "Sessions" })
+        .getByRole("row")
+        .filter({ hasText: key })
+        .getByRole("button", { name: "Delete" });
+    const main = of("agent:sample:main");
+    await main.waitFor();
+    assert.equal(await main.getAttribute("aria-disabled"), "true");
+    assert.match((await main.getAttribute("title")) ?? "", /main session of the default agent can't be deleted/);
+    // Somebody clicks all the same.
+    await main.click({ force: true });
+    await of("agent:sample:other").click();
+    await page.getByRole("dialog").getByText("agent:sample:other").waitFor();
+    assert.deepEqual(await violations(page), []);
+    await page.getByRole("dialog").getByRole("button", { name: "Delete", exact: true }).click();
+    await of("agent:sample:other").waitFor({ state: "detached" });
+    assert.equal(await main.count(), 1);
+    assert.deepEqual(faults, []);
+  } finally {
+    await context.close();
+    await served.stop();
+  }
+});
+
 test("of 51 sessions 50 are on the first page and one on the next, and a search finds one by key or label", async () => {
   const served = await startGateway();
   const { page, context, faults } = await openPage(browser);

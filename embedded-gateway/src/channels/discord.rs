@@ -36,6 +36,7 @@ use crate::config::{ChannelAccess, ChannelAccount};
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 use inbox::{Inbox, Place};
 use rest::Rest;
+pub(super) use rest::Sent;
 
 /// How long a poll waits for a message where the connection is well, and where it isn't there.
 const POLL: Duration = Duration::from_secs(30);
@@ -58,12 +59,11 @@ struct Link {
 }
 
 impl Discord {
-    pub(super) fn new(http: Http, account: &ChannelAccount, token: &Secret) -> Self {
-        let (rest, with_content) = (Rest::new(http, &account.api_root, token), account.message_content);
+    pub(super) fn new(http: Http, account: &ChannelAccount, token: &Secret, sent: Sent) -> Self {
+        let (rest, with_content) = (Rest::new(http, &account.api_root, token, sent), account.message_content);
         let link = Link { rest, inbox: Inbox::default(), with_content, other: Notify::default() };
-        let discord = Self { link: Rc::new(link), listener: RefCell::default() };
-        discord.configure(account);
-        discord
+        link.inbox.configure(&account.access);
+        Self { link: Rc::new(link), listener: RefCell::default() }
     }
 
     /// The first poll says where it is gone on.

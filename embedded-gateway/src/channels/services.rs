@@ -34,6 +34,7 @@ pub(crate) struct Services {
     tell: Option<Tell>,
     /// Made by the first account that needs it.
     tls: Option<Arc<rustls::ClientConfig>>,
+    sent: discord::Sent,
 }
 
 struct Opened {
@@ -111,16 +112,15 @@ impl Services {
             None => Some(tls_of_this_machine()?),
         };
         self.tls = tls.clone().or(self.tls.take());
-        open(account, tls)
+        open(account, Http::new(tls), &self.sent)
     }
 }
 
-fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Box<dyn Service>, Fault> {
+fn open(account: &ChannelAccount, http: Http, sent: &discord::Sent) -> Result<Box<dyn Service>, Fault> {
     let token = account.token.clone().ok_or_else(|| Fault::Credentials("there is none".to_owned()))?;
-    let http = Http::new(tls);
     Ok(match account.kind {
         ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
-        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token)),
+        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token, Rc::clone(sent))),
         ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
     })
 }
@@ -132,7 +132,7 @@ fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Res
 pub async fn try_credentials(account: &ChannelAccount) -> Result<String, (String, &'static str)> {
     let asked = async {
         let tls = account.api_root.starts_with("https:").then(tls_of_this_machine).transpose()?;
-        match open(account, tls)?.perform(ChannelRequest::Identify).await? {
+        match open(account, Http::new(tls), &discord::Sent::default())?.perform(ChannelRequest::Identify).await? {
             Reply::Identity(me) => Ok(me.name),
             _ => Err(Fault::Trouble("it answers something else than it was asked".to_owned())),
         }

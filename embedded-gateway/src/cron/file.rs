@@ -1,9 +1,8 @@
 //! The file of the jobs: `cron.jsonl`, the only place where they are kept.
 //!
 //! Each line is a job as it then was (the last one counts), the id of one that was removed, a run that has ended, or what is to be told
-//! of one by HTTP and that this is done with. A line is
-//! added for each change, and the file is written anew when most of its lines or bytes are past. A crash can therefore cost the change
-//! that was being written, and nothing before it.
+//! of one by HTTP and that this is done with. A line is added for each change, and the file is written anew when most of its lines or
+//! bytes are past. A crash can therefore cost the change that was being written, and nothing before it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

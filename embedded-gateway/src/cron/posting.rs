@@ -97,7 +97,6 @@ impl Cron {
         }));
     }
 
-    /// What became of a message that was sent.
     /// It was about to go, and is left to the next start.
     pub(super) fn post_kept(&mut self, run: &RunId, turn: &mut Turn<'_>) {
         let Some(post) = self.outbox.get_mut(&run.0).filter(|post| post.stage == Stage::Goes) else { return };
@@ -106,6 +105,7 @@ impl Cron {
         self.append_line(line, turn);
     }
 
+    /// What became of a message that was sent.
     pub(crate) fn post_heard(&mut self, run: &RunId, outcome: Result<(), PostFault>, turn: &mut Turn<'_>) {
         let Some(post) = self.outbox.get_mut(&run.0).filter(|post| post.stage == Stage::Goes) else { return };
         let origin = post.url.origin();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::delivery::{Delivery, Fate};
+use super::delivery::Fate;
 use super::history::Entry;
 use super::job::{Job, Payload};
 use super::place::Place;
@@ -62,25 +62,25 @@ impl GatewayMachine {
             cron.write(&id, turn);
         }
         let begun = cron.jobs.values().filter_map(|job| Some((job.clone(), job.state.running_at_ms?)));
-        for (Job { id, definition, .. }, began) in begun.collect::<Vec<_>>() {
-            let ended = self.cron.newest(&id).filter(|entry| entry.run_at_ms == began).cloned();
+        for (job, began) in begun.collect::<Vec<_>>() {
+            let ended = self.cron.newest(&job.id).filter(|entry| entry.run_at_ms == began).cloned();
             if let Some(entry) = ended {
-                self.cron.end(&id, entry.error.as_deref(), began, false, turn);
+                self.cron.end(&job.id, entry.error.as_deref(), began, false, turn);
                 self.run_noted(&entry, true, turn);
                 continue;
             }
-            let (run, error) = match kept.iter().find(|(run, _)| super::is_of(run, &id, began)) {
+            let (run, error) = match kept.iter().find(|(run, _)| super::is_of(run, &job.id, began)) {
                 Some((run, error)) => (run.clone(), error.clone()),
                 None => {
-                    let name = &definition.name;
+                    let name = &job.definition.name;
                     let said =
                         format!("a run of job \"{name}\" was under way at the gateway's end; it is not repeated");
                     turn.log(LogLevel::Warn, "cron", None, said);
-                    (format!("cron:{id}:{began}"), Some(super::INTERRUPTED.to_owned()))
+                    (format!("cron:{}:{began}", job.id), Some(super::INTERRUPTED.to_owned()))
                 }
             };
             let run = RunId(run);
-            self.cron.under_way.insert(run.clone(), UnderWay { job: id, began, manual: false });
+            self.cron.under_way.insert(run.clone(), UnderWay { job, began, manual: false });
             let outcome = Outcome { error: error.map(|error| (error, false)), ..Outcome::default() };
             self.job_ended(&run, outcome, turn);
         }
@@ -135,11 +135,11 @@ impl GatewayMachine {
             RunId(format!("cron:{id}:{began}"))
         };
         if let Some(job) = cron.jobs.get_mut(id) {
-            let old = job.state.next_run_at_ms;
+            let before = job.clone();
             job.begin(began, manual, &cron.zone);
-            cron.place(id, old);
+            cron.place(id, before.state.next_run_at_ms);
+            cron.under_way.insert(run.clone(), UnderWay { job: before, began, manual });
         }
-        cron.under_way.insert(run.clone(), UnderWay { job: id.to_owned(), began, manual });
         cron.write(id, turn);
         turn.push(Effect::Confirm { file: file::path(), awaited_by: AwaitedBy::Run(run.clone()) });
         run
@@ -150,29 +150,37 @@ impl GatewayMachine {
         let Some(under_way) = self.cron.under_way.get(run).cloned() else { return };
         let written = written && self.files.broken().all(|broken| broken != Path::new(file::FILE));
         let begun = if written && !self.is_stopping() {
-            self.deliver_job(run, &under_way.job, turn)
+            self.deliver_job(run, &under_way, turn)
         } else {
             let why = format!("that couldn't be written: {} of the state directory", file::FILE);
             let why = if written { "the gateway is stopping" } else { &why };
             Err(CallError::unavailable(format!("the run was not begun: {why}")).retry_after(1_000))
         };
-        match begun {
-            Ok(session) => {
-                if let Some(job) = self.cron.get(&under_way.job) {
-                    let more =
-                        json!({"action": "started", "runAtMs": under_way.began, "runId": run.0, "sessionKey": session});
-                    tell(job, more, &self.subscribers, turn);
-                }
-            }
-            Err(error) => {
-                let retry = error.retry_after_ms.is_some();
-                self.job_ended(run, Outcome::failed(error.message, retry), turn);
-            }
+        if let Err(error) = begun {
+            let retry = error.retry_after_ms.is_some();
+            self.job_ended(run, Outcome::failed(error.message, retry), turn);
         }
         self.settle_jobs(turn);
     }
 
-    fn deliver_job(&mut self, run: &RunId, id: &str, turn: &mut Turn<'_>) -> Result<String, CallError> {
+    /// The gateway stops: what was to begin by schedule, and waits for being written, doesn't, and is due as before.
+    pub(crate) fn take_jobs_back(&mut self, turn: &mut Turn<'_>) {
+        self.settle_jobs(turn);
+        let (cron, runs) = (&mut self.cron, &self.runs);
+        let waiting: Vec<_> = cron.under_way.extract_if(|id, run| !run.manual && runs.get(id).is_none()).collect();
+        for (_, UnderWay { job: before, .. }) in waiting {
+            let Some(job) = cron.jobs.get_mut(&before.id) else { continue };
+            (job.state.running_at_ms, job.state.last_run_at_ms) = (None, before.state.last_run_at_ms);
+            // Where it was given other times meanwhile, those count.
+            let is_same = job.definition.enabled && job.definition.schedule == before.definition.schedule;
+            let next = if is_same { before.state.next_run_at_ms } else { job.state.next_run_at_ms };
+            cron.set_next(&before.id, next);
+            cron.write(&before.id, turn);
+        }
+    }
+
+    fn deliver_job(&mut self, run: &RunId, under_way: &UnderWay, turn: &mut Turn<'_>) -> Result<(), CallError> {
+        let (id, began) = (&under_way.job.id, under_way.began);
         let job = self.cron.get(id).cloned().ok_or_else(|| super::not_found(id))?;
         let definition = &job.definition;
         let session = definition.session(id, self.agents.default_id())?;
@@ -190,11 +198,12 @@ impl GatewayMachine {
         };
         let timeout = seconds.map_or(Some(LONGEST), |seconds| (seconds > 0).then(|| Duration::from_secs(seconds)));
         let request = RunRequest { timeout, model, thinking, ..RunRequest::unasked(run.clone(), format!("cron:{id}")) };
-        let key = session.as_str().to_owned();
+        let more = json!({"action": "started", "runAtMs": began, "runId": run.0, "sessionKey": session.as_str()});
         let text = definition.payload.text().to_owned();
         let message = AgentMessage { session, opening: Opening::default(), agent, text, cwd: None };
         deliver(self, request, message, turn)?;
-        Ok(key)
+        tell(&job, more, &self.subscribers, turn);
+        Ok(())
     }
 
     /// Takes note of jobs' runs that have ended.
@@ -207,14 +216,12 @@ impl GatewayMachine {
                 Some(run) => {
                     let error = match run.state.end().map(|end| &end.how) {
                         Some(Ending::Completed) => None,
-                        Some(Ending::Failed(error)) => Some((error.clone(), false)),
-                        Some(Ending::Killed(reason)) => {
-                            Some((format!("the run was ended on request ({reason})"), false))
-                        }
-                        None => Some(("the run is still under way".to_owned(), false)),
+                        Some(Ending::Failed(error)) => Some(error.clone()),
+                        Some(Ending::Killed(reason)) => Some(format!("the run was ended on request ({reason})")),
+                        None => Some("the run is still under way".to_owned()),
                     };
                     Outcome {
-                        error,
+                        error: error.map(|error| (error, false)),
                         answer: Some(run.text().to_owned()).filter(|text| !text.is_empty()),
                         model: run.model.clone(),
                         usage: run.usage,
@@ -230,8 +237,8 @@ impl GatewayMachine {
     }
 
     fn job_ended(&mut self, run: &RunId, outcome: Outcome, turn: &mut Turn<'_>) {
-        let Some(UnderWay { job: id, began, manual }) = self.cron.under_way.remove(run) else { return };
-        let now = turn.now.wall_ms;
+        let Some(UnderWay { job: before, began, manual }) = self.cron.under_way.remove(run) else { return };
+        let (id, now) = (before.id.clone(), turn.now.wall_ms);
         let Outcome { error, answer, model, usage, session_id } = outcome;
         let (error, retry) = error.map_or((None, false), |(error, retry)| (Some(error), retry && !manual));
         let error = error.as_deref().map(cut);
@@ -239,21 +246,22 @@ impl GatewayMachine {
         let fate = self.hand_over(&id, run, answer.as_deref(), error.is_some(), turn);
         let is_done = self.cron.end(&id, error.as_deref(), began, retry, turn);
         let job = self.cron.get(&id).cloned();
-        let session = job.as_ref().and_then(|job| job.definition.session(&id, self.agents.default_id()).ok());
+        // Of one that was removed meanwhile it is told what it was.
+        let definition = &job.as_ref().unwrap_or(&before).definition;
         let mut entry = Entry {
             ts: now,
             job_id: id.clone(),
-            job_name: job.as_ref().map(|job| job.definition.name.clone()).unwrap_or_default(),
+            job_name: definition.name.clone(),
             run_id: run.0.clone(),
             run_at_ms: began,
             duration_ms: now.saturating_sub(began).max(0),
             error,
             summary: answer.as_deref().map(cut),
-            best_effort: job.as_ref().and_then(|job| job.definition.delivery()).is_some_and(Delivery::is_best_effort),
+            best_effort: definition.is_best_effort(),
             delivery: fate,
             ends_job: is_done,
             session_id,
-            session_key: session.as_ref().map(|session| session.as_str().to_owned()),
+            session_key: definition.session(&id, self.agents.default_id()).ok().map(|key| key.as_str().to_owned()),
             next_run_at_ms: job.as_ref().and_then(|job| job.state.next_run_at_ms),
             model,
             usage,
@@ -280,12 +288,8 @@ impl GatewayMachine {
         }
         let job = job.clone();
         self.cron.write(&job.id, turn);
-        tell(
-            &job,
-            if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() },
-            &self.subscribers,
-            turn,
-        );
+        let more = if entry.waits() { json!({"action": "updated"}) } else { entry.to_value() };
+        tell(&job, more, &self.subscribers, turn);
         // Switched on again or changed meanwhile, it has another time to come.
         let is_over = entry.ends_job && !job.definition.enabled && job.state.running_at_ms.is_none();
         if is_over && entry.completion() == "succeeded" {

@@ -293,19 +293,101 @@ fn a_run_that_was_under_way_at_a_kill_is_told_as_failed_and_not_repeated() {
     assert_eq!(next.orders.len(), 1, "the one that recurs goes on");
 }
 
-#[test]
-fn one_that_runs_once_and_was_not_begun_before_the_gateway_stopped_is_begun_by_the_next_one() {
+/// A job's time comes, and the gateway stops before it can be begun.
+fn stopped_at_its_time(schedule: Value) -> (World, String) {
     let mut world = World::new();
     world.holds_back = true;
-    let id = world.add(at(NOON + 60_000));
+    let id = world.add(schedule);
     world.pass(MINUTE);
+    assert!(world.file.contains("runningAtMs"));
+    world.turn(GatewayMachine::stopping);
+    (world, id)
+}
+
+#[test]
+fn one_that_was_not_begun_before_the_gateway_stopped_is_begun_once_by_the_next_one() {
+    for (schedule, hears_of_it) in
+        [(at(NOON + 60_000), true), (at(NOON + 60_000), false), (every(60), true), (every(60), false)]
+    {
+        let (mut world, id) = stopped_at_its_time(schedule.clone());
+        if hears_of_it {
+            world.confirm();
+        }
+        assert!(world.orders.is_empty());
+        let mut next = world.killed(Duration::from_secs(5), false);
+        assert_eq!(next.runs(&id), Vec::<Value>::new(), "it is no failure: {schedule}");
+        assert!(next.job(&id)["lastRunAtMs"].is_null());
+        next.pass(Duration::ZERO);
+        assert_eq!(next.orders.len(), 1);
+        next.end(0);
+        next.pass(Duration::from_secs(50));
+        assert!(next.orders.is_empty());
+        let runs = next.runs(&id);
+        assert_eq!((runs.len(), &runs[0]["status"]), (1, &json!("ok")));
+        let mut last = next.killed(Duration::from_secs(1), false);
+        last.pass(Duration::ZERO);
+        assert!(last.orders.is_empty(), "not twice");
+    }
+}
+
+#[test]
+fn one_that_was_not_begun_before_the_gateway_stopped_counts_as_missed() {
+    for (schedule, begun) in [(at(NOON + 60_000), 1), (every(60), 0)] {
+        let (world, id) = stopped_at_its_time(schedule);
+        let mut next = world.killed(Duration::from_secs(5), true);
+        next.pass(Duration::ZERO);
+        assert_eq!((next.orders.len(), next.runs(&id).len()), (begun, 0));
+        next.pass(MINUTE);
+        assert_eq!(next.orders.len(), 1);
+    }
+}
+
+#[test]
+fn what_the_gateway_stops_before_it_begins_has_the_times_that_it_was_given_meanwhile_and_by_hand_it_fails() {
+    let mut world = World::new();
+    world.holds_back = true;
+    let [moved, off, removed, by_hand] = [60, 60, 60, 3_600].map(|seconds| world.add(every(seconds)));
+    world.pass(MINUTE);
+    world.call("cron.update", json!({"id": moved, "patch": {"schedule": at(NOON + 600_000)}}));
+    world.call("cron.update", json!({"id": off, "patch": {"enabled": false}}));
+    world.call("cron.remove", json!({"id": removed}));
+    let run = world.call("cron.run", json!({"id": by_hand}))["runId"].clone();
     world.turn(GatewayMachine::stopping);
     world.confirm();
-    assert!(world.orders.is_empty());
-    let mut next = world.killed(MINUTE, false);
+    let mut next = world.killed(Duration::from_secs(5), false);
     next.pass(Duration::ZERO);
-    next.end(0);
-    assert_eq!(next.runs(&id).len(), 2);
+    assert!(next.orders.is_empty());
+    assert_eq!(next.job(&moved)["nextRunAtMs"], NOON + 600_000);
+    assert!(next.job(&off)["nextRunAtMs"].is_null());
+    let runs = next.call("cron.runs", json!({"scope": "all"}))["entries"].clone();
+    assert_eq!((runs.as_array().unwrap().len(), &runs[0]["runId"]), (1, &run));
+    assert!(runs[0]["error"].as_str().unwrap().contains("the gateway is stopping"), "{runs}");
+}
+
+#[test]
+fn a_run_under_way_when_the_gateway_stops_is_not_repeated() {
+    let mut world = World::new();
+    let id = world.add(at(NOON + 60_000));
+    world.pass(MINUTE);
+    assert_eq!(world.orders.len(), 1);
+    world.turn(GatewayMachine::stopping);
+    let mut next = world.killed(Duration::from_secs(5), false);
+    next.pass(Duration::ZERO);
+    assert!(next.orders.is_empty());
+    assert_eq!(next.runs(&id).len(), 1);
+}
+
+#[test]
+fn a_run_of_a_job_that_is_removed_meanwhile_is_listed_with_its_name_and_session() {
+    let mut world = World::new();
+    let id = world.add(every(60));
+    world.pass(MINUTE);
+    world.call("cron.update", json!({"id": id, "patch": {"enabled": false}}));
+    world.call("cron.remove", json!({"id": id}));
+    world.end(0);
+    let runs = world.call("cron.runs", json!({"scope": "all", "query": "a job"}))["entries"].clone();
+    assert_eq!((&runs[0]["jobName"], &runs[0]["summary"]), (&json!("a job"), &json!("done")), "{runs}");
+    assert_eq!(runs[0]["sessionKey"], format!("agent:main:cron:{id}"));
 }
 
 #[test]
@@ -728,7 +810,7 @@ proptest! {
             prop_assert_eq!(stored.jobs.keys().collect::<Vec<_>>(), cron.jobs.keys().collect::<Vec<_>>());
             let mut of_job = std::collections::BTreeMap::new();
             for run in cron.under_way.values() {
-                *of_job.entry(run.job.clone()).or_insert(0) += 1;
+                *of_job.entry(run.job.id.clone()).or_insert(0) += 1;
             }
             prop_assert!(of_job.values().all(|count| *count == 1));
         }

@@ -178,7 +178,7 @@ impl Session {
         self.is_busy() && self.active_runs.iter().all(|run| self.paused_runs.contains(run))
     }
 
-    /// Whether it is the main session of its agent, which can be reset but not deleted.
+    /// Whether it is the main session of its agent. That of the default agent can be reset but not deleted.
     pub(crate) fn is_main(&self) -> bool {
         self.key == SessionKey::main_of(&self.agent_id).as_str()
     }

@@ -170,6 +170,25 @@ async fn another_gateway_with_the_same_token_is_noticed_and_said_with_a_cure() {
 }
 
 #[actix::test]
+async fn what_this_gateway_sent_before_it_connected_anew_is_no_other_program_s() {
+    let server = Server::start().await;
+    let gateway = Gateway::start(|config| configure(&server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    server.says(direct(1, "5", "one"));
+    until(|| server.written_to("77").len() == 1).await;
+    let sent = server.state().asked.iter().rfind(|(path, _)| path == "POST /channels/77/messages").unwrap().1.clone();
+    client.call("channels.start", json!({"channel": "discord"})).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    // Discord was slow to tell of it.
+    server.says(as_the_bot("8000001", "77", sent["nonce"].clone()));
+    server.says(direct(2, "5", "two"));
+    until(|| server.written_to("77").len() == 2).await;
+    assert!(row(&mut client).await["lastError"].is_null(), "{}", row(&mut client).await);
+    gateway.stop().await;
+}
+
+#[actix::test]
 async fn a_session_goes_on_after_garbage_a_deaf_gateway_and_a_cut_and_loses_and_doubles_nothing() {
     let server = Server::start().await;
     let gateway = Gateway::start(|config| configure(&server, config)).await;

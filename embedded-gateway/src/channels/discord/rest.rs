@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_http::Method;
@@ -28,10 +29,13 @@ const SAID: usize = 200;
 const PROGRAM: &str = concat!("DiscordBot (gatewarden, ", env!("CARGO_PKG_VERSION"), ")");
 /// Channels of which it is remembered where they are.
 const MOST_CHANNELS: usize = 500;
-/// Messages that are known as sent from here when Discord tells of them.
-const MOST_SENT: usize = 200;
+/// Messages that are known as sent from here when Discord tells of them, of all accounts.
+const MOST_SENT: usize = 1_000;
 /// Messages of a direct chat that are fetched after they were missed.
 pub(super) const MOST_MISSED: usize = 50;
+
+/// Numbers of messages that were sent, the last one first. Discord may tell of one when the way to the account was made anew.
+pub(in crate::channels) type Sent = Rc<RefCell<VecDeque<String>>>;
 
 pub(super) struct Rest {
     http: Http,
@@ -45,8 +49,7 @@ pub(super) struct Rest {
     channels: RefCell<BTreeMap<String, Channel>>,
     /// Until then only those are known.
     unknown_until: Cell<Option<Instant>>,
-    /// Numbers of messages that were sent, the last one first.
-    sent: RefCell<VecDeque<String>>,
+    sent: Sent,
 }
 
 /// Where the gateway is, and how many sessions may be begun.
@@ -58,7 +61,7 @@ pub(super) struct Way {
 }
 
 impl Rest {
-    pub(super) fn new(http: Http, root: &str, token: &Secret) -> Self {
+    pub(super) fn new(http: Http, root: &str, token: &Secret, sent: Sent) -> Self {
         Self {
             http,
             root: root.to_owned(),
@@ -67,7 +70,7 @@ impl Rest {
             quiet_until: Cell::new(None),
             channels: RefCell::default(),
             unknown_until: Cell::new(None),
-            sent: RefCell::default(),
+            sent,
         }
     }
 
