@@ -268,18 +268,15 @@ impl Connection {
             || self.blocked_since().is_some()
     }
 
-    /// Ends it: its stream fails at the next step, which comes at once. False where it was ended before.
+    /// Ends it: its stream fails at the next step, which comes at once. False where it, or the client for whom it goes on, was ended before.
     pub(crate) fn end(&self, why: WhyEnded) -> bool {
         let number = WhyEnded::ALL.iter().position(|one| *one == why).unwrap_or_default();
         let number = u8::try_from(number).unwrap_or_default().saturating_add(1);
         let is_first = self.ended.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_first {
-            if let Some(client) = &self.client {
-                client.end(why);
-            }
             self.reader.wake();
         }
-        is_first
+        is_first && self.client.as_ref().is_none_or(|client| client.end(why))
     }
 }
 

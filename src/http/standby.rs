@@ -52,7 +52,8 @@ pub(crate) struct Standby {
     /// The keys that were read last, as they are checked.
     keys: Mutex<(Arc<Vec<ApiKey>>, Arc<Keyring>)>,
     limits: Limits,
-    /// Requests of strangers that are passed on.
+    /// Its clients, and for strangers among them what is passed on.
+    front: Connections,
     strangers: Connections,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -72,9 +73,11 @@ impl Standby {
     ) -> Self {
         let keys = Mutex::new((Arc::default(), Arc::new(Keyring::new(&[], unstored.as_ref(), ADMIN))));
         let (limits, started_ms) = (Limits::new(&settings.rate_limits, &clock), clock.uptime_ms());
-        // Of all of them; how many there may be together is said with each.
-        let strangers = Connections::new(settings.connections, |_| false);
-        Self { settings, member, unstored, keys, limits, strangers, metrics, clock, started_ms, mesh }
+        let proxies = settings.trusted_proxies.clone();
+        let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
+        let front = Connections::new(settings.connections, is_shared);
+        let strangers = front.on_behalf();
+        Self { settings, member, unstored, keys, limits, front, strangers, metrics, clock, started_ms, mesh }
     }
 
     /// The keys as of a moment ago; false where the stored ones are not known.
@@ -137,9 +140,7 @@ const ADMIN: &str = "the admin key";
 
 /// Starts it on a socket that is already bound. The caller stops it when this node begins to act.
 pub(crate) fn serve(standby: Standby, listener: TcpListener, mesh: Option<TcpListener>) -> std::io::Result<Server> {
-    let proxies = standby.settings.trusted_proxies.clone();
-    let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
-    let connections = Connections::new(standby.settings.connections, is_shared);
+    let connections = standby.front.clone();
     let shape = Shape::of(&standby.settings);
     let door = mesh.zip(standby.mesh.clone()).map(|(listener, mesh)| MeshDoor { listener, mesh });
     // What is passed on has to go fast; without that there is little to do. Whoever waits for an answer gets it before the end.
@@ -203,7 +204,7 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest, body: web::Pa
             let up_ms = standby.clock.uptime_ms().saturating_sub(standby.started_ms);
             lives(u64::try_from(up_ms / 1000).unwrap_or(0))
         }
-        "/metrics" if is_read && gives_metrics(&standby, &request) => metrics_of(&standby.metrics),
+        "/metrics" if is_read && gives_metrics(&standby, &request) => metrics_of(&standby.metrics, &standby.front),
         "/api/cluster" if is_read => match standby.admit(&request, None) {
             Ok(()) => HttpResponse::Ok().json(standby.nodes()),
             Err(error) => HttpResponse::from_error(error),

@@ -351,6 +351,10 @@ fn strangers_at_one_node_take_no_place_from_whoever_is_known_at_any() {
         silent.len() <= 32
     });
     assert!(silent.len() > 16, "some may stay: {}", silent.len());
+    let series = "gatewarden_http_connections_ended_total{reason=\"replaced\"} ";
+    let metrics = b.metrics();
+    let ended = metrics.lines().find_map(|line| line.strip_prefix(series)).expect("counted where the clients are");
+    assert!(ended.parse::<f64>().expect("a number") >= 24.0, "{ended}");
     c.register("lab", 1, "tok-secret");
     watched.until(|event| event.data.to_string().contains("lab"));
 }
