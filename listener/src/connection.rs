@@ -71,7 +71,7 @@ enum Body {
 pub struct Connection {
     pub(crate) id: u64,
     pub(crate) network: IpAddr,
-    /// A client of another listener for whom this goes on: it ends with this one.
+    /// A client of another listener for whom this goes on: it ends with this one, and what is waited for is told by it.
     client: Option<Arc<Connection>>,
     /// Whose key came in on it; 0: nobody's.
     holder: AtomicU64,
@@ -263,9 +263,10 @@ impl Connection {
 
     /// Whether it is the client that is waited for, be it for a request, for the rest of its body, or to read the answer.
     pub(crate) fn waits_for_client(&self) -> bool {
-        self.served.load(Ordering::Relaxed) == 0
-            || matches!(*self.body(), Body::Awaited { .. })
-            || self.blocked_since().is_some()
+        let of = self.client.as_deref().unwrap_or(self);
+        of.served.load(Ordering::Relaxed) == 0
+            || matches!(*of.body(), Body::Awaited { .. })
+            || of.blocked_since().is_some()
     }
 
     /// Ends it: its stream fails at the next step, which comes at once. False where it, or the client for whom it goes on, was ended before.

@@ -124,7 +124,8 @@ impl Connections {
         self.enter_for(None, peer, most)
     }
 
-    /// The same for what goes on for a client of another listener: whose place is needed loses that connection.
+    /// The same for what goes on for a client of another listener: whose place is needed loses that connection. Nobody's is needed
+    /// whose request was taken in whole, and is not answered yet.
     pub fn enter_for(&self, client: Option<Arc<Connection>>, peer: IpAddr, most: usize) -> Option<Place> {
         let network = network_of(peer);
         let most_here = if network.is_loopback() || (self.0.is_shared)(peer.to_canonical()) {
@@ -408,6 +409,24 @@ mod tests {
         other.end(WhyEnded::WriteStalled);
         let _third = behind.enter_for(Some(client.connection().clone()), address(3), 1).unwrap();
         assert_eq!(replaced(&front), 1);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_whose_request_was_taken_in_whole_keeps_its_place_until_the_answer() {
+        let front = connections();
+        let behind = front.on_behalf();
+        let (client, newcomer) = (front.enter(address(1)).unwrap(), front.enter(address(2)).unwrap());
+        let _requests = [served(&client), served(&newcomer)];
+        client.connection().await_body(Some(10));
+        let first = behind.enter_for(Some(client.connection().clone()), address(1), 1).unwrap();
+        client.connection().body_is_over();
+        let enter = || behind.enter_for(Some(newcomer.connection().clone()), address(2), 1);
+        assert!(enter().is_none());
+        assert_eq!((first.connection().why_ended(), front.figures().refused[0]), (None, ("full", 1)));
+        // It doesn't take the answer.
+        client.blocked(10);
+        assert!(enter().is_some());
+        assert_eq!(client.connection().why_ended(), Some(WhyEnded::Replaced));
     }
 
     #[tokio::test]
