@@ -71,7 +71,7 @@ enum Body {
 pub struct Connection {
     pub(crate) id: u64,
     pub(crate) network: IpAddr,
-    /// A client of another listener for whom this goes on: it ends with this one.
+    /// A client of another listener for whom this goes on: it ends with this one, and what is waited for is told by it.
     client: Option<Arc<Connection>>,
     /// Whose key came in on it; 0: nobody's.
     holder: AtomicU64,
@@ -263,23 +263,21 @@ impl Connection {
 
     /// Whether it is the client that is waited for, be it for a request, for the rest of its body, or to read the answer.
     pub(crate) fn waits_for_client(&self) -> bool {
-        self.served.load(Ordering::Relaxed) == 0
-            || matches!(*self.body(), Body::Awaited { .. })
-            || self.blocked_since().is_some()
+        let of = self.client.as_deref().unwrap_or(self);
+        of.served.load(Ordering::Relaxed) == 0
+            || matches!(*of.body(), Body::Awaited { .. })
+            || of.blocked_since().is_some()
     }
 
-    /// Ends it: its stream fails at the next step, which comes at once. False where it was ended before.
+    /// Ends it: its stream fails at the next step, which comes at once. False where it, or the client for whom it goes on, was ended before.
     pub(crate) fn end(&self, why: WhyEnded) -> bool {
         let number = WhyEnded::ALL.iter().position(|one| *one == why).unwrap_or_default();
         let number = u8::try_from(number).unwrap_or_default().saturating_add(1);
         let is_first = self.ended.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if is_first {
-            if let Some(client) = &self.client {
-                client.end(why);
-            }
             self.reader.wake();
         }
-        is_first
+        is_first && self.client.as_ref().is_none_or(|client| client.end(why))
     }
 }
 

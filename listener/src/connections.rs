@@ -69,11 +69,17 @@ struct Shared {
     is_shared: IsShared,
     open: Mutex<Open>,
     bytes: AtomicUsize,
-    refused: [AtomicU64; Refused::ALL.len()],
-    ended: [AtomicU64; WhyEnded::ALL.len()],
+    counted: Arc<Counted>,
     log: Mutex<RefusalLog>,
     /// One before it all, so that no time is 0.
     started: Instant,
+}
+
+/// Since the start, by reason.
+#[derive(Default)]
+struct Counted {
+    refused: [AtomicU64; Refused::ALL.len()],
+    ended: [AtomicU64; WhyEnded::ALL.len()],
 }
 
 #[derive(Default)]
@@ -87,13 +93,21 @@ struct Open {
 impl Connections {
     /// None yet. `is_shared` says of an address whether many clients come through it.
     pub fn new(limits: Limits, is_shared: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self::counting(Arc::default(), limits, Box::new(is_shared))
+    }
+
+    /// None yet of what goes on for clients of this listener, each address for itself. Who is refused or ended counts here.
+    pub fn on_behalf(&self) -> Self {
+        Self::counting(self.0.counted.clone(), self.0.limits, Box::new(|_| false))
+    }
+
+    fn counting(counted: Arc<Counted>, limits: Limits, is_shared: IsShared) -> Self {
         Self(Arc::new(Shared {
             limits,
-            is_shared: Box::new(is_shared),
+            is_shared,
             open: Mutex::default(),
             bytes: AtomicUsize::new(0),
-            refused: Default::default(),
-            ended: Default::default(),
+            counted,
             log: Mutex::default(),
             started: Instant::now(),
         }))
@@ -110,7 +124,8 @@ impl Connections {
         self.enter_for(None, peer, most)
     }
 
-    /// The same for what goes on for a client of another listener: whose place is needed loses that connection.
+    /// The same for what goes on for a client of another listener: whose place is needed loses that connection. Nobody's is needed
+    /// whose request was taken in whole, and is not answered yet.
     pub fn enter_for(&self, client: Option<Arc<Connection>>, peer: IpAddr, most: usize) -> Option<Place> {
         let network = network_of(peer);
         let most_here = if network.is_loopback() || (self.0.is_shared)(peer.to_canonical()) {
@@ -157,8 +172,8 @@ impl Connections {
             refused: Refused::ALL.map(|why| (why.as_str(), 0)),
             ended: WhyEnded::ALL.map(|why| (why.as_str(), 0)),
         };
-        figures.refused.iter_mut().zip(&self.0.refused).for_each(|(one, count)| one.1 = counted(count));
-        figures.ended.iter_mut().zip(&self.0.ended).for_each(|(one, count)| one.1 = counted(count));
+        figures.refused.iter_mut().zip(&self.0.counted.refused).for_each(|(one, count)| one.1 = counted(count));
+        figures.ended.iter_mut().zip(&self.0.counted.ended).for_each(|(one, count)| one.1 = counted(count));
         figures
     }
 
@@ -239,7 +254,7 @@ impl Shared {
     fn end(&self, connection: &Connection, why: WhyEnded) {
         if connection.end(why) {
             self.count_bytes(connection.give_bytes_back(), 0);
-            let counter = WhyEnded::ALL.iter().position(|one| *one == why).and_then(|at| self.ended.get(at));
+            let counter = WhyEnded::ALL.iter().position(|one| *one == why).and_then(|at| self.counted.ended.get(at));
             if let Some(counter) = counter {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
@@ -248,7 +263,7 @@ impl Shared {
     }
 
     fn refuse(&self, peer: IpAddr, why: Refused) {
-        let counter = Refused::ALL.iter().position(|one| *one == why).and_then(|at| self.refused.get(at));
+        let counter = Refused::ALL.iter().position(|one| *one == why).and_then(|at| self.counted.refused.get(at));
         if let Some(counter) = counter {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -378,15 +393,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_for_a_newcomer_loses_the_connection_that_it_was_for() {
-        let (front, behind) = (connections(), connections());
+    async fn who_goes_for_a_newcomer_loses_the_connection_that_it_was_for_and_counts_there() {
+        let front = connections();
+        let behind = front.on_behalf();
         let (client, other) = (front.enter(address(1)).unwrap(), front.enter(address(2)).unwrap());
-        let _busy = served(&client);
         let first = behind.enter_for(Some(client.connection().clone()), address(1), 1).unwrap();
         let _second = behind.enter_for(Some(other.connection().clone()), address(2), 1).unwrap();
         assert_eq!(first.connection().why_ended(), Some(WhyEnded::Replaced));
         assert_eq!(client.connection().why_ended(), Some(WhyEnded::Replaced));
         assert_eq!(other.connection().why_ended(), None);
+        let replaced =
+            |all: &Connections| all.figures().ended.into_iter().find(|(why, _)| *why == "replaced").unwrap().1;
+        assert_eq!((replaced(&front), front.figures().open), (1, 2));
+        // One that has ended is not counted again.
+        other.end(WhyEnded::WriteStalled);
+        let _third = behind.enter_for(Some(client.connection().clone()), address(3), 1).unwrap();
+        assert_eq!(replaced(&front), 1);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_whose_request_was_taken_in_whole_keeps_its_place_until_the_answer() {
+        let front = connections();
+        let behind = front.on_behalf();
+        let (client, newcomer) = (front.enter(address(1)).unwrap(), front.enter(address(2)).unwrap());
+        let _requests = [served(&client), served(&newcomer)];
+        client.connection().await_body(Some(10));
+        let first = behind.enter_for(Some(client.connection().clone()), address(1), 1).unwrap();
+        client.connection().body_is_over();
+        let enter = || behind.enter_for(Some(newcomer.connection().clone()), address(2), 1);
+        assert!(enter().is_none());
+        assert_eq!((first.connection().why_ended(), front.figures().refused[0]), (None, ("full", 1)));
+        // It doesn't take the answer.
+        client.blocked(10);
+        assert!(enter().is_some());
+        assert_eq!(client.connection().why_ended(), Some(WhyEnded::Replaced));
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use super::audit::context::{AuditContext, concerns};
 use super::context::{App, AppContext};
 use super::door::{no_key, presented_key};
 use super::error::ApiError;
-use super::keyring::{KeyHolder, key_hash};
+use super::keyring::{KeyHolder, is_in_its_time, key_hash};
 use super::peer;
 
 /// The cookie of a browser session.
@@ -31,9 +31,6 @@ pub(crate) struct Caller {
     /// The browser session, where it came with a cookie.
     pub(crate) session: Option<Arc<WebSession>>,
 }
-
-/// So far time servers may put a clock back, in seconds, without that ending browser sessions.
-const CLOCK_CORRECTION_S: i64 = 120;
 
 impl Caller {
     pub(crate) fn is_at_least(&self, role: Role) -> bool {
@@ -194,11 +191,6 @@ pub(crate) fn check_own_page(request: &HttpRequest, caller: &Caller) -> Result<(
     if caller.session.is_some() && !is_same_origin(request) { Err(cross_origin()) } else { Ok(()) }
 }
 
-/// Whether a browser session runs now. One that began in the future is older than the clock says, which was put back.
-fn is_in_its_time(session: &WebSession, now_s: i64) -> bool {
-    (session.created_at.saturating_sub(CLOCK_CORRECTION_S)..session.expires_at).contains(&now_s)
-}
-
 fn reads(request: &HttpRequest) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -213,11 +205,9 @@ async fn check_session(
         return Err(cross_origin());
     }
     let session = app.store.find_web_session(key_hash(token)).await?;
-    let now_s = app.now_s();
     session
-        .filter(|session| is_in_its_time(session, now_s))
         .and_then(|session| {
-            let key = app.keys.holder_of_session(session.key_id, &session.key_sha256, now_s)?;
+            let key = app.keys.holder_of_session(&session, app.now_s())?;
             Some(Caller { key, session: Some(Arc::new(session)) })
         })
         .ok_or_else(|| {

@@ -14,6 +14,7 @@ use gatewarden_api::ErrorBody;
 use gatewarden_api::daemon::{
     ActingPrimaryStatus, DaemonStatus, GatewayCounts, Health, PrimaryStatus, Ready, RegistryStatus, StoreStatus,
 };
+use gatewarden_listener::Connections;
 
 use super::auth::{Authorized, Viewer};
 use super::context::App;
@@ -27,8 +28,15 @@ pub(crate) fn lives(uptime: u64) -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok".to_owned(), version, uptime })
 }
 
-/// All metrics, as Prometheus reads them.
-pub(crate) fn metrics_of(metrics: &Metrics) -> HttpResponse {
+/// All metrics, as Prometheus reads them. `front`: of the node's clients.
+pub(crate) fn metrics_of(metrics: &Metrics, front: &Connections) -> HttpResponse {
+    let connections = front.figures();
+    metrics.set_connections(ConnectionFigures {
+        open: connections.open,
+        unread_bytes: connections.bytes,
+        refused: connections.refused.to_vec(),
+        ended: connections.ended.to_vec(),
+    });
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(metrics.render())
 }
 
@@ -170,12 +178,5 @@ pub(crate) async fn read_metrics(app: App, request: HttpRequest) -> Answer {
         }
     }
     app.metrics.set_registry_requests(app.registry.in_flight());
-    let connections = app.connections.figures();
-    app.metrics.set_connections(ConnectionFigures {
-        open: connections.open,
-        unread_bytes: connections.bytes,
-        refused: connections.refused.to_vec(),
-        ended: connections.ended.to_vec(),
-    });
-    Ok(metrics_of(&app.metrics))
+    Ok(metrics_of(&app.metrics, &app.connections))
 }

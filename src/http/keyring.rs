@@ -11,12 +11,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::store::handle::StoreHandle;
 pub(crate) use gatewarden_actors::store::records::key_hash;
-use gatewarden_actors::store::records::{ApiKey, NewApiKey, Role};
+use gatewarden_actors::store::records::{ApiKey, NewApiKey, Role, WebSession};
 use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 type Hash = [u8; 32];
+
+/// So far time servers may put a clock back, in seconds, without that ending browser sessions.
+const CLOCK_CORRECTION_S: i64 = 120;
 
 /// A key that let somebody in.
 #[derive(Debug)]
@@ -157,19 +160,14 @@ impl Keyring {
         Some(holder.clone())
     }
 
-    /// The holder whose key opened a browser session, if that key is still good.
-    pub(crate) fn holder_of_session(
-        &self,
-        key_id: Option<i64>,
-        key_sha256: &str,
-        now_s: i64,
-    ) -> Option<Arc<KeyHolder>> {
-        let holder = match key_id {
+    /// The holder whose key opened a browser session, if both are still good.
+    pub(crate) fn holder_of_session(&self, session: &WebSession, now_s: i64) -> Option<Arc<KeyHolder>> {
+        let holder = match session.key_id {
             Some(id) => self.stored.load().by_id.get(&id).cloned(),
             None => self.configured.clone(),
         }?;
-        let same = from_hex(key_sha256).is_some_and(|hash| bool::from(holder.sha256.ct_eq(&hash)));
-        (same && self.is_good(&holder, now_s)).then(|| {
+        let same = from_hex(&session.key_sha256).is_some_and(|hash| bool::from(holder.sha256.ct_eq(&hash)));
+        (same && is_in_its_time(session, now_s) && self.is_good(&holder, now_s)).then(|| {
             holder.last_used.fetch_max(now_s, Ordering::Relaxed);
             holder
         })
@@ -256,6 +254,11 @@ impl Keyring {
     fn remove(&self, id: i64) {
         self.stored.rcu(|snapshot| Snapshot::of(entries(snapshot).filter(|(_, other)| other.id != Some(id))));
     }
+}
+
+/// Whether a browser session runs now. One that began in the future is older than the clock says, which was put back.
+pub(crate) fn is_in_its_time(session: &WebSession, now_s: i64) -> bool {
+    (session.created_at.saturating_sub(CLOCK_CORRECTION_S)..session.expires_at).contains(&now_s)
 }
 
 fn entries(snapshot: &Snapshot) -> impl Iterator<Item = (String, Arc<KeyHolder>)> {
@@ -391,13 +394,21 @@ mod tests {
         let (key, text) = stored(7, Role::Viewer, Some(50));
         let sha256 = key.sha256.clone();
         let ring = Keyring::new(&[key], Some(&Secret::new("old")), "configuration");
-        assert!(ring.holder_of_session(Some(7), &sha256, 10).is_some());
-        assert!(ring.holder_of_session(Some(7), &sha256, 50).is_none());
-        assert!(ring.holder_of_session(Some(8), &sha256, 10).is_none());
-        assert!(ring.holder_of_session(None, &key_hash("old"), 10).is_some());
-        assert!(ring.holder_of_session(None, &key_hash("older"), 10).is_none());
+        let lets_in = |key_id: Option<i64>, key_sha256: &str, now_s: i64| {
+            let (token_sha256, key_sha256) = (String::new(), key_sha256.to_owned());
+            let session = WebSession { token_sha256, key_id, key_sha256, created_at: 5, expires_at: 40 };
+            ring.holder_of_session(&session, now_s).is_some()
+        };
+        assert!(lets_in(Some(7), &sha256, 10));
+        assert!(!lets_in(Some(8), &sha256, 10));
+        assert!(lets_in(None, &key_hash("old"), 39));
+        assert!(!lets_in(None, &key_hash("old"), 40));
+        assert!(!lets_in(None, &key_hash("older"), 10));
+        ring.reach(50);
+        assert!(!lets_in(Some(7), &sha256, 10));
+        assert!(lets_in(None, &key_hash("old"), 10));
         ring.remove(7);
-        assert!(ring.holder_of_session(Some(7), &sha256, 10).is_none());
+        assert!(!lets_in(Some(7), &sha256, 10));
         assert!(ring.verify(text.expose(), 10).is_none());
     }
 }

@@ -4,11 +4,13 @@
 
 mod forward;
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
+use actix_web::cookie::Cookie;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::http::{Method, StatusCode};
@@ -18,13 +20,14 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::store::member::Member;
-use gatewarden_actors::store::records::ApiKey;
+use gatewarden_actors::store::records::{ApiKey, WebSession};
 use gatewarden_api::cluster::Cluster;
 use gatewarden_listener::{AnswerBody, Connections, Place};
 use gatewarden_protocol::Secret;
 use serde_json::json;
 use url::form_urlencoded;
 
+use super::auth::SESSION_COOKIE;
 use super::cluster;
 use super::daemon::{lives, metrics_of};
 use super::dashboard::{Nodes, standby_page};
@@ -32,7 +35,7 @@ use super::door::{Door, no_key, presented_key};
 use super::error::{ApiError, detailed, has_detail, status_of};
 use super::headers;
 use super::input::read_small;
-use super::keyring::Keyring;
+use super::keyring::{Keyring, key_hash};
 use super::limits::Limits;
 use super::peer::{client_address, client_connection, forwarding_node, is_direct_loopback, mark_known};
 use super::settings::{HttpSettings, MetricsAccess};
@@ -52,7 +55,8 @@ pub(crate) struct Standby {
     /// The keys that were read last, as they are checked.
     keys: Mutex<(Arc<Vec<ApiKey>>, Arc<Keyring>)>,
     limits: Limits,
-    /// Requests of strangers that are passed on.
+    /// Its clients, and for strangers among them what is passed on.
+    front: Connections,
     strangers: Connections,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -72,28 +76,30 @@ impl Standby {
     ) -> Self {
         let keys = Mutex::new((Arc::default(), Arc::new(Keyring::new(&[], unstored.as_ref(), ADMIN))));
         let (limits, started_ms) = (Limits::new(&settings.rate_limits, &clock), clock.uptime_ms());
-        // Of all of them; how many there may be together is said with each.
-        let strangers = Connections::new(settings.connections, |_| false);
-        Self { settings, member, unstored, keys, limits, strangers, metrics, clock, started_ms, mesh }
+        let proxies = settings.trusted_proxies.clone();
+        let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
+        let front = Connections::new(settings.connections, is_shared);
+        let strangers = front.on_behalf();
+        Self { settings, member, unstored, keys, limits, front, strangers, metrics, clock, started_ms, mesh }
     }
 
-    /// The keys as of a moment ago; false where the stored ones are not known.
-    fn keys(&self) -> (Arc<Keyring>, bool) {
+    /// The keys as of a moment ago, and the browser sessions; without these where the stored keys are not known.
+    fn keys(&self) -> (Arc<Keyring>, Option<Arc<HashMap<String, WebSession>>>) {
         let seen = self.member.keys();
         let seen = seen.filter(|seen| self.clock.uptime_ms() - seen.seen_ms < KEYS_COUNT_MS);
-        let is_known = seen.is_some();
-        let keys = seen.map(|seen| seen.keys).unwrap_or_default();
+        let (keys, sessions) = seen.map(|seen| (seen.keys, seen.web_sessions)).unzip();
+        let keys = keys.unwrap_or_default();
         let mut known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&known.0, &keys) {
             let ring = Keyring::new(&keys, self.unstored.as_ref(), ADMIN);
             *known = (keys, Arc::new(ring));
         }
-        (known.1.clone(), is_known)
+        (known.1.clone(), sessions)
     }
 
     /// Whether this request may see what only whoever has a key may. `presented`: the key of a form instead of that of a header.
     fn admit(&self, request: &HttpRequest, presented: Option<&str>) -> Result<(), ApiError> {
-        let (keys, is_known) = self.keys();
+        let (keys, sessions) = self.keys();
         let now_s = self.clock.wall_ms().div_euclid(1000);
         let door = Door { keys: &keys, limits: &self.limits, trusted_proxies: &self.settings.trusted_proxies, now_s };
         let presented = presented.or(presented_key(request.headers())).ok_or_else(no_key)?;
@@ -103,7 +109,7 @@ impl Standby {
                 Ok(())
             }
             // Whoever asks often with a good key isn't told that it is wrong.
-            Err(_) if !is_known => {
+            Err(_) if sessions.is_none() => {
                 let sentence =
                     "This node stands by and can't tell whether the key is good: the database does not answer";
                 let help = "Ask the node that acts, or try again when the database is back.";
@@ -113,18 +119,31 @@ impl Standby {
         }
     }
 
-    /// A place for a request without a good key, which goes for the next one like that: all nodes together leave half of the acting
-    /// node's connections to whoever has one.
-    fn place_of_stranger(&self, request: &HttpRequest) -> Option<Place> {
-        let presented = presented_key(request.headers());
-        if let Some(key) = presented.and_then(|key| self.keys().0.verify(key, self.clock.wall_ms().div_euclid(1000))) {
+    /// A place for a request without a good key or browser session, which goes for the next one like that until all of the request is
+    /// passed on: what it changes may have begun then. All nodes together leave half of the acting node's connections to whoever is
+    /// known, so that one for which there is no place is not passed on.
+    fn place_of_stranger(&self, request: &HttpRequest) -> Result<Option<Place>, Failure> {
+        let ((keys, sessions), now_s) = (self.keys(), self.clock.wall_ms().div_euclid(1000));
+        let of_session =
+            |cookie: Cookie<'_>| keys.holder_of_session(sessions.as_ref()?.get(&key_hash(cookie.value()))?, now_s);
+        let holder = match presented_key(request.headers()) {
+            Some(key) => keys.verify(key, now_s),
+            None => request.cookie(SESSION_COOKIE).and_then(of_session),
+        };
+        if let Some(key) = holder {
             mark_known(request, &key);
-            return None;
+            return Ok(None);
         }
         let others = self.member.view().borrow().nodes.len().saturating_sub(1).max(1);
         let most = (self.settings.connections.connections / 2 / others).max(1);
-        let address = client_address(request, &self.settings.trusted_proxies)?;
-        self.strangers.enter_for(client_connection(request).cloned(), address, most)
+        let place = client_address(request, &self.settings.trusted_proxies)
+            .and_then(|address| self.strangers.enter_for(client_connection(request).cloned(), address, most));
+        place.map(Some).ok_or_else(|| {
+            let sentence = "As many requests without a good key as may be passed on wait for the node that acts";
+            Failure::new(ErrorCode::Unavailable, sentence)
+                .with_help("Nothing was begun: send it again in a second.")
+                .with_retry_after(Duration::from_secs(1))
+        })
     }
 
     fn nodes(&self) -> Cluster {
@@ -137,9 +156,7 @@ const ADMIN: &str = "the admin key";
 
 /// Starts it on a socket that is already bound. The caller stops it when this node begins to act.
 pub(crate) fn serve(standby: Standby, listener: TcpListener, mesh: Option<TcpListener>) -> std::io::Result<Server> {
-    let proxies = standby.settings.trusted_proxies.clone();
-    let is_shared = move |address| proxies.iter().any(|network| network.contains(address));
-    let connections = Connections::new(standby.settings.connections, is_shared);
+    let connections = standby.front.clone();
     let shape = Shape::of(&standby.settings);
     let door = mesh.zip(standby.mesh.clone()).map(|(listener, mesh)| MeshDoor { listener, mesh });
     // What is passed on has to go fast; without that there is little to do. Whoever waits for an answer gets it before the end.
@@ -203,7 +220,7 @@ async fn answer(standby: web::Data<Standby>, request: HttpRequest, body: web::Pa
             let up_ms = standby.clock.uptime_ms().saturating_sub(standby.started_ms);
             lives(u64::try_from(up_ms / 1000).unwrap_or(0))
         }
-        "/metrics" if is_read && gives_metrics(&standby, &request) => metrics_of(&standby.metrics),
+        "/metrics" if is_read && gives_metrics(&standby, &request) => metrics_of(&standby.metrics, &standby.front),
         "/api/cluster" if is_read => match standby.admit(&request, None) {
             Ok(()) => HttpResponse::Ok().json(standby.nodes()),
             Err(error) => HttpResponse::from_error(error),

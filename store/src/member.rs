@@ -3,6 +3,7 @@
 //! Nobody waits for this thread but at the start and the end. What it knows is published: [`RightToAct`] for whoever is about to
 //! act, [`View`] for people and for whoever waits for the role. What decides is [`gatewarden_core::cluster`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -22,12 +23,12 @@ use crate::postgres::mesh_entry::{Mesh, MeshKey};
 use crate::postgres::release::RELEASE;
 use crate::postgres::{PostgresConnection, start};
 use crate::queue::StoreOptions;
-use crate::tables::access::{ApiKey, known_keys};
+use crate::tables::access::{ApiKey, WebSession, known_keys, latest_web_sessions};
 use crate::tables::credentials::KnownAdminKey;
 
 /// How long an answer to a beat is waited for: a second one has its turn before the first has run out.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a node that stands by reads which API keys are good.
+/// How often a node that stands by reads which API keys and browser logins are good.
 const KEYS_MS: i64 = 2_000;
 /// Without a sign of life of the rest of the daemon for so long, it doesn't beat.
 const PROOF_MS: i64 = 15_000;
@@ -71,11 +72,13 @@ impl View {
     }
 }
 
-/// The stored API keys as a node that stands by read them last.
+/// The stored API keys and browser logins as a node that stands by read them last.
 #[derive(Debug, Clone)]
 pub struct KeysSeen {
     /// All of them; the same allocation while nothing of them changes.
     pub keys: Arc<Vec<ApiKey>>,
+    /// Those that began last, by the hash of their cookie's token.
+    pub web_sessions: Arc<HashMap<String, WebSession>>,
     /// When: ms of [`Clock::uptime_ms`].
     pub seen_ms: i64,
 }
@@ -158,7 +161,7 @@ impl Member {
         self.view.clone()
     }
 
-    /// The stored API keys, as this node read them while it stood by; none before it could.
+    /// The stored API keys and browser logins, as this node read them while it stood by; none before it could.
     pub fn keys(&self) -> Option<KeysSeen> {
         self.keys.borrow().clone()
     }
@@ -349,7 +352,7 @@ impl Thread {
         }
     }
 
-    /// Reads which API keys are good, where it is time.
+    /// Reads which API keys and browser logins are good, where it is time.
     fn read_keys(&mut self, now_ms: i64) {
         if now_ms < self.keys_due_ms {
             return;
@@ -357,15 +360,17 @@ impl Thread {
         self.keys_due_ms = now_ms + KEYS_MS;
         let Some(session) = self.session.take() else { return };
         let mut connection = Connection::Postgres(session);
-        let read = known_keys(&mut connection);
+        let read =
+            known_keys(&mut connection).and_then(|keys| Ok((keys, Arc::new(latest_web_sessions(&mut connection)?))));
         let Connection::Postgres(session) = connection else { return };
         self.session = (!session.is_lost()).then_some(session);
         match read {
-            Ok(keys) => self.keys.send_modify(|seen| {
+            Ok((keys, web_sessions)) => self.keys.send_modify(|seen| {
                 let same = seen.as_ref().map(|seen| seen.keys.clone()).filter(|before| **before == keys);
-                *seen = Some(KeysSeen { keys: same.unwrap_or_else(|| Arc::new(keys)), seen_ms: now_ms });
+                let keys = same.unwrap_or_else(|| Arc::new(keys));
+                *seen = Some(KeysSeen { keys, web_sessions, seen_ms: now_ms });
             }),
-            Err(error) => tracing::debug!(%error, "which API keys are good was not read"),
+            Err(error) => tracing::debug!(%error, "which API keys and logins are good was not read"),
         }
     }
 

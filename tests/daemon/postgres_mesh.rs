@@ -290,8 +290,7 @@ fn is_open(stream: &TcpStream) -> bool {
 fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
     let Some(server) = Server::start() else { return };
     // With so few connections of nodes there is room for 160 of which nobody knows yet whose they are.
-    let few = [("GATEWARDEN_HTTP__MAX_CONNECTIONS", "64"), ("GATEWARDEN_HTTP__WORKERS", "1")];
-    let a = few.iter().fold(node(&server, "a"), |setup, (key, value)| setup.env(key, value)).start();
+    let a = small_node(&server, "a").start();
     let b = next_to(&a, node(&server, "b")).start();
     let port = mesh_of(&server, "a");
     let mut plain = connected(port);
@@ -319,30 +318,36 @@ fn a_stranger_at_the_port_of_nodes_learns_nothing_and_keeps_nobody_out() {
     });
 }
 
+/// Clients have few connections: half of them are for strangers, together over all nodes that stand by.
+fn small_node(server: &Server, name: &str) -> Setup {
+    node(server, name).env("GATEWARDEN_HTTP__MAX_CONNECTIONS", "64").env("GATEWARDEN_HTTP__WORKERS", "1")
+}
+
+fn log_in(at: &Daemon) -> String {
+    let login = at.post("/api/auth/login", &json!({"api_key": ADMIN_KEY})).expect(200);
+    login.header("set-cookie").expect("a cookie").split(';').next().expect("a value").to_owned()
+}
+
+fn says_that_it_logs_in(at: &Daemon) -> TcpStream {
+    let mut stream = connected(at.address());
+    let head = "POST /api/auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("sent");
+    stream
+}
+
 #[test]
 fn strangers_at_one_node_take_no_place_from_whoever_is_known_at_any() {
     let Some(server) = Server::start() else { return };
-    let few = |name: &str| {
-        let few = [("GATEWARDEN_HTTP__MAX_CONNECTIONS", "64"), ("GATEWARDEN_HTTP__WORKERS", "1")];
-        few.iter().fold(node(&server, name), |setup, (key, value)| setup.env(key, value))
-    };
-    let a = few("a").start();
-    let (b, c) = (next_to(&a, few("b")).start(), next_to(&a, few("c")).start());
+    let a = small_node(&server, "a").start();
+    let (b, c) = (next_to(&a, small_node(&server, "b")).start(), next_to(&a, small_node(&server, "c")).start());
     until_it_passes_on(&b);
     until_it_passes_on(&c);
-    let login = b.post("/api/auth/login", &json!({"api_key": ADMIN_KEY})).expect(200);
-    let cookie = login.header("set-cookie").expect("a cookie").split(';').next().expect("a value").to_owned();
+    let cookie = log_in(&b);
     let browser = [("Cookie", cookie.as_str()), ("Sec-Fetch-Site", "same-origin")];
     let mut watched = EventStream::open(b.address(), "/api/events", &browser);
     // More than the node that acts takes of all nodes say that they log in, and then nothing.
-    let mut silent: Vec<TcpStream> = (0..80)
-        .map(|number| {
-            let mut stream = connected(if number % 2 == 0 { b.address() } else { c.address() });
-            let head = b"POST /api/auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n";
-            stream.write_all(head).expect("sent");
-            stream
-        })
-        .collect();
+    let mut silent: Vec<TcpStream> =
+        (0..80).map(|number| says_that_it_logs_in(if number % 2 == 0 { &b } else { &c })).collect();
     let key = [("X-API-Key", ADMIN_KEY)];
     wait::until("few of them are left", PATIENCE, || {
         // More than the connections that waited for a request.
@@ -351,8 +356,79 @@ fn strangers_at_one_node_take_no_place_from_whoever_is_known_at_any() {
         silent.len() <= 32
     });
     assert!(silent.len() > 16, "some may stay: {}", silent.len());
+    let series = "gatewarden_http_connections_ended_total{reason=\"replaced\"} ";
+    let metrics = b.metrics();
+    let ended = metrics.lines().find_map(|line| line.strip_prefix(series)).expect("counted where the clients are");
+    assert!(ended.parse::<f64>().expect("a number") > 0.0, "{ended}");
     c.register("lab", 1, "tok-secret");
     watched.until(|event| event.data.to_string().contains("lab"));
+}
+
+#[test]
+fn a_browser_that_is_logged_in_is_no_stranger_in_the_middle_of_its_request() {
+    let Some(server) = Server::start() else { return };
+    let a = small_node(&server, "a").start();
+    let b = next_to(&a, small_node(&server, "b")).start();
+    until_it_passes_on(&b);
+    let cookie = log_in(&b);
+    let body = json!({"name": "lab", "host": "127.0.0.1", "port": 1, "token": "tok-secret"}).to_string();
+    let (first, rest) = body.split_at(10);
+    // The node that is asked knows the login once it has read the database again.
+    wait::until_ok("it is answered", PATIENCE, || {
+        let mut browser = connected(b.address());
+        let begun = format!(
+            "POST /api/gateways HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{first}",
+            b.address(),
+            body.len()
+        );
+        browser.write_all(begun.as_bytes()).expect("sent");
+        // It is the oldest: the one worker answers this after it has begun to pass that on.
+        (0..5).for_each(|_| drop(b.get("/health").expect(200)));
+        let mut silent: Vec<TcpStream> = (0..40).map(|_| says_that_it_logs_in(&b)).collect();
+        wait::until("the strangers have their places and no more", PATIENCE, || {
+            silent.retain(is_open);
+            silent.len() <= 32
+        });
+        let mut answer = String::new();
+        let answered = browser.write_all(rest.as_bytes()).and_then(|()| browser.read_to_string(&mut answer));
+        if answer.starts_with("HTTP/1.1 201 ") { Ok(()) } else { Err(format!("{answered:?} {answer}")) }
+    });
+}
+
+#[test]
+fn strangers_that_wait_for_a_silent_node_are_answered_and_more_than_have_a_place_are_told_so() {
+    let Some(server) = Server::start() else { return };
+    let a = small_node(&server, "a").start();
+    let b = next_to(&a, small_node(&server, "b")).start();
+    until_it_passes_on(&b);
+    a.signal("STOP");
+    let asks = |method: &str, path: &str, body: &str| {
+        let mut stream = connected(b.address());
+        let (to, length) = (b.address(), body.len());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        stream
+    };
+    let mut asked = vec![asks("POST", "/api/auth/login", &json!({"api_key": ADMIN_KEY}).to_string())];
+    // Its one worker answers these after it has taken in the other's body, over the connection that waited for a request.
+    (0..5).for_each(|_| drop(b.get("/health").expect(200)));
+    asked.extend((0..40).map(|_| asks("GET", "/login", "")));
+    wait::until("somebody is answered", PATIENCE, || !asked.iter().all(is_open));
+    a.signal("CONT");
+    let answers = asked.iter_mut().map(|stream| {
+        stream.set_nonblocking(false).expect("a plain option");
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        assert!(answer.starts_with("HTTP/1.1 "), "{read:?}: it was cut before its answer");
+        answer
+    });
+    let answers: Vec<String> = answers.collect();
+    let told = answers.iter().filter(|answer| answer.contains("\"unavailable\"")).count();
+    assert!(told > 0, "{answers:?}");
+    assert!(answers.iter().all(|answer| !answer.contains("\"unavailable\"") || answer.contains("etry-after: 1")));
 }
 
 #[test]

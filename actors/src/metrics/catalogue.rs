@@ -259,7 +259,7 @@ families! {
         HTTP_UNREAD: Gauge "gatewarden_http_unread_bytes"
             "Memory for what clients were sent and don't read, the kernel's part estimated; its limit is http.connection_memory.";
         HTTP_REFUSED: Counter "gatewarden_http_connections_refused_total" [("reason", "`full`, `address_full`")]
-            "Connections turned away because all places, or all of their address, were taken by clients that are served or known.";
+            "Connections turned away because all places, or all of their address, were taken by clients that are served or known; at a node that stands by requests of strangers, too.";
         HTTP_ENDED: Counter "gatewarden_http_connections_ended_total" [
             ("reason", "`write_stalled`, `half_open`, `over_budget`, `head_too_long`, `replaced`"),
         ]

@@ -56,7 +56,7 @@ pub(super) async fn pass_on(
         None if request.headers().contains_key(header::TRANSFER_ENCODING) => BodySize::Stream,
         None => BodySize::None,
     };
-    let place = standby.place_of_stranger(request);
+    let place = standby.place_of_stranger(request)?;
     match mesh.exchange(pool, standby.clock.uptime_ms(), acting, head, length, body).await {
         Ok(mut reply) => {
             standby.metrics.count_forwarded(Forwarded::Answered);

@@ -195,7 +195,7 @@ async fn a_browsers_stream_must_come_from_our_own_pages_and_ends_with_the_sessio
     let token = cookie.split_once('=').unwrap().1;
     let session_hash = crate::http::keyring::key_hash(token);
     let session = harness.store.find_web_session(session_hash.clone()).await.unwrap().unwrap();
-    let key = harness.app.keys.holder_of_session(session.key_id, &session.key_sha256, harness.app.now_s());
+    let key = harness.app.keys.holder_of_session(&session, harness.app.now_s());
     let caller = crate::http::auth::Caller { key: key.unwrap(), session: Some(std::sync::Arc::new(session)) };
     assert!(caller.is_still_good(&harness.app).await);
     harness.store.delete_web_session(session_hash).await.unwrap();

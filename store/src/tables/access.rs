@@ -1,5 +1,7 @@
 //! Who may use the daemon: API keys and browser logins. Only hashes are stored.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use gatewarden_core::error::Failure;
 
@@ -71,6 +73,16 @@ pub struct WebSession {
 pub(crate) fn known_keys(connection: &mut Connection) -> QueryResult<Vec<ApiKey>> {
     let known = api_keys::table.filter(api_keys::role.eq_any(Role::ALL)).order(api_keys::id);
     known.select(ApiKey::as_select()).load(connection)
+}
+
+/// How many browser logins are held in memory where any is looked up.
+const MOST_IN_MEMORY: i64 = 1_000;
+
+/// The browser logins that began last, by the hash of their cookie's token.
+pub(crate) fn latest_web_sessions(connection: &mut Connection) -> QueryResult<HashMap<String, WebSession>> {
+    let latest = web_sessions::table.order(web_sessions::created_at.desc()).limit(MOST_IN_MEMORY);
+    let sessions: Vec<WebSession> = latest.select(WebSession::as_select()).load(connection)?;
+    Ok(sessions.into_iter().map(|session| (session.token_sha256.clone(), session)).collect())
 }
 
 impl StoreHandle {

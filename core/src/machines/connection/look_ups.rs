@@ -155,6 +155,11 @@ impl LookUps {
     ) {
         let Some(look_up) = self.0.get_mut(&call) else { return };
         let (step, key) = (look_up.step, look_up.session_key.clone());
+        let named = outcome.as_ref().ok().filter(|_| step == LookUpStep::Wait).and_then(run_words::run_id);
+        if named.is_some_and(|named| named != look_up.run_id) {
+            // The end of another run tells nothing of this one's.
+            return self.look_at_rows(turn, active, runs, call);
+        }
         look_up.ended_at_ms = match (step, &outcome) {
             (LookUpStep::Wait, Ok(payload)) => payload.get("endedAt").and_then(Value::as_i64),
             (LookUpStep::Log, Ok(log)) => key.as_ref().and_then(|key| run_words::failure_in_log(log, key)?.1),

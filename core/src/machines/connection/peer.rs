@@ -140,6 +140,13 @@ impl Peer {
         .with_help("It may still carry the request out. Look at its load and its log before trying again.")
     }
 
+    /// Its answer names a run that another request started.
+    pub(super) fn spoke_of_another(&self, method: &str) -> Failure {
+        let Failure { code, help, .. } = self.overdue(method);
+        let sentence = format!("Gateway \"{}\" answered {method} with a run of another request", self.record.name);
+        Failure { help, ..Failure::new(code, sentence) }
+    }
+
     /// The connection ended under a request.
     pub(super) fn connection_ended(&self) -> Failure {
         Failure::new(

@@ -140,6 +140,10 @@ impl Runs {
     ) {
         let Some(starting) = self.starting.get(&call) else { return };
         let spawn_id = starting.spawn_id.clone();
+        if self.tracker.names_another(&spawn_id, &payload) {
+            let failure = turn.peer.spoke_of_another(starting.method);
+            return self.unanswered(turn, PendingKind::Run(call), failure, Certainty::Unknown);
+        }
         let progress = run_words::progress(&payload);
         let is_over = match progress {
             Some(Progress::Accepted | Progress::Running) => false,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gatewarden_protocol::SessionsEvent;
 
-use super::run_words::Confidence;
+use super::run_words::{self, Confidence};
 use crate::spawn::{RunNotice, RunStage, is_own_session};
 
 /// Runs that are followed at a time; beyond that the oldest is given up, an ended one first.
@@ -130,6 +130,11 @@ impl RunTracker {
     /// Whether the gateway has said anything of it.
     pub(super) fn heard_of(&self, run_id: &str) -> bool {
         self.numbers.get(run_id).and_then(|number| self.runs.get(number)).is_some_and(|run| run.heard)
+    }
+
+    /// Whether what was said of this run names another one that is followed here: then it tells of that one, if of any.
+    pub(super) fn names_another(&self, run_id: &str, said: &serde_json::Value) -> bool {
+        run_words::run_id(said).is_some_and(|named| named != run_id && self.numbers.contains_key(&named))
     }
 
     /// The session of a run.

@@ -148,6 +148,9 @@ impl Runs {
 
     /// The second reply to a request that started a run.
     pub(super) fn second_reply(&mut self, turn: &mut Turn<'_>, run_id: String, outcome: Result<Value, WireError>) {
+        if outcome.as_ref().is_ok_and(|payload| self.tracker.names_another(&run_id, payload)) {
+            return turn.push(Effect::Remark("ignored a reply: one that tells of another run".to_owned()));
+        }
         self.ended(turn, run_id, run_words::read_outcome(outcome));
     }
 

@@ -52,6 +52,14 @@ fn agent_wait_tells_of_an_end_and_nothing_is_ever_started() {
 }
 
 #[test]
+fn the_end_of_another_run_is_not_the_one_that_was_asked_for() {
+    let mut sim = Sim::release(4);
+    sim.looks_up(1, SPAWN, Some(KEY));
+    sim.replies(json!({"runId":"spawn-2","status":"ok","endedAt":1,"terminalReply":{"text":"hi"}}));
+    assert_eq!(found(&sim), RunFinding::NotKnown);
+}
+
+#[test]
 fn a_timeout_of_agent_wait_says_nothing_and_the_row_decides() {
     let row = |status: &str, active: bool| {
         json!({"key":KEY,"status":status,"hasActiveRun":active,"activeRunIds":if active { json!([SPAWN]) } else { json!([]) },

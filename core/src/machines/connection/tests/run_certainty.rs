@@ -144,3 +144,35 @@ fn a_run_in_doubt_is_still_followed_even_on_the_next_connection() {
     sim.event("chat", json!({"runId":SPAWN,"state":"final","message":{"role":"assistant","content":"done"}}));
     assert!(matches!(&sim.stages()[..], [RunStage::Completed { result }] if result["text"] == "done"));
 }
+
+#[test]
+fn an_answer_that_names_the_run_of_another_request_acknowledges_nothing() {
+    let mut sim = Sim::release(4);
+    sim.starts_as(1, "spawn-1", task());
+    let first = sim.last_frame()["id"].clone();
+    sim.starts_as(2, "spawn-2", task());
+    sim.replies(json!({"runId":"spawn-1","status":"accepted"}));
+    assert_eq!(sim.not_accepted().certainty, Certainty::Unknown);
+    assert!(sim.not_accepted().failure.message.contains("another request"), "{:?}", sim.not_accepted());
+    sim.says(json!({"type":"res","id":first,"ok":true,"payload":{"runId":"spawn-1","status":"accepted"}}));
+    assert_eq!(sim.accepted().run_id, "spawn-1");
+    // What became of the other one is told by its own words.
+    sim.event("chat", json!({"runId":"spawn-2","state":"final","message":{"role":"assistant","content":"done"}}));
+    let ended: Vec<_> = sim.notices().into_iter().map(|notice| notice.run_id).collect();
+    assert_eq!(ended, ["spawn-2"]);
+}
+
+#[test]
+fn a_second_reply_about_another_run_ends_neither() {
+    let mut sim = Sim::release(4);
+    let ids = ["spawn-1", "spawn-2"].map(|spawn| {
+        sim.starts_as(1, spawn, task());
+        sim.replies(json!({"runId":spawn,"status":"accepted"}));
+        sim.last_frame()["id"].clone()
+    });
+    sim.says(json!({"type":"res","id":ids[1],"ok":true,"payload":{"runId":"spawn-1","status":"ok","result":{}}}));
+    assert!(sim.stages().is_empty(), "{:?}", sim.notices());
+    sim.says(json!({"type":"res","id":ids[0],"ok":true,"payload":{"runId":"spawn-1","status":"ok","result":{}}}));
+    let ended: Vec<_> = sim.notices().into_iter().map(|notice| notice.run_id).collect();
+    assert_eq!(ended, ["spawn-1"]);
+}
