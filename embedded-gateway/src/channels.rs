@@ -11,10 +11,9 @@
 //! | `http` | how services are reached |
 //! | `telegram`, `discord`, `whatsapp` | the services |
 //!
-//! A further channel is a [`service::Service`] in a file of its own and a variant of `ChannelKind` (`config/channels_section.rs`). The
-//! compiler then names what is to be decided: in that file, in `services` (how it is made), `service` (what helps against faults),
-//! `account/delivery` (the longest part) and `cron/place.rs` (how its chats are named); the list in `web/gateway/job_form.js` it doesn't
-//! name. An account that isn't configured costs nothing.
+//! A further channel states what is its own in a file of `config/channels_section/`, beside the list there, and is a
+//! [`service::Service`] in a file of its own here, which [`connect`] names. One with a webhook has a file in `http/`, too. Pages name
+//! channels in `web/gateway/job_form.js` and `channels.js`. An account that isn't configured costs nothing.
 
 mod access;
 mod account;
@@ -37,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use crate::config::{ChannelAccount, ChannelKind, DEFAULT_ACCOUNT, GatewayConfig};
@@ -54,6 +54,15 @@ pub(crate) use routing::{Origin, route};
 pub(crate) use service::{Fault, Update};
 pub use services::try_credentials;
 pub(crate) use services::{ChannelNews, Services, tls_of_this_machine};
+
+/// The service of an account's channel.
+fn connect(account: &ChannelAccount, http: Http, token: Secret) -> Box<dyn service::Service> {
+    match account.kind {
+        ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
+        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token)),
+        ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
+    }
+}
 
 /// All accounts that are configured.
 #[derive(Debug, Default)]
@@ -444,7 +453,7 @@ fn row(account: &Account) -> Value {
         "activeRuns": account.running.len(),
         "waitingMessages": account.record.waiting.len(),
         "waitingAnswers": account.record.replies.len(),
-        "mode": settings.kind.mode(),
+        "mode": settings.kind.channel().mode,
         "dmPolicy": settings.access.dm_policy.as_str(),
         "allowFrom": settings.access.allow_from,
         "tokenSource": settings.token_source,

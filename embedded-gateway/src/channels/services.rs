@@ -8,12 +8,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::discord;
 use super::http::Http;
 use super::service::{Fault, Reply, RequestKind, Service, Update};
-use super::telegram;
-use super::whatsapp;
-use crate::config::{ChannelAccount, ChannelKind};
+use crate::config::ChannelAccount;
 use crate::effect::{ChannelKey, ChannelOrder, ChannelRequest};
 
 /// What came of a request.
@@ -117,12 +114,7 @@ impl Services {
 
 fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Box<dyn Service>, Fault> {
     let token = account.token.clone().ok_or_else(|| Fault::Credentials("there is none".to_owned()))?;
-    let http = Http::new(tls);
-    Ok(match account.kind {
-        ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
-        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token)),
-        ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
-    })
+    Ok(super::connect(account, Http::new(tls), token))
 }
 
 /// Asks an account's service whether its token is accepted: the bot's name. For a look at the configuration without a gateway.
