@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gatewarden_protocol::Secret;
+use gatewarden_protocol::{Secret, named};
 use url::Url;
 
 use super::other_sections::secret_file;
@@ -87,9 +87,8 @@ pub(crate) struct Channel {
     /// What people may write before ids instead of `id`.
     short: &'static str,
     default_root: &'static str,
-    /// The token of the default account in the environment.
+    /// Where a token is: of the default account in the environment, and written out.
     token_variable: &'static str,
-    /// The key of a token that is written out.
     token_key: &'static str,
     /// The token that a text is; it becomes part of addresses or headers. Err: how one looks, and where it is from.
     token: fn(&str) -> Result<&str, &'static str>,
@@ -186,55 +185,48 @@ pub struct GroupRule {
     pub allow_from: Option<Vec<String>>,
 }
 
-/// Who may send direct messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DmPolicy {
-    /// Who was approved, and `allow_from`. Others get a code.
-    #[default]
-    Pairing,
-    /// `allow_from` alone.
-    Allowlist,
-    /// `allow_from`, which must have `*`.
-    Open,
-    /// Nobody.
-    Disabled,
-}
-
-impl DmPolicy {
-    /// Its word in the configuration and on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pairing => "pairing",
-            Self::Allowlist => "allowlist",
-            Self::Open => "open",
-            Self::Disabled => "disabled",
-        }
+named! {
+    /// Who may send direct messages.
+    #[derive(Default)]
+    pub enum DmPolicy {
+        /// Who was approved, and `allow_from`. Others get a code.
+        #[default]
+        Pairing = "pairing",
+        /// `allow_from` alone.
+        Allowlist = "allowlist",
+        /// `allow_from`, which must have `*`.
+        Open = "open",
+        /// Nobody.
+        Disabled = "disabled",
     }
 }
 
-/// Who is heard in groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum GroupPolicy {
-    /// Who is listed.
-    #[default]
-    Allowlist,
-    /// All members.
-    Open,
-    /// Nobody.
-    Disabled,
+named! {
+    /// Who is heard in groups.
+    #[derive(Default)]
+    pub enum GroupPolicy {
+        /// Who is listed.
+        #[default]
+        Allowlist = "allowlist",
+        /// All members.
+        Open = "open",
+        /// Nobody.
+        Disabled = "disabled",
+    }
 }
 
-/// `session.dmScope`: which direct messages share a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DmScope {
-    /// All, with the agent's main session.
-    Main,
-    /// Those of one person.
-    PerPeer,
-    /// Those of one person on one channel.
-    PerChannelPeer,
-    /// Those of one person with one account.
-    PerAccountChannelPeer,
+named! {
+    /// `session.dmScope`: which direct messages share a session.
+    pub enum DmScope {
+        /// All, with the agent's main session.
+        Main = "main",
+        /// Those of one person.
+        PerPeer = "per-peer",
+        /// Those of one person on one channel.
+        PerChannelPeer = "per-channel-peer",
+        /// Those of one person with one account.
+        PerAccountChannelPeer = "per-account-channel-peer",
+    }
 }
 
 /// One of `bindings[]`: which agent gets what.
@@ -436,28 +428,15 @@ fn number(id: &str) -> Result<String, &'static str> {
 }
 
 fn parse_dm_policy(text: &str) -> Result<DmPolicy, &'static str> {
-    let policies = [DmPolicy::Pairing, DmPolicy::Allowlist, DmPolicy::Open, DmPolicy::Disabled];
-    let found = policies.into_iter().find(|policy| policy.as_str() == text);
-    found.ok_or("must be pairing, allowlist, open or disabled")
+    DmPolicy::from_name(text).ok_or("must be pairing, allowlist, open or disabled")
 }
 
 fn parse_group_policy(text: &str) -> Result<GroupPolicy, &'static str> {
-    match text {
-        "allowlist" => Ok(GroupPolicy::Allowlist),
-        "open" => Ok(GroupPolicy::Open),
-        "disabled" => Ok(GroupPolicy::Disabled),
-        _ => Err("must be allowlist, open or disabled"),
-    }
+    GroupPolicy::from_name(text).ok_or("must be allowlist, open or disabled")
 }
 
 fn parse_dm_scope(text: &str) -> Result<DmScope, &'static str> {
-    match text {
-        "main" => Ok(DmScope::Main),
-        "per-peer" => Ok(DmScope::PerPeer),
-        "per-channel-peer" => Ok(DmScope::PerChannelPeer),
-        "per-account-channel-peer" => Ok(DmScope::PerAccountChannelPeer),
-        _ => Err("must be main, per-peer, per-channel-peer or per-account-channel-peer"),
-    }
+    DmScope::from_name(text).ok_or("must be main, per-peer, per-channel-peer or per-account-channel-peer")
 }
 
 /// The root of an API. The token is part of each address below it, so it goes encrypted, or doesn't leave the machine.

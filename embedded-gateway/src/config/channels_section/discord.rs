@@ -24,7 +24,13 @@ pub(super) static CHANNEL: Channel = Channel {
     account,
     from_environment: |_, _| {},
     lacks: lacks_token,
-    unused: UNUSED,
+    unused: "capabilities markdown commands configWrites applicationId activities proxy gatewayInfoTimeoutMs \
+             gatewayReadyTimeoutMs gatewayRuntimeReadyTimeoutMs allowBots botLoopProtection dangerouslyAllowNameMatching \
+             mentionAliases mentionPatterns contextVisibility historyLimit dmHistoryLimit dms textChunkLimit suppressEmbeds \
+             streaming maxLinesPerMessage mediaMaxMb retry actions replyToMode thread defaultTo heartbeat heartbeatVisibility \
+             healthMonitor execApprovals agentComponents ui slashCommand threadBindings voice pluralkit responsePrefix \
+             ackReaction ackReactionScope activity status autoPresence activityType activityUrl inboundWorker eventQueue \
+             joinIntro",
     without_token: "it has no token: write token or tokenFile",
     mode: "gateway",
     has_connection: true,
@@ -65,13 +71,7 @@ pub struct MemberRule {
     pub roles: Option<Vec<String>>,
 }
 
-/// Keys of real releases that mean nothing here: of an account, of a server, of a channel.
-const UNUSED: &str = "capabilities markdown commands configWrites applicationId activities proxy gatewayInfoTimeoutMs gatewayReadyTimeoutMs \
-     gatewayRuntimeReadyTimeoutMs allowBots botLoopProtection dangerouslyAllowNameMatching mentionAliases mentionPatterns \
-     contextVisibility historyLimit dmHistoryLimit dms textChunkLimit suppressEmbeds streaming maxLinesPerMessage mediaMaxMb retry \
-     actions replyToMode thread defaultTo heartbeat heartbeatVisibility healthMonitor execApprovals agentComponents ui slashCommand \
-     threadBindings voice pluralkit responsePrefix ackReaction ackReactionScope activity status autoPresence activityType \
-     activityUrl inboundWorker eventQueue joinIntro";
+/// Keys of real releases that mean nothing here, of servers and of channels.
 const UNUSED_OF_GUILDS: &str = "slug ignoreOtherMentions tools toolsBySender reactionNotifications presenceEvents";
 const UNUSED_OF_CHANNELS: &str = "ignoreOtherMentions tools toolsBySender skills systemPrompt includeThreadStarter autoThread \
                                   autoThreadName autoArchiveDuration";

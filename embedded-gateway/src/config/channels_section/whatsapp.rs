@@ -21,7 +21,11 @@ pub(super) static CHANNEL: Channel = Channel {
     account,
     from_environment,
     lacks,
-    unused: UNUSED,
+    // They are of the web protocol, or of groups.
+    unused: "capabilities markdown configWrites defaultTo mentionPatterns contextVisibility historyLimit dmHistoryLimit dms \
+             streaming heartbeatVisibility healthMonitor responsePrefix mediaMaxMb replyToMode selfChatMode groups \
+             groupPolicy groupAllowFrom direct reactionNotifications reactionLevel ackReaction pluginHooks authDir actions \
+             messagePrefix chunkMode blockStreaming blockStreamingCoalesce debounceMs heartbeat pairing",
     without_token: "its section cloudApi isn't complete; the gateway's log says what is missing",
     mode: "webhook",
     has_connection: false,
@@ -45,12 +49,6 @@ const VERIFY_TOKEN: &str = "WHATSAPP_VERIFY_TOKEN";
 
 /// Shortest app secret; Meta's have 32 characters. Whoever can guess it can write in everybody's name.
 const SHORTEST_APP_SECRET: usize = 16;
-
-/// Keys of real releases that mean nothing here: they are of the web protocol, or of groups.
-const UNUSED: &str = "capabilities markdown configWrites defaultTo mentionPatterns contextVisibility historyLimit \
-    dmHistoryLimit dms streaming heartbeatVisibility healthMonitor responsePrefix mediaMaxMb replyToMode selfChatMode groups \
-    groupPolicy groupAllowFrom direct reactionNotifications reactionLevel ackReaction pluginHooks authDir actions messagePrefix \
-    chunkMode blockStreaming blockStreamingCoalesce debounceMs heartbeat pairing";
 
 /// The way to one phone number by the Cloud API, besides its access token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
