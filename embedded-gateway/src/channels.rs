@@ -13,10 +13,12 @@
 //!
 //! A further channel states what is its own in a file of `config/channels_section/`, beside the list there, and is a
 //! [`service::Service`] in a file of its own here, which [`connect`] names. One with a webhook has a file in `http/`, too. Pages name
-//! channels in `web/gateway/job_form.js` and `channels.js`. An account that isn't configured costs nothing.
+//! channels in `web/gateway/job_form.js` and `channels.js`. An account that isn't configured costs nothing. Without the cargo feature
+//! `channels` there are no services: accounts are read, and stay off.
 
 mod access;
 mod account;
+#[cfg(feature = "channels")]
 mod discord;
 mod flood;
 mod http;
@@ -26,9 +28,11 @@ mod routing;
 mod service;
 mod services;
 mod splitting;
+#[cfg(feature = "channels")]
 mod telegram;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "channels")]
 pub(crate) mod whatsapp;
 
 use std::collections::BTreeMap;
@@ -56,12 +60,18 @@ pub use services::try_credentials;
 pub(crate) use services::{ChannelNews, Services, tls_of_this_machine};
 
 /// The service of an account's channel.
-fn connect(account: &ChannelAccount, http: Http, token: Secret) -> Box<dyn service::Service> {
-    match account.kind {
+#[cfg(feature = "channels")]
+fn connect(account: &ChannelAccount, http: Http, token: Secret) -> Result<Box<dyn service::Service>, Fault> {
+    Ok(match account.kind {
         ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
         ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token)),
         ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
-    }
+    })
+}
+
+#[cfg(not(feature = "channels"))]
+fn connect(_: &ChannelAccount, _: Http, _: Secret) -> Result<Box<dyn service::Service>, Fault> {
+    Err(Fault::Setup(crate::config::NOT_BUILT.unwrap_or_default().to_owned(), ""))
 }
 
 /// All accounts that are configured.

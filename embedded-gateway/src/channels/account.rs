@@ -16,7 +16,7 @@ use super::access::{Verdict, judge};
 use super::flood::{Flood, PER_MINUTE, Pace};
 use super::record::{Record, Work};
 use super::service::{Fault, Inbound, Reply, RequestKind, Update};
-use crate::config::{ChannelAccount, DEFAULT_ACCOUNT};
+use crate::config::{ChannelAccount, DEFAULT_ACCOUNT, NOT_BUILT};
 use crate::cron::delivery::Fate;
 use crate::effect::{
     AwaitedBy, ChannelIdentity, ChannelKey, ChannelOrder, ChannelRequest, Chat, Effect, FileChange, LogLevel, RunId,
@@ -177,13 +177,14 @@ impl Account {
     }
 
     fn wanted_phase(&self) -> Phase {
-        match &self.settings.token {
+        match (&self.settings.token, NOT_BUILT) {
             _ if !self.settings.enabled => Phase::Off("it is disabled (enabled: false)"),
-            None => Phase::Off(self.settings.kind.channel().without_token),
-            Some(_) if self.record.logged_out == self.fingerprint() => {
+            (_, Some(why)) => Phase::Off(why),
+            (None, _) => Phase::Off(self.settings.kind.channel().without_token),
+            _ if self.record.logged_out == self.fingerprint() => {
                 Phase::Off("it is logged out: channels.start logs it in")
             }
-            Some(_) => Phase::Connecting,
+            _ => Phase::Connecting,
         }
     }
 

@@ -114,7 +114,7 @@ impl Services {
 
 fn open(account: &ChannelAccount, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Box<dyn Service>, Fault> {
     let token = account.token.clone().ok_or_else(|| Fault::Credentials("there is none".to_owned()))?;
-    Ok(super::connect(account, Http::new(tls), token))
+    super::connect(account, Http::new(tls), token)
 }
 
 /// Asks an account's service whether its token is accepted: the bot's name. For a look at the configuration without a gateway.

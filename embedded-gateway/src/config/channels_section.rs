@@ -126,6 +126,15 @@ pub(crate) struct Channel {
 
 type IdAndThread = (String, Option<i64>);
 
+/// Why no account is used, in a build without the cargo feature `channels`.
+pub(crate) const NOT_BUILT: Option<&str> = if cfg!(feature = "channels") {
+    None
+} else {
+    Some(
+        "this build of gatewarden has no channels: install one with the cargo feature channels, as releases have it, or say enabled: false",
+    )
+};
+
 /// One account (bot) of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelAccount {
@@ -337,6 +346,9 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
     }
     if config.channels.len() > MOST_ACCOUNTS {
         root.wrong("channels", None, format!("has more than {MOST_ACCOUNTS} accounts"));
+    }
+    if let Some(why) = NOT_BUILT.filter(|_| config.channels.iter().any(|account| account.enabled)) {
+        root.findings.warn(format!("channels: no account is used, since {why}"));
     }
     channels.close(Others::Ignored);
 }
