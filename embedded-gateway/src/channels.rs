@@ -11,13 +11,14 @@
 //! | `http` | how services are reached |
 //! | `telegram`, `discord`, `whatsapp` | the services |
 //!
-//! A further channel is a [`service::Service`] in a file of its own and a variant of `ChannelKind` (`config/channels_section.rs`). The
-//! compiler then names what is to be decided: in that file, in `services` (how it is made), `service` (what helps against faults),
-//! `account/delivery` (the longest part) and `cron/place.rs` (how its chats are named); the list in `web/gateway/job_form.js` it doesn't
-//! name. An account that isn't configured costs nothing.
+//! A further channel states what is its own in a file of `config/channels_section/`, beside the list there, and is a
+//! [`service::Service`] in a file of its own here, which [`connect`] names. One with a webhook has a file in `http/`, too. Pages name
+//! channels in `web/gateway/job_form.js` and `channels.js`. An account that isn't configured costs nothing. Without the cargo feature
+//! `channels` there are no services: accounts are read, and stay off.
 
 mod access;
 mod account;
+#[cfg(feature = "channels")]
 mod discord;
 mod flood;
 mod http;
@@ -27,16 +28,21 @@ mod routing;
 mod service;
 mod services;
 mod splitting;
+#[cfg(feature = "channels")]
 mod telegram;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "channels")]
 pub(crate) mod whatsapp;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "channels")]
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gatewarden_protocol::Secret;
 use serde_json::{Value, json};
 
 use crate::config::{ChannelAccount, ChannelKind, DEFAULT_ACCOUNT, GatewayConfig};
@@ -52,8 +58,24 @@ use pairing::PairingRequest;
 pub(crate) use record::{FOLDER, Record, Work};
 pub(crate) use routing::{Origin, route};
 pub(crate) use service::{Fault, Update};
+use service::{Sent, Service};
 pub use services::try_credentials;
 pub(crate) use services::{ChannelNews, Services, tls_of_this_machine};
+
+/// The service of an account's channel.
+#[cfg(feature = "channels")]
+fn connect(account: &ChannelAccount, http: Http, token: Secret, sent: &Sent) -> Result<Box<dyn Service>, Fault> {
+    Ok(match account.kind {
+        ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
+        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token, Rc::clone(sent))),
+        ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
+    })
+}
+
+#[cfg(not(feature = "channels"))]
+fn connect(_: &ChannelAccount, _: Http, _: Secret, _: &Sent) -> Result<Box<dyn Service>, Fault> {
+    Err(Fault::Setup(crate::config::NOT_BUILT.unwrap_or_default().to_owned(), ""))
+}
 
 /// All accounts that are configured.
 #[derive(Debug, Default)]
@@ -444,7 +466,7 @@ fn row(account: &Account) -> Value {
         "activeRuns": account.running.len(),
         "waitingMessages": account.record.waiting.len(),
         "waitingAnswers": account.record.replies.len(),
-        "mode": settings.kind.mode(),
+        "mode": settings.kind.channel().mode,
         "dmPolicy": settings.access.dm_policy.as_str(),
         "allowFrom": settings.access.allow_from,
         "tokenSource": settings.token_source,

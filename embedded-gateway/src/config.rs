@@ -41,7 +41,7 @@ pub use channels_section::{
     Binding, ChannelAccess, ChannelAccount, ChannelKind, CloudApi, DmPolicy, DmScope, GroupPolicy, GroupRule,
     GuildRule, MemberRule,
 };
-pub(crate) use channels_section::{DEFAULT_ACCOUNT, is_scoped_id, person};
+pub(crate) use channels_section::{DEFAULT_ACCOUNT, NOT_BUILT, is_local, is_scoped_id, person};
 pub use cron_section::{CronSettings, WebhookReach};
 pub use file::ConfigFile;
 pub(crate) use file::{Edit, Edited, Method as EditMethod, Read, Snapshot};

@@ -5,6 +5,7 @@ pub(crate) mod entrance;
 mod operations;
 mod status_page;
 mod webhooks;
+#[cfg(feature = "channels")]
 mod whatsapp;
 
 use std::rc::Rc;
@@ -49,6 +50,7 @@ pub(crate) fn routes(context: &Rc<GatewayContext>) -> impl FnOnce(&mut ServiceCo
         operations::routes(service);
         // What the gateway itself serves comes first: a webhook can't take its place.
         webhooks::routes(service);
+        #[cfg(feature = "channels")]
         whatsapp::routes(service);
         let control_ui = &context.config().control_ui;
         if control_ui.enabled {

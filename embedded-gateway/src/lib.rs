@@ -19,6 +19,8 @@
 //! Nothing under `machine.rs`, `auth/`, `sessions/`, `runs/`, `cron/`, `agents.rs` and `methods/` does IO or reads a clock: the time,
 //! chance and what is to be done travel in a `Turn`.
 
+#![cfg_attr(not(feature = "channels"), expect(dead_code, unused_imports, reason = "services of channels alone use it"))]
+
 mod acp;
 mod agents;
 pub mod announcement;
@@ -55,7 +57,6 @@ mod params;
 mod payload;
 mod private_files;
 pub mod processes;
-
 mod runs;
 pub mod sample_agent;
 pub mod server;

@@ -16,7 +16,7 @@ use super::access::{Verdict, judge};
 use super::flood::{Flood, PER_MINUTE, Pace};
 use super::record::{Record, Work};
 use super::service::{Fault, Inbound, Reply, RequestKind, Update};
-use crate::config::{ChannelAccount, DEFAULT_ACCOUNT};
+use crate::config::{ChannelAccount, DEFAULT_ACCOUNT, NOT_BUILT};
 use crate::cron::delivery::Fate;
 use crate::effect::{
     AwaitedBy, ChannelIdentity, ChannelKey, ChannelOrder, ChannelRequest, Chat, Effect, FileChange, LogLevel, RunId,
@@ -177,13 +177,14 @@ impl Account {
     }
 
     fn wanted_phase(&self) -> Phase {
-        match &self.settings.token {
+        match (&self.settings.token, NOT_BUILT) {
             _ if !self.settings.enabled => Phase::Off("it is disabled (enabled: false)"),
-            None => Phase::Off(self.settings.kind.without_token()),
-            Some(_) if self.record.logged_out == self.fingerprint() => {
+            (_, Some(why)) => Phase::Off(why),
+            (None, _) => Phase::Off(self.settings.kind.channel().without_token),
+            _ if self.record.logged_out == self.fingerprint() => {
                 Phase::Off("it is logged out: channels.start logs it in")
             }
-            Some(_) => Phase::Connecting,
+            _ => Phase::Connecting,
         }
     }
 
@@ -495,7 +496,7 @@ impl Account {
         );
         self.me = Some(Arc::new(me));
         (self.phase, self.trouble) = (Phase::Online, None);
-        if self.key.kind.has_connection() {
+        if self.key.kind.channel().has_connection {
             (self.ask_at, self.failures) = (turn.now.at, 0);
         } else {
             self.is_well(turn);
@@ -542,7 +543,7 @@ impl Account {
             }
             // A service that doesn't repeat itself needs no acknowledgement of what changed nothing: a lively place costs no writes.
             if repeats || is_kept {
-                self.record.note(update.id, self.key.kind.remembered(), turn.now.wall_ms);
+                self.record.note(update.id, self.key.kind.channel().remembered, turn.now.wall_ms);
                 is_new = true;
             }
         }
@@ -630,7 +631,7 @@ impl Account {
             self.log(level, &format!("{said}. {cure}"), turn);
         }
         // Messages come as before, and that they do doesn't show that the other program is gone.
-        let goes_on = matches!(fault, Fault::Conflict(_)) && self.key.kind.has_connection();
+        let goes_on = matches!(fault, Fault::Conflict(_)) && self.key.kind.channel().has_connection;
         let since = self.connected_since_ms.filter(|_| goes_on);
         self.fails(said, cure, turn);
         self.connected_since_ms = since;

@@ -31,12 +31,11 @@ use tokio::task::JoinHandle;
 
 use super::access::{CHANNEL, may_write_in};
 use super::http::Http;
-use super::service::{Fault, Reply, Service};
+use super::service::{Fault, Reply, Sent, Service};
 use crate::config::{ChannelAccess, ChannelAccount};
 use crate::effect::{ChannelIdentity, ChannelRequest, Chat};
 use inbox::{Inbox, Place};
 use rest::Rest;
-pub(super) use rest::Sent;
 
 /// How long a poll waits for a message where the connection is well, and where it isn't there.
 const POLL: Duration = Duration::from_secs(30);

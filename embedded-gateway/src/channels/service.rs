@@ -1,6 +1,9 @@
 //! What a channel has to do: the one interface that a further channel implements.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
+use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,9 @@ pub(crate) trait Service {
     /// What came by the gateway's own HTTP. `stored` is told when it is on disk, and dropped where it isn't taken.
     fn receive(&self, _updates: Vec<Update>, _stored: oneshot::Sender<()>) {}
 }
+
+/// Numbers of messages that were sent, the last one first. A service may tell of one when the way to the account was made anew.
+pub(crate) type Sent = Rc<RefCell<VecDeque<String>>>;
 
 /// What a service says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,40 +125,17 @@ impl Fault {
 
     /// What helps; a sentence without its stop.
     pub(super) fn cure(&self, kind: ChannelKind) -> &'static str {
-        match (self, kind) {
-            (Self::Credentials(_), ChannelKind::Telegram) => {
-                "Take the token from @BotFather (/mybots; /revoke makes a new one), write it to botToken or tokenFile and reload the \
-                 configuration; where there is an apiRoot, check it"
-            }
-            (Self::Credentials(_), ChannelKind::Discord) => {
-                "Take the token from https://discord.com/developers/applications (the application, Bot, Reset Token), write it to token or \
-                 tokenFile and reload the configuration; where there is an apiRoot, check it"
-            }
-            (Self::Refused(_), ChannelKind::Discord) => {
-                "Check apiRoot, and what the bot may do there: to view the channel, to send messages, to read the history"
-            }
-            (Self::Conflict(_), ChannelKind::Telegram) => {
-                "Stop the other program that polls with this token (another gateway, perhaps), or make a new token at @BotFather"
-            }
-            (Self::Conflict(_), ChannelKind::Discord) => {
-                "Stop the other program that uses this token (another gateway, perhaps), or make a new one at \
-                 https://discord.com/developers/applications (the application, Bot, Reset Token)"
-            }
-            (Self::Credentials(_) | Self::Conflict(_) | Self::Refused(_), ChannelKind::WhatsApp) => {
-                "Check the section cloudApi, and the business account in the WhatsApp Manager"
-            }
-            (Self::Forbidden(_), _) => "Change who may talk in the account's section, or write to another chat",
-            (Self::Slow(_), _) => "It goes on by itself",
-            (Self::Refused(_), ChannelKind::Telegram) => {
-                "Check apiRoot, and whether the bot still exists at @BotFather"
-            }
-            (Self::Trouble(_) | Self::Unanswered(_), _) => {
+        match self {
+            Self::Credentials(_) => kind.channel().cure_of_token,
+            Self::Conflict(_) => kind.channel().cure_of_conflict,
+            Self::Refused(_) => kind.channel().cure_of_refusal,
+            Self::Forbidden(_) => "Change who may talk in the account's section, or write to another chat",
+            Self::Slow(_) => "It goes on by itself",
+            Self::Trouble(_) | Self::Unanswered(_) => {
                 "It is tried again; if it stays so, check apiRoot and the service's own state"
             }
-            (Self::Unreached(_), _) => {
-                "Check the network, name resolution and the firewall of this machine, and apiRoot"
-            }
-            (Self::Setup(_, cure), _) => cure,
+            Self::Unreached(_) => "Check the network, name resolution and the firewall of this machine, and apiRoot",
+            Self::Setup(_, cure) => cure,
         }
     }
 }

@@ -8,12 +8,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::discord;
 use super::http::Http;
-use super::service::{Fault, Reply, RequestKind, Service, Update};
-use super::telegram;
-use super::whatsapp;
-use crate::config::{ChannelAccount, ChannelKind};
+use super::service::{Fault, Reply, RequestKind, Sent, Service, Update};
+use crate::config::ChannelAccount;
 use crate::effect::{ChannelKey, ChannelOrder, ChannelRequest};
 
 /// What came of a request.
@@ -34,7 +31,7 @@ pub(crate) struct Services {
     tell: Option<Tell>,
     /// Made by the first account that needs it.
     tls: Option<Arc<rustls::ClientConfig>>,
-    sent: discord::Sent,
+    sent: Sent,
 }
 
 struct Opened {
@@ -116,13 +113,9 @@ impl Services {
     }
 }
 
-fn open(account: &ChannelAccount, http: Http, sent: &discord::Sent) -> Result<Box<dyn Service>, Fault> {
+fn open(account: &ChannelAccount, http: Http, sent: &Sent) -> Result<Box<dyn Service>, Fault> {
     let token = account.token.clone().ok_or_else(|| Fault::Credentials("there is none".to_owned()))?;
-    Ok(match account.kind {
-        ChannelKind::Telegram => Box::new(telegram::BotApi::new(http, &account.api_root, &token)),
-        ChannelKind::Discord => Box::new(discord::Discord::new(http, account, &token, Rc::clone(sent))),
-        ChannelKind::WhatsApp => Box::new(whatsapp::GraphApi::new(http, account, token)),
-    })
+    super::connect(account, http, token, sent)
 }
 
 /// Asks an account's service whether its token is accepted: the bot's name. For a look at the configuration without a gateway.
@@ -132,7 +125,7 @@ fn open(account: &ChannelAccount, http: Http, sent: &discord::Sent) -> Result<Bo
 pub async fn try_credentials(account: &ChannelAccount) -> Result<String, (String, &'static str)> {
     let asked = async {
         let tls = account.api_root.starts_with("https:").then(tls_of_this_machine).transpose()?;
-        match open(account, Http::new(tls), &discord::Sent::default())?.perform(ChannelRequest::Identify).await? {
+        match open(account, Http::new(tls), &Sent::default())?.perform(ChannelRequest::Identify).await? {
             Reply::Identity(me) => Ok(me.name),
             _ => Err(Fault::Trouble("it answers something else than it was asked".to_owned())),
         }

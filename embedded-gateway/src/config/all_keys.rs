@@ -66,24 +66,11 @@ mod tests {
             at("/properties/agents/properties/entries/additionalProperties/properties/name"),
             json!({"type": "string"})
         );
+        // Those of channels are in the tests of each.
+        let others: Vec<_> = secrets.iter().filter(|secret| !secret.starts_with("channels.")).collect();
         assert_eq!(
-            secrets,
-            [
-                "channels.discord.accounts.*.token",
-                "channels.discord.token",
-                "channels.telegram.accounts.*.botToken",
-                "channels.telegram.botToken",
-                "channels.whatsapp.accounts.*.cloudApi.accessToken",
-                "channels.whatsapp.accounts.*.cloudApi.appSecret",
-                "channels.whatsapp.accounts.*.cloudApi.verifyToken",
-                "channels.whatsapp.cloudApi.accessToken",
-                "channels.whatsapp.cloudApi.appSecret",
-                "channels.whatsapp.cloudApi.verifyToken",
-                "cron.webhookToken",
-                "gateway.auth.password",
-                "gateway.auth.token",
-                "hooks.webhooks[].secret"
-            ]
+            others,
+            ["cron.webhookToken", "gateway.auth.password", "gateway.auth.token", "hooks.webhooks[].secret"]
         );
         let acp = "/properties/agents/properties/entries/additionalProperties/properties/acp";
         assert_eq!(at(&format!("{acp}/properties/program")), json!({"type": "string"}));

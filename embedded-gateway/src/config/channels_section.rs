@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gatewarden_protocol::Secret;
-use serde_json::Value;
+use gatewarden_protocol::{Secret, named};
 use url::Url;
 
 use super::other_sections::secret_file;
@@ -12,6 +11,7 @@ use super::section::{Others, Section, set};
 use super::{GatewayConfig, is_agent_id};
 
 mod discord;
+mod telegram;
 mod whatsapp;
 pub use discord::{GuildRule, MemberRule};
 pub use whatsapp::CloudApi;
@@ -21,37 +21,52 @@ pub(crate) use whatsapp::{is_scoped_id, person};
 const MOST_ACCOUNTS: usize = 20;
 const MOST_ENTRIES: usize = 1_000;
 
-/// A service that this gateway speaks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ChannelKind {
+/// The list of channels: each with the file in which it states what is its own.
+macro_rules! kinds {
+    ($($(#[$meaning:meta])+ $kind:ident: $file:ident,)+) => {
+        /// A service that this gateway speaks to.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ChannelKind {
+            $($(#[$meaning])+ $kind,)+
+        }
+
+        impl ChannelKind {
+            /// All that there are.
+            pub const ALL: [Self; [$(Self::$kind),+].len()] = [$(Self::$kind),+];
+
+            /// What it states of itself.
+            pub(crate) fn channel(self) -> &'static Channel {
+                match self {
+                    $(Self::$kind => &$file::CHANNEL,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// The Bot API.
-    Telegram,
+    Telegram: telegram,
     /// Its gateway and its API, version 10.
-    Discord,
+    Discord: discord,
     /// The Cloud API.
-    WhatsApp,
+    WhatsApp: whatsapp,
 }
 
 impl ChannelKind {
-    /// All that there are.
-    pub const ALL: [Self; 3] = [Self::Telegram, Self::Discord, Self::WhatsApp];
-
     /// Its name in the configuration and on the wire.
     pub fn id(self) -> &'static str {
-        match self {
-            Self::Telegram => "telegram",
-            Self::Discord => "discord",
-            Self::WhatsApp => "whatsapp",
-        }
+        self.channel().id
     }
 
     /// Its name for people.
     pub fn label(self) -> &'static str {
-        match self {
-            Self::Telegram => "Telegram",
-            Self::Discord => "Discord",
-            Self::WhatsApp => "WhatsApp",
-        }
+        self.channel().label
+    }
+
+    /// A bot's name as people see it.
+    pub fn named_as(self, name: &str) -> String {
+        if self.channel().has_numbers { name.to_owned() } else { format!("@{name}") }
     }
 
     /// The channel of this name.
@@ -63,122 +78,62 @@ impl ChannelKind {
     pub(crate) fn of_sender(sender: &str) -> Option<Self> {
         sender.split_once(':').and_then(|(channel, _)| Self::named(channel))
     }
-
-    fn default_root(self) -> &'static str {
-        match self {
-            Self::Telegram => "https://api.telegram.org",
-            Self::Discord => "https://discord.com/api/v10",
-            Self::WhatsApp => whatsapp::DEFAULT_ROOT,
-        }
-    }
-
-    fn token_variable(self) -> &'static str {
-        match self {
-            Self::Telegram => "TELEGRAM_BOT_TOKEN",
-            Self::Discord => "DISCORD_BOT_TOKEN",
-            Self::WhatsApp => whatsapp::ACCESS_TOKEN,
-        }
-    }
-
-    /// The key of a token that is written out.
-    fn token_key(self) -> &'static str {
-        match self {
-            Self::Telegram => "botToken",
-            Self::Discord => "token",
-            Self::WhatsApp => "cloudApi.accessToken",
-        }
-    }
-
-    /// How a token looks, and where it is from.
-    fn token_look(self) -> &'static str {
-        match self {
-            Self::Telegram => "is no token of a bot, which looks like 123456:ABC-DEF; @BotFather shows it",
-            Self::Discord => {
-                "is no token of a bot, which looks like MTk4NjIy.Cl2FMQ.ZnCjm1; https://discord.com/developers/applications shows it \
-                 (the application, Bot, Reset Token)"
-            }
-            Self::WhatsApp => {
-                "is no access token, which has letters and digits alone; a system user of the business has one"
-            }
-        }
-    }
-
-    /// Why an account without a token isn't used.
-    pub(crate) fn without_token(self) -> &'static str {
-        match self {
-            Self::Telegram => "it has no token: write botToken or tokenFile",
-            Self::Discord => "it has no token: write token or tokenFile",
-            Self::WhatsApp => "its section cloudApi isn't complete; the gateway's log says what is missing",
-        }
-    }
-
-    /// Messages come by a connection of its own: that its token is accepted doesn't mean that they do.
-    pub(crate) fn has_connection(self) -> bool {
-        match self {
-            Self::Telegram | Self::WhatsApp => false,
-            Self::Discord => true,
-        }
-    }
-
-    /// How messages come, in the words of `channels.status`.
-    pub(crate) fn mode(self) -> &'static str {
-        match self {
-            Self::Telegram => "polling",
-            Self::Discord => "gateway",
-            Self::WhatsApp => "webhook",
-        }
-    }
-
-    /// A bot's name as people see it.
-    pub fn named_as(self, name: &str) -> String {
-        match self {
-            Self::Telegram | Self::Discord => format!("@{name}"),
-            Self::WhatsApp => name.to_owned(),
-        }
-    }
-
-    /// Updates that are remembered, so that one that comes again is known. WhatsApp's service calls again for days.
-    pub(crate) fn remembered(self) -> usize {
-        match self {
-            Self::Telegram | Self::Discord => 200,
-            Self::WhatsApp => 2_000,
-        }
-    }
-
-    /// Whether a text can be a token at all. It becomes part of addresses, so nothing else may.
-    fn is_token(self, text: &str) -> bool {
-        match self {
-            Self::Telegram => text.split_once(':').is_some_and(|(id, rest)| {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-                !id.is_empty()
-                    && id.bytes().all(|byte| byte.is_ascii_digit())
-                    && !rest.is_empty()
-                    && rest.bytes().all(plain)
-            }),
-            // It goes into a header.
-            Self::Discord => {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-                (20..=200).contains(&text.len()) && text.contains('.') && text.bytes().all(plain)
-            }
-            Self::WhatsApp => text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic()),
-        }
-    }
-
-    /// Keys of real releases that mean nothing here.
-    fn unused(self) -> &'static str {
-        match self {
-            Self::Telegram => {
-                "capabilities markdown configWrites defaultTo mentionPatterns contextVisibility historyLimit dmHistoryLimit dms \
-                 textChunkLimit streaming heartbeatVisibility healthMonitor responsePrefix mediaMaxMb replyToMode joinIntro \
-                 execApprovals commands customCommands direct richMessages network proxy webhookUrl webhookSecret webhookPath \
-                 webhookHost webhookPort webhookCertPath actions threadBindings reactionNotifications reactionLevel ackReaction \
-                 linkPreview silentErrorReplies errorPolicy trustedLocalFileRoots autoTopicLabel"
-            }
-            Self::Discord => discord::UNUSED,
-            Self::WhatsApp => whatsapp::UNUSED,
-        }
-    }
 }
+
+/// What a channel states of itself: all in which one differs from another but its service, which is in `channels/`.
+pub(crate) struct Channel {
+    id: &'static str,
+    label: &'static str,
+    /// What people may write before ids instead of `id`.
+    short: &'static str,
+    default_root: &'static str,
+    /// Where a token is: of the default account in the environment, and written out.
+    token_variable: &'static str,
+    token_key: &'static str,
+    /// The token that a text is; it becomes part of addresses or headers. Err: how one looks, and where it is from.
+    token: fn(&str) -> Result<&str, &'static str>,
+    /// Accounts are phone numbers, of which several may have one token, and no bots.
+    has_numbers: bool,
+    /// A person's id in a list of who may talk. Err: how one looks.
+    person: fn(&str) -> Result<String, &'static str>,
+    /// Reads what an account says of itself, over what it inherits.
+    account: fn(&Section<'_>, &mut ChannelAccount),
+    /// Reads what the environment says beside the token.
+    from_environment: fn(&Section<'_>, &mut ChannelAccount),
+    /// What is missing, so that an account isn't used: a warning.
+    lacks: fn(&ChannelAccount) -> Option<String>,
+    /// Keys of real releases that mean nothing here.
+    unused: &'static str,
+    /// Why an account without a token isn't used.
+    pub(crate) without_token: &'static str,
+    /// How messages come, in the words of `channels.status`.
+    pub(crate) mode: &'static str,
+    /// Messages come by a connection of its own: that its token is accepted doesn't mean that they do.
+    pub(crate) has_connection: bool,
+    /// Updates that are remembered, so that one that comes again is known.
+    pub(crate) remembered: usize,
+    /// Longest part of an answer, in UTF-16 units.
+    pub(crate) longest_part: usize,
+    /// Texts that only its chats begin with.
+    pub(crate) marks: &'static [&'static str],
+    /// The chat that is written at `at`, and the thread in it. Err: what is wrong with it.
+    pub(crate) chat: fn(at: &str, place: &str, topic: Option<&str>) -> Result<IdAndThread, String>,
+    /// What helps where the token isn't accepted, another program uses it, a request is refused; sentences without their stops.
+    pub(crate) cure_of_token: &'static str,
+    pub(crate) cure_of_conflict: &'static str,
+    pub(crate) cure_of_refusal: &'static str,
+}
+
+type IdAndThread = (String, Option<i64>);
+
+/// Why no account is used, in a build without the cargo feature `channels`.
+pub(crate) const NOT_BUILT: Option<&str> = if cfg!(feature = "channels") {
+    None
+} else {
+    Some(
+        "this build of gatewarden has no channels: install one with the cargo feature channels, as releases have it, or say enabled: false",
+    )
+};
 
 /// One account (bot) of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,55 +194,48 @@ pub struct GroupRule {
     pub allow_from: Option<Vec<String>>,
 }
 
-/// Who may send direct messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DmPolicy {
-    /// Who was approved, and `allow_from`. Others get a code.
-    #[default]
-    Pairing,
-    /// `allow_from` alone.
-    Allowlist,
-    /// `allow_from`, which must have `*`.
-    Open,
-    /// Nobody.
-    Disabled,
-}
-
-impl DmPolicy {
-    /// Its word in the configuration and on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pairing => "pairing",
-            Self::Allowlist => "allowlist",
-            Self::Open => "open",
-            Self::Disabled => "disabled",
-        }
+named! {
+    /// Who may send direct messages.
+    #[derive(Default)]
+    pub enum DmPolicy {
+        /// Who was approved, and `allow_from`. Others get a code.
+        #[default]
+        Pairing = "pairing",
+        /// `allow_from` alone.
+        Allowlist = "allowlist",
+        /// `allow_from`, which must have `*`.
+        Open = "open",
+        /// Nobody.
+        Disabled = "disabled",
     }
 }
 
-/// Who is heard in groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum GroupPolicy {
-    /// Who is listed.
-    #[default]
-    Allowlist,
-    /// All members.
-    Open,
-    /// Nobody.
-    Disabled,
+named! {
+    /// Who is heard in groups.
+    #[derive(Default)]
+    pub enum GroupPolicy {
+        /// Who is listed.
+        #[default]
+        Allowlist = "allowlist",
+        /// All members.
+        Open = "open",
+        /// Nobody.
+        Disabled = "disabled",
+    }
 }
 
-/// `session.dmScope`: which direct messages share a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DmScope {
-    /// All, with the agent's main session.
-    Main,
-    /// Those of one person.
-    PerPeer,
-    /// Those of one person on one channel.
-    PerChannelPeer,
-    /// Those of one person with one account.
-    PerAccountChannelPeer,
+named! {
+    /// `session.dmScope`: which direct messages share a session.
+    pub enum DmScope {
+        /// All, with the agent's main session.
+        Main = "main",
+        /// Those of one person.
+        PerPeer = "per-peer",
+        /// Those of one person on one channel.
+        PerChannelPeer = "per-channel-peer",
+        /// Those of one person with one account.
+        PerAccountChannelPeer = "per-account-channel-peer",
+    }
 }
 
 /// One of `bindings[]`: which agent gets what.
@@ -316,8 +264,11 @@ pub(crate) const DEFAULT_ACCOUNT: &str = "default";
 pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
     let channels = root.section("channels");
     for kind in ChannelKind::ALL {
-        let section = channels.section(kind.id());
-        let is_read = section.is_written() || section.findings.schema.is_some();
+        let channel = kind.channel();
+        let section = channels.section(channel.id);
+        if !section.is_written() && section.findings.schema.is_none() {
+            continue;
+        }
         let accounts = section.entries("accounts");
         let mut base = ChannelAccount {
             kind,
@@ -326,7 +277,7 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             enabled: true,
             token: None,
             token_source: "none",
-            api_root: kind.default_root().to_owned(),
+            api_root: channel.default_root.to_owned(),
             message_content: true,
             cloud: CloudApi::default(),
             text_limit: None,
@@ -334,20 +285,15 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
         };
         account(&section, &mut base);
         let _ = section.text("defaultAccount");
-        if base.token.is_none()
-            && is_read
-            && let Some(token) = section.findings.inputs.variable(kind.token_variable())
-        {
-            (base.token, base.token_source) = (token_of(&section, kind.token_variable(), kind, token), "env");
+        let variable = section.findings.inputs.variable(channel.token_variable);
+        if let Some(token) = variable.filter(|_| base.token.is_none()) {
+            (base.token, base.token_source) = (token_of(&section, channel.token_variable, channel, token), "env");
         }
-        if kind == ChannelKind::WhatsApp && is_read {
-            whatsapp::from_environment(&section, &mut base.cloud);
-        }
+        (channel.from_environment)(&section, &mut base);
         let mut found = Vec::new();
         for (id, value) in &accounts {
             let mut own = ChannelAccount { id: (*id).to_owned(), ..base.clone() };
-            if *id != DEFAULT_ACCOUNT && kind == ChannelKind::WhatsApp {
-                // Several phone numbers may be of one app and have one token.
+            if *id != DEFAULT_ACCOUNT && channel.has_numbers {
                 own.cloud.phone_number_id = None;
             } else if *id != DEFAULT_ACCOUNT {
                 (own.token, own.token_source) = (None, "none");
@@ -356,7 +302,7 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             account(&below, &mut own);
             // Closed where the whole channel is off.
             own.enabled &= base.enabled;
-            below.close(Others::RefusedBut(kind.unused()));
+            below.close(Others::RefusedBut(channel.unused));
             if is_account_id(id) {
                 found.push(own);
             } else if section.findings.schema.is_none() {
@@ -365,153 +311,105 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
             }
         }
         let has_default = found.iter().any(|account| account.id == DEFAULT_ACCOUNT);
-        let is_account =
-            base.token.is_some() && (kind != ChannelKind::WhatsApp || base.cloud.phone_number_id.is_some());
+        let is_account = base.token.is_some() && (!channel.has_numbers || base.cloud.phone_number_id.is_some());
         // Accounts that name the variable are not joined by another one with its token.
         let is_named = base.token_source == "env" && found.iter().any(|account| account.token == base.token);
-        if !has_default && (found.is_empty() || is_account && (kind == ChannelKind::WhatsApp || !is_named)) {
+        if !has_default && (found.is_empty() || is_account && (channel.has_numbers || !is_named)) {
             found.insert(0, base);
         }
         // Only now: an account that says `dm.enabled: true` has the policy that it inherits.
         for access in found.iter_mut().map(|account| &mut account.access).filter(|access| access.direct_off) {
             access.dm_policy = DmPolicy::Disabled;
         }
-        if kind == ChannelKind::WhatsApp && is_read {
-            found.iter_mut().for_each(|account| whatsapp::complete(&section, account));
+        for account in &mut found {
+            let Some(said) = (channel.lacks)(account) else { continue };
+            (account.token, account.token_source) = (None, "none");
+            if account.enabled {
+                section.findings.warn(said);
+            }
         }
         let used: Vec<_> = found.iter().filter(|account| account.enabled && account.token.is_some()).collect();
-        // Phone numbers of WhatsApp may have one token.
-        let is_numbered = kind == ChannelKind::WhatsApp;
-        let what = if is_numbered { "phone number" } else { "token" };
+        let what = if channel.has_numbers { "phone number" } else { "token" };
         for (at, own) in used.iter().enumerate() {
             let has_same = |other: &&&ChannelAccount| {
-                (is_numbered || other.token == own.token) && other.cloud.phone_number_id == own.cloud.phone_number_id
+                (channel.has_numbers || other.token == own.token)
+                    && other.cloud.phone_number_id == own.cloud.phone_number_id
             };
             if let Some(other) = used.iter().take(at).find(has_same) {
                 let cure = "which would take its messages: give it another one, or say enabled: false";
-                section.wrong(
-                    &format!("accounts.{}", own.id),
-                    None,
-                    format!("has the {what} of the account {}, {cure}", other.id),
-                );
+                let said = format!("has the {what} of the account {}, {cure}", other.id);
+                section.wrong(&format!("accounts.{}", own.id), None, said);
             }
         }
-        section.close(Others::RefusedBut(kind.unused()));
-        if !is_read {
-            continue;
-        }
-        let is_bare = |account: &&ChannelAccount| account.enabled && account.token.is_none();
-        for account in found.iter().filter(is_bare).filter(|_| kind != ChannelKind::WhatsApp) {
-            channels.findings.warn(format!(
-                "channels.{} has no token for the account {}, which isn't used: write {} or tokenFile, set {} for the default \
-                 account, or say enabled: false",
-                kind.id(),
-                account.id,
-                kind.token_key(),
-                kind.token_variable()
-            ));
-        }
+        section.close(Others::RefusedBut(channel.unused));
         config.channels.extend(found);
     }
     if config.channels.len() > MOST_ACCOUNTS {
         root.wrong("channels", None, format!("has more than {MOST_ACCOUNTS} accounts"));
+    }
+    if let Some(why) = NOT_BUILT.filter(|_| config.channels.iter().any(|account| account.enabled)) {
+        root.findings.warn(format!("channels: no account is used, since {why}"));
     }
     channels.close(Others::Ignored);
 }
 
 /// What an account says of itself, over what it inherits.
 fn account(section: &Section<'_>, into: &mut ChannelAccount) {
-    let kind = into.kind;
     set(&mut into.enabled, section.switch("enabled"));
     into.name = section.text("name").or(into.name.take());
-    if kind == ChannelKind::WhatsApp {
-        whatsapp::account(section, into);
-    } else {
-        // As real releases have it, a file goes before a token that is written out.
-        let written = section.secret(kind.token_key()).map(|token| (token, "config"));
-        let file = secret_file(section, "tokenFile").map(|token| (token, "tokenFile"));
-        if let Some((token, source)) = file.or(written) {
-            let key = if source == "config" { kind.token_key() } else { "tokenFile" };
-            (into.token, into.token_source) = (token_of(section, key, kind, token.expose()), source);
-        }
-        set(&mut into.api_root, section.parsed("apiRoot", api_root));
-    }
-    if kind == ChannelKind::Discord {
-        discord::direct(section, &mut into.access);
-    }
-    let access = &mut into.access;
+    (into.kind.channel().account)(section, into);
+}
+
+/// Who may send direct messages.
+fn direct(section: &Section<'_>, into: &mut ChannelAccount) {
+    let (channel, access) = (into.kind.channel(), &mut into.access);
     set(&mut access.dm_policy, section.parsed("dmPolicy", parse_dm_policy));
-    set(&mut access.allow_from, ids(section, "allowFrom", kind));
-    if kind != ChannelKind::WhatsApp {
-        set(&mut access.group_policy, section.parsed("groupPolicy", parse_group_policy));
-    }
-    if kind == ChannelKind::Telegram {
-        access.group_allow_from = ids(section, "groupAllowFrom", kind).or(access.group_allow_from.take());
-        if section.value("groups").is_some() || section.findings.schema.is_some() {
-            access.groups = Some(groups(section, kind));
-        }
-    }
+    set(&mut access.allow_from, ids(section, "allowFrom", channel));
     let is_said = section.value("dmPolicy").is_some() || section.value("allowFrom").is_some();
     let anybody = access.allow_from.iter().any(|id| id == "*");
     match access.dm_policy {
         DmPolicy::Open if is_said && !anybody => {
-            section.wrong(
-                "dmPolicy",
-                Some(&"open".into()),
-                "lets everybody in, which allowFrom: [\"*\"] has to say, too",
-            );
+            let cure = "lets everybody in, which allowFrom: [\"*\"] has to say, too";
+            section.wrong("dmPolicy", Some(&"open".into()), cure);
         }
         DmPolicy::Allowlist if is_said && access.allow_from.is_empty() => {
-            section.wrong(
-                "allowFrom",
-                None,
-                "lists nobody, so that dmPolicy \"allowlist\" lets nobody in; write their ids",
-            );
+            let cure = "lists nobody, so that dmPolicy \"allowlist\" lets nobody in; write their ids";
+            section.wrong("allowFrom", None, cure);
         }
         _ => {}
     }
-    if kind == ChannelKind::Discord {
-        discord::account(section, into);
-    }
 }
 
-fn token_of(section: &Section<'_>, key: &str, kind: ChannelKind, text: &str) -> Option<Secret> {
-    let text = text.strip_prefix("Bot ").filter(|_| kind == ChannelKind::Discord).unwrap_or(text);
-    if kind.is_token(text) {
-        return Some(Secret::new(text));
+/// The way to a service by a token alone.
+fn token_and_root(section: &Section<'_>, into: &mut ChannelAccount) {
+    let channel = into.kind.channel();
+    // As real releases have it, a file goes before a token that is written out.
+    let written = section.secret(channel.token_key).map(|token| (token, channel.token_key, "config"));
+    let file = secret_file(section, "tokenFile").map(|token| (token, "tokenFile", "tokenFile"));
+    if let Some((token, key, source)) = file.or(written) {
+        (into.token, into.token_source) = (token_of(section, key, channel, token.expose()), source);
     }
-    section.wrong(key, None, kind.token_look());
-    None
+    set(&mut into.api_root, section.parsed("apiRoot", api_root));
 }
 
-fn groups(section: &Section<'_>, kind: ChannelKind) -> BTreeMap<String, GroupRule> {
-    let mut rules = BTreeMap::new();
-    let entries = section.entries("groups");
-    if entries.len() > MOST_ENTRIES {
-        section.findings.warn(format!(
-            "{} has {} entries; the first {MOST_ENTRIES} count, and the other groups are as if they weren't written",
-            section.key("groups"),
-            entries.len()
-        ));
-    }
-    for (id, value) in entries.into_iter().take(MOST_ENTRIES) {
-        let group = Section::open(section.findings, Some(value), format!("{}.groups.{id}", section.path));
-        let rule = GroupRule {
-            enabled: group.switch("enabled"),
-            require_mention: group.switch("requireMention"),
-            group_policy: group.parsed("groupPolicy", parse_group_policy),
-            allow_from: ids(&group, "allowFrom", kind),
-        };
-        group.close(Others::RefusedBut(
-            "ingest disableAudioPreflight topics errorPolicy tools toolsBySender skills systemPrompt",
-        ));
-        rules.insert(id.to_owned(), rule);
-    }
-    rules
+fn token_of(section: &Section<'_>, key: &str, channel: &Channel, text: &str) -> Option<Secret> {
+    let token = (channel.token)(text).map_err(|look| section.wrong(key, None, look));
+    token.map(Secret::new).ok()
+}
+
+fn lacks_token(account: &ChannelAccount) -> Option<String> {
+    let Channel { id, token_key, token_variable, .. } = account.kind.channel();
+    account.token.is_none().then(|| {
+        format!(
+            "channels.{id} has no token for the account {}, which isn't used: write {token_key} or tokenFile, set {token_variable} for \
+             the default account, or say enabled: false",
+            account.id
+        )
+    })
 }
 
 /// Ids of people, as numbers or texts; none where the key isn't written.
-fn ids(section: &Section<'_>, name: &'static str, kind: ChannelKind) -> Option<Vec<String>> {
+fn ids(section: &Section<'_>, name: &'static str, channel: &Channel) -> Option<Vec<String>> {
     let items = section.items(name);
     section.value(name)?;
     if items.len() > MOST_ENTRIES {
@@ -521,85 +419,59 @@ fn ids(section: &Section<'_>, name: &'static str, kind: ChannelKind) -> Option<V
     for (at, item) in items.iter().take(MOST_ENTRIES).enumerate() {
         let path = format!("{}[{at}]", section.key(name));
         section.findings.may_be_shown(&path);
-        let text = match item {
-            Value::Number(number) => number.to_string(),
-            Value::String(text) => text.trim().to_owned(),
-            other => other.to_string(),
-        };
-        let short = match kind {
-            ChannelKind::Telegram => "tg",
-            ChannelKind::Discord => "user",
-            ChannelKind::WhatsApp => "wa",
-        };
-        let id =
-            [kind.id(), short].iter().find_map(|prefix| text.strip_prefix(prefix)?.strip_prefix(':')).unwrap_or(&text);
-        let is_number = !id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
-        let known = match kind {
-            _ if id == "*" => Some(id.to_owned()),
-            ChannelKind::WhatsApp => whatsapp::person(id),
-            ChannelKind::Telegram | ChannelKind::Discord => is_number.then(|| id.to_owned()),
-        };
-        match (known, kind) {
-            (Some(known), _) => ids.push(known),
-            (None, ChannelKind::WhatsApp) => {
-                let cure = "must be a phone number with its country such as \"+15551234567\", or \"*\"";
-                section.findings.wrong(&path, Some(item), cure);
-            }
-            (None, ChannelKind::Telegram | ChannelKind::Discord) => {
-                let cure = "must be the numeric id of a person, or \"*\"; names change hands, and groups have a key of their own";
-                section.findings.wrong(&path, Some(item), cure);
-            }
+        let text = item.as_str().map_or_else(|| item.to_string(), |text| text.trim().to_owned());
+        let prefixes = [channel.id, channel.short].into_iter();
+        let id = prefixes.filter_map(|prefix| text.strip_prefix(prefix)?.strip_prefix(':')).next().unwrap_or(&text);
+        match (channel.person)(id) {
+            _ if id == "*" => ids.push(id.to_owned()),
+            Ok(id) => ids.push(id),
+            Err(look) => section.findings.wrong(&path, Some(item), look),
         }
     }
     Some(ids)
 }
 
+/// A person who is named by a number.
+fn number(id: &str) -> Result<String, &'static str> {
+    let is_number = !id.is_empty() && id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
+    is_number
+        .then(|| id.to_owned())
+        .ok_or("must be the numeric id of a person, or \"*\"; names change hands, and groups have a key of their own")
+}
+
 fn parse_dm_policy(text: &str) -> Result<DmPolicy, &'static str> {
-    match text {
-        "pairing" => Ok(DmPolicy::Pairing),
-        "allowlist" => Ok(DmPolicy::Allowlist),
-        "open" => Ok(DmPolicy::Open),
-        "disabled" => Ok(DmPolicy::Disabled),
-        _ => Err("must be pairing, allowlist, open or disabled"),
-    }
+    DmPolicy::from_name(text).ok_or("must be pairing, allowlist, open or disabled")
 }
 
 fn parse_group_policy(text: &str) -> Result<GroupPolicy, &'static str> {
-    match text {
-        "allowlist" => Ok(GroupPolicy::Allowlist),
-        "open" => Ok(GroupPolicy::Open),
-        "disabled" => Ok(GroupPolicy::Disabled),
-        _ => Err("must be allowlist, open or disabled"),
-    }
+    GroupPolicy::from_name(text).ok_or("must be allowlist, open or disabled")
 }
 
 fn parse_dm_scope(text: &str) -> Result<DmScope, &'static str> {
-    match text {
-        "main" => Ok(DmScope::Main),
-        "per-peer" => Ok(DmScope::PerPeer),
-        "per-channel-peer" => Ok(DmScope::PerChannelPeer),
-        "per-account-channel-peer" => Ok(DmScope::PerAccountChannelPeer),
-        _ => Err("must be main, per-peer, per-channel-peer or per-account-channel-peer"),
-    }
+    DmScope::from_name(text).ok_or("must be main, per-peer, per-channel-peer or per-account-channel-peer")
 }
 
 /// The root of an API. The token is part of each address below it, so it goes encrypted, or doesn't leave the machine.
 fn api_root(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(text).map_err(|_| "must be an address that begins with https://")?;
-    let is_local = match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
     let is_plain =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     match url.scheme() {
         _ if !is_plain => Err("must have neither user nor query"),
         _ if url.path().contains("/bot") => Err("is the root alone, without /bot and the token"),
         "https" => Ok(url.as_str().trim_end_matches('/').to_owned()),
-        "http" if is_local => Ok(url.as_str().trim_end_matches('/').to_owned()),
+        "http" if is_local(&url) => Ok(url.as_str().trim_end_matches('/').to_owned()),
         _ => Err("must begin with https://; http:// is for a server on this machine (127.0.0.1, localhost)"),
+    }
+}
+
+/// Whether an address is one of this machine.
+pub(crate) fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 
@@ -641,7 +513,7 @@ pub(super) fn bindings(root: &Section<'_>, config: &mut GatewayConfig) {
         let has_peer = peer_section.is_written();
         peer_section.close(Others::RefusedBut(""));
         let guild = found.text("guildId");
-        let roles = ids(&found, "roles", ChannelKind::Discord).unwrap_or_default();
+        let roles = ids(&found, "roles", &discord::CHANNEL).unwrap_or_default();
         // That is Slack's.
         let elsewhere = found.value("teamId").is_some() || (!roles.is_empty() && guild.is_none());
         found.close(Others::RefusedBut(""));

@@ -46,6 +46,13 @@ fn json(text: &str) -> Draft {
     load(&Home::with("openclaw.json", text).inputs).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The keys of a channel whose values are secrets.
+fn secrets_of(channel: &str) -> Vec<&'static str> {
+    let own =
+        SCHEMA.1.iter().filter_map(|path| path.strip_prefix("channels.")?.strip_prefix(channel)?.strip_prefix('.'));
+    own.collect()
+}
+
 #[track_caller]
 fn refused(text: &str) -> String {
     load(&Home::with("openclaw.json", text).inputs).map(|_| ()).expect_err(text).to_string()

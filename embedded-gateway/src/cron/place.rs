@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::webhook::WebhookUrl;
-use crate::config::{ChannelKind, person};
+use crate::config::ChannelKind;
 use crate::effect::Chat;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,39 +32,19 @@ pub(crate) enum WantedChat {
     Written { at: String, place: String, topic: Option<Topic> },
 }
 
-/// Before the ids of Discord's channels, and of people there.
-const CHANNEL: &str = "channel:";
-const USER: &str = "user:";
-
 impl Target {
-    /// The chat at this channel: `ID`, `ID:topic:TOPIC` or `ID:TOPIC`; at Discord `user:ID`, `ID` or `channel:ID`; at WhatsApp a number such
-    /// as `+15551234567`. Err: what is wrong with it.
+    /// The chat at this channel. Err: what is wrong with it.
     pub(crate) fn chat(&self, kind: ChannelKind) -> Result<Chat, String> {
-        let (at, place, topic) = match &self.chat {
-            WantedChat::Known(chat) => return Ok(chat.clone()),
-            WantedChat::Written { at, place, topic } => (at, place.as_str(), topic.as_ref()),
-        };
-        match kind {
-            ChannelKind::Telegram => numbered(at, place, topic),
-            ChannelKind::Discord => {
-                let id = [CHANNEL, USER].into_iter().find_map(|mark| place.strip_prefix(mark)).unwrap_or(place);
-                if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(format!(
-                        "at {at}/to: must be the number of a person or channel, such as user:123456789012345678 or \
-                         channel:123456789012345678; names change hands"
-                    ));
-                }
-                if topic.is_some() {
-                    return Err(format!(
-                        "at {at}/threadId: a thread is a channel of its own: write channel: and its number as {at}/to"
-                    ));
-                }
-                let id = if place.starts_with(CHANNEL) { place } else { id };
-                Ok(Chat { id: id.to_owned(), thread: None })
+        match &self.chat {
+            WantedChat::Known(chat) => Ok(chat.clone()),
+            WantedChat::Written { at, place, topic } => {
+                let topic = topic.as_ref().map(|topic| match topic {
+                    Topic::Number(number) => number.to_string(),
+                    Topic::Text(text) => text.clone(),
+                });
+                let (id, thread) = (kind.channel().chat)(at, place, topic.as_deref())?;
+                Ok(Chat { id, thread })
             }
-            ChannelKind::WhatsApp => person(place)
-                .map(|id| Chat { id, thread: None })
-                .ok_or_else(|| format!("at {at}/to: must be a phone number with its country, such as +15551234567")),
         }
     }
 
@@ -76,26 +56,6 @@ impl Target {
             (WantedChat::Written { place, .. }, None) => place.clone(),
         }
     }
-}
-
-/// A person's or group's number, and the topic.
-fn numbered(at: &str, place: &str, topic: Option<&Topic>) -> Result<Chat, String> {
-    let (id, named) = match place.split_once(':') {
-        Some((id, topic)) => (id, Some(topic.strip_prefix("topic:").unwrap_or(topic))),
-        None => (place, None),
-    };
-    if id.parse::<i64>().is_err() || id.starts_with('+') {
-        return Err(format!(
-            "at {at}/to: must be the number of a person or group, such as 123456789 or -1001234567890; names change hands"
-        ));
-    }
-    let topic = match (topic, named) {
-        (Some(Topic::Number(number)), _) => Some(Ok(*number)),
-        (Some(Topic::Text(text)), _) => Some(text.parse()),
-        (None, named) => named.map(str::parse),
-    };
-    let thread = topic.transpose().map_err(|_| format!("at {at}/threadId: must be the number of a topic"))?;
-    Ok(Chat { id: id.to_owned(), thread })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,22 +104,20 @@ impl Written<'_> {
             return Ok(None);
         };
         let prefix = to.split_once(':').and_then(|(name, rest)| Some((ChannelKind::named(name)?, rest)));
+        let is_marked = |kind: &ChannelKind| kind.channel().marks.iter().any(|mark| to.starts_with(mark));
         let (kind, place) = match (named, prefix) {
             (Some(named), Some((kind, _))) if named != kind => {
                 return Err(format!("at {at}/to: names the channel {}, and {at}/channel {}", kind.id(), named.id()));
             }
             (named, Some((kind, place))) => (named.or(Some(kind)), place),
-            // Only phone numbers begin so.
-            (None, None) if to.starts_with('+') => (Some(ChannelKind::WhatsApp), to),
-            (None, None) if to.starts_with(CHANNEL) || to.starts_with(USER) => (Some(ChannelKind::Discord), to),
-            (named, None) => (named, to),
+            (named, None) => (named.or_else(|| ChannelKind::ALL.into_iter().find(is_marked)), to),
         };
         let chat = WantedChat::Written { at: at.to_owned(), place: place.to_owned(), topic: self.thread.cloned() };
         let target = Target { kind, account: self.account.map(str::to_owned), chat };
         // Until it is known which channel is meant, any that can read it will do.
         let can_read = |kind: &ChannelKind| target.chat(*kind).is_ok();
-        let reader = kind.or_else(|| ChannelKind::ALL.into_iter().find(can_read)).unwrap_or(ChannelKind::Telegram);
-        target.chat(reader)?;
+        let [first, ..] = ChannelKind::ALL;
+        target.chat(kind.or_else(|| ChannelKind::ALL.into_iter().find(can_read)).unwrap_or(first))?;
         Ok(Some(target))
     }
 

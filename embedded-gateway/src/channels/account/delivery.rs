@@ -7,7 +7,6 @@ use super::{Account, LONGEST_WISH, MOST_WAITING, pause};
 use crate::channels::record::Outgoing;
 use crate::channels::service::{Fault, RequestKind};
 use crate::channels::splitting::split;
-use crate::config::ChannelKind;
 use crate::cron::delivery::Fate;
 use crate::effect::{ChannelRequest, Chat, LogLevel, RunId};
 use crate::turn::Turn;
@@ -29,7 +28,8 @@ impl Account {
     }
 
     fn put(&mut self, chat: Chat, text: &str, run: Option<String>) -> bool {
-        let mut parts = split(text, self.settings.text_limit.unwrap_or(usize::MAX).min(part_limit(self.key.kind)));
+        let longest = self.key.kind.channel().longest_part;
+        let mut parts = split(text, self.settings.text_limit.unwrap_or(usize::MAX).min(longest));
         if parts.len() > MOST_PARTS {
             parts.truncate(MOST_PARTS - 1);
             parts.push("(The answer is longer than this. The rest is in the session, at the gateway.)".to_owned());
@@ -152,12 +152,5 @@ impl Account {
             first.attempted = false;
         }
         self.save();
-    }
-}
-
-fn part_limit(kind: ChannelKind) -> usize {
-    match kind {
-        ChannelKind::Telegram | ChannelKind::WhatsApp => 4_096,
-        ChannelKind::Discord => 2_000,
     }
 }

@@ -1,8 +1,7 @@
 //! Discord's API over HTTP: what is asked of it, and what its answers mean.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actix_http::Method;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::wire::{self, Channel};
 use crate::channels::http::Http;
-use crate::channels::service::Fault;
+use crate::channels::service::{Fault, Sent};
 use crate::clock::{Chance as _, Now, SystemChance};
 use crate::effect::ChannelIdentity;
 
@@ -33,9 +32,6 @@ const MOST_CHANNELS: usize = 500;
 const MOST_SENT: usize = 1_000;
 /// Messages of a direct chat that are fetched after they were missed.
 pub(super) const MOST_MISSED: usize = 50;
-
-/// Numbers of messages that were sent, the last one first. Discord may tell of one when the way to the account was made anew.
-pub(in crate::channels) type Sent = Rc<RefCell<VecDeque<String>>>;
 
 pub(super) struct Rest {
     http: Http,

@@ -5,6 +5,7 @@ use url::Url;
 
 use crate::channels::access::CHANNEL;
 use crate::channels::service::{Fault, Inbound, Membership, Update};
+use crate::config::is_local;
 use crate::effect::Chat;
 
 /// Version of the API, for both of its halves.
@@ -193,13 +194,7 @@ pub(super) fn after_close(code: Option<u16>, reason: &str) -> (Next, Fault) {
 pub(super) fn gateway_address(said: &str, may_be_plain: bool) -> Result<String, Fault> {
     let wrong = || Fault::Trouble("the address of its gateway makes no sense".to_owned());
     let mut url = Url::parse(said).map_err(|_| wrong())?;
-    let is_local = match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    let is_fit = url.scheme() == "wss" || (url.scheme() == "ws" && may_be_plain && is_local);
+    let is_fit = url.scheme() == "wss" || (url.scheme() == "ws" && may_be_plain && is_local(&url));
     if !is_fit || !url.username().is_empty() || url.password().is_some() {
         return Err(wrong());
     }

@@ -1,11 +1,53 @@
-//! What is Discord's own in `channels.discord`: rules for servers (`guilds`), the older forms of who may talk, and intents.
+//! Discord, as far as it is a channel of its own: what its accounts, people and chats look like, rules for servers (`guilds`), the
+//! older forms of who may talk, and intents.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{ChannelAccess, ChannelAccount, ChannelKind, MOST_ENTRIES, ids, parse_dm_policy};
+use super::{
+    Channel, ChannelAccount, IdAndThread, MOST_ENTRIES, direct, ids, lacks_token, number, parse_dm_policy,
+    parse_group_policy, token_and_root,
+};
 use crate::config::section::{Others, Section, set};
+
+pub(super) static CHANNEL: Channel = Channel {
+    id: "discord",
+    label: "Discord",
+    short: "user",
+    default_root: "https://discord.com/api/v10",
+    token_variable: "DISCORD_BOT_TOKEN",
+    token_key: "token",
+    token,
+    has_numbers: false,
+    person: number,
+    account,
+    from_environment: |_, _| {},
+    lacks: lacks_token,
+    unused: "capabilities markdown commands configWrites applicationId activities proxy gatewayInfoTimeoutMs \
+             gatewayReadyTimeoutMs gatewayRuntimeReadyTimeoutMs allowBots botLoopProtection dangerouslyAllowNameMatching \
+             mentionAliases mentionPatterns contextVisibility historyLimit dmHistoryLimit dms textChunkLimit suppressEmbeds \
+             streaming maxLinesPerMessage mediaMaxMb retry actions replyToMode thread defaultTo heartbeat heartbeatVisibility \
+             healthMonitor execApprovals agentComponents ui slashCommand threadBindings voice pluralkit responsePrefix \
+             ackReaction ackReactionScope activity status autoPresence activityType activityUrl inboundWorker eventQueue \
+             joinIntro",
+    without_token: "it has no token: write token or tokenFile",
+    mode: "gateway",
+    has_connection: true,
+    remembered: 200,
+    longest_part: 2_000,
+    marks: &[CHANNEL_MARK, USER_MARK],
+    chat,
+    cure_of_token: "Take the token from https://discord.com/developers/applications (the application, Bot, Reset Token), write it to \
+                    token or tokenFile and reload the configuration; where there is an apiRoot, check it",
+    cure_of_conflict: "Stop the other program that uses this token (another gateway, perhaps), or make a new one at \
+                       https://discord.com/developers/applications (the application, Bot, Reset Token)",
+    cure_of_refusal: "Check apiRoot, and what the bot may do there: to view the channel, to send messages, to read the history",
+};
+
+/// Before the ids of channels, and of people.
+const CHANNEL_MARK: &str = "channel:";
+const USER_MARK: &str = "user:";
 
 /// Who is heard in one server, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,34 +71,37 @@ pub struct MemberRule {
     pub roles: Option<Vec<String>>,
 }
 
-/// Keys of real releases that mean nothing here: of an account, of a server, of a channel.
-pub(super) const UNUSED: &str = "capabilities markdown commands configWrites applicationId activities proxy gatewayInfoTimeoutMs gatewayReadyTimeoutMs \
-     gatewayRuntimeReadyTimeoutMs allowBots botLoopProtection dangerouslyAllowNameMatching mentionAliases mentionPatterns \
-     contextVisibility historyLimit dmHistoryLimit dms textChunkLimit suppressEmbeds streaming maxLinesPerMessage mediaMaxMb retry \
-     actions replyToMode thread defaultTo heartbeat heartbeatVisibility healthMonitor execApprovals agentComponents ui slashCommand \
-     threadBindings voice pluralkit responsePrefix ackReaction ackReactionScope activity status autoPresence activityType \
-     activityUrl inboundWorker eventQueue joinIntro";
+/// Keys of real releases that mean nothing here, of servers and of channels.
 const UNUSED_OF_GUILDS: &str = "slug ignoreOtherMentions tools toolsBySender reactionNotifications presenceEvents";
 const UNUSED_OF_CHANNELS: &str = "ignoreOtherMentions tools toolsBySender skills systemPrompt includeThreadStarter autoThread \
                                   autoThreadName autoArchiveDuration";
 
-/// The rest of an account, over what it inherits.
-pub(super) fn account(section: &Section<'_>, into: &mut ChannelAccount) {
+/// It goes into a header.
+fn token(text: &str) -> Result<&str, &'static str> {
+    let text = text.strip_prefix("Bot ").unwrap_or(text);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    ((20..=200).contains(&text.len()) && text.contains('.') && text.bytes().all(plain)).then_some(text).ok_or(
+        "is no token of a bot, which looks like MTk4NjIy.Cl2FMQ.ZnCjm1; https://discord.com/developers/applications shows it \
+         (the application, Bot, Reset Token)",
+    )
+}
+
+fn account(section: &Section<'_>, into: &mut ChannelAccount) {
+    token_and_root(section, into);
+    // The older form, which `dmPolicy` and `allowFrom` go before. That it is switched off no policy goes before.
+    let (dm, access) = (section.section("dm"), &mut into.access);
+    set(&mut access.dm_policy, dm.parsed("policy", parse_dm_policy));
+    set(&mut access.allow_from, ids(&dm, "allowFrom", &CHANNEL));
+    set(&mut access.direct_off, dm.switch("enabled").map(|is_on| !is_on));
+    dm.close(Others::RefusedBut("groupEnabled groupChannels"));
+    direct(section, into);
+    set(&mut into.access.group_policy, section.parsed("groupPolicy", parse_group_policy));
     let intents = section.section("intents");
     set(&mut into.message_content, intents.switch("messageContent"));
     intents.close(Others::RefusedBut("presence guildMembers voiceStates"));
     if section.value("guilds").is_some() || section.findings.schema.is_some() {
         into.access.guilds = guilds(section);
     }
-}
-
-/// `dm`, the older form, which `dmPolicy` and `allowFrom` go before. That it is switched off no policy goes before.
-pub(super) fn direct(section: &Section<'_>, access: &mut ChannelAccess) {
-    let dm = section.section("dm");
-    set(&mut access.dm_policy, dm.parsed("policy", parse_dm_policy));
-    set(&mut access.allow_from, ids(&dm, "allowFrom", ChannelKind::Discord));
-    set(&mut access.direct_off, dm.switch("enabled").map(|is_on| !is_on));
-    dm.close(Others::RefusedBut("groupEnabled groupChannels"));
 }
 
 fn guilds(section: &Section<'_>) -> BTreeMap<String, GuildRule> {
@@ -106,7 +151,25 @@ fn members(section: &Section<'_>) -> MemberRule {
     MemberRule {
         enabled: None,
         require_mention: section.switch("requireMention"),
-        users: ids(section, "users", ChannelKind::Discord),
-        roles: ids(section, "roles", ChannelKind::Discord),
+        users: ids(section, "users", &CHANNEL),
+        roles: ids(section, "roles", &CHANNEL),
     }
+}
+
+/// A person (`user:ID` or `ID`) or a channel (`channel:ID`).
+fn chat(at: &str, place: &str, topic: Option<&str>) -> Result<IdAndThread, String> {
+    let id = [CHANNEL_MARK, USER_MARK].into_iter().find_map(|mark| place.strip_prefix(mark)).unwrap_or(place);
+    if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!(
+            "at {at}/to: must be the number of a person or channel, such as user:123456789012345678 or channel:123456789012345678; \
+             names change hands"
+        ));
+    }
+    if topic.is_some() {
+        return Err(format!(
+            "at {at}/threadId: a thread is a channel of its own: write channel: and its number as {at}/to"
+        ));
+    }
+    let id = if place.starts_with(CHANNEL_MARK) { place } else { id };
+    Ok((id.to_owned(), None))
 }

@@ -1,28 +1,54 @@
-//! What an account of `channels.whatsapp` says besides what all channels have. Real releases speak the protocol of WhatsApp's own
-//! web page and have no keys for the Cloud API: those are ours, in a section `cloudApi`.
+//! WhatsApp, as far as it is a channel of its own: what its accounts, people and chats look like. Real releases speak the protocol of
+//! its web page and have no keys for the Cloud API: those are ours, in a section `cloudApi`.
 
 use gatewarden_protocol::Secret;
 
-use super::{ChannelAccount, ChannelKind, api_root, token_of};
+use super::{Channel, ChannelAccount, IdAndThread, api_root, direct, token_of};
 use crate::config::other_sections::secret_file;
 use crate::config::section::{Others, Section, set};
 
+pub(super) static CHANNEL: Channel = Channel {
+    id: "whatsapp",
+    label: "WhatsApp",
+    short: "wa",
+    // Graph API versions are served for about two years.
+    default_root: "https://graph.facebook.com/v25.0",
+    token_variable: ACCESS_TOKEN,
+    token_key: "cloudApi.accessToken",
+    token,
+    has_numbers: true,
+    person: |id| person(id).ok_or("must be a phone number with its country such as \"+15551234567\", or \"*\""),
+    account,
+    from_environment,
+    lacks,
+    // They are of the web protocol, or of groups.
+    unused: "capabilities markdown configWrites defaultTo mentionPatterns contextVisibility historyLimit dmHistoryLimit dms \
+             streaming heartbeatVisibility healthMonitor responsePrefix mediaMaxMb replyToMode selfChatMode groups \
+             groupPolicy groupAllowFrom direct reactionNotifications reactionLevel ackReaction pluginHooks authDir actions \
+             messagePrefix chunkMode blockStreaming blockStreamingCoalesce debounceMs heartbeat pairing",
+    without_token: "its section cloudApi isn't complete; the gateway's log says what is missing",
+    mode: "webhook",
+    has_connection: false,
+    // The service calls again for days.
+    remembered: 2_000,
+    longest_part: 4_096,
+    // Only phone numbers begin so.
+    marks: &["+"],
+    chat,
+    cure_of_token: CURE,
+    cure_of_conflict: CURE,
+    cure_of_refusal: CURE,
+};
+
+const CURE: &str = "Check the section cloudApi, and the business account in the WhatsApp Manager";
+
 /// What may stand in the environment instead.
-pub(super) const ACCESS_TOKEN: &str = "WHATSAPP_ACCESS_TOKEN";
+const ACCESS_TOKEN: &str = "WHATSAPP_ACCESS_TOKEN";
 const APP_SECRET: &str = "WHATSAPP_APP_SECRET";
 const VERIFY_TOKEN: &str = "WHATSAPP_VERIFY_TOKEN";
 
-/// Graph API versions are served for about two years.
-pub(super) const DEFAULT_ROOT: &str = "https://graph.facebook.com/v25.0";
-
 /// Shortest app secret; Meta's have 32 characters. Whoever can guess it can write in everybody's name.
 const SHORTEST_APP_SECRET: usize = 16;
-
-/// Keys of real releases that mean nothing here: they are of the web protocol, or of groups.
-pub(super) const UNUSED: &str = "capabilities markdown configWrites defaultTo mentionPatterns contextVisibility historyLimit \
-    dmHistoryLimit dms streaming heartbeatVisibility healthMonitor responsePrefix mediaMaxMb replyToMode selfChatMode groups \
-    groupPolicy groupAllowFrom direct reactionNotifications reactionLevel ackReaction pluginHooks authDir actions messagePrefix \
-    chunkMode blockStreaming blockStreamingCoalesce debounceMs heartbeat pairing";
 
 /// The way to one phone number by the Cloud API, besides its access token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,21 +63,15 @@ pub struct CloudApi {
     pub read_receipts: Option<bool>,
 }
 
-impl CloudApi {
-    /// Keys of `cloudApi` that an account can't do without and that aren't written.
-    fn lacks(&self, token: Option<&Secret>) -> Vec<&'static str> {
-        let parts = [
-            ("phoneNumberId", self.phone_number_id.is_none()),
-            ("accessToken", token.is_none()),
-            ("appSecret", self.app_secret.is_none()),
-            ("verifyToken", self.verify_token.is_none()),
-        ];
-        parts.into_iter().filter_map(|(name, is_missing)| is_missing.then_some(name)).collect()
-    }
+fn token(text: &str) -> Result<&str, &'static str> {
+    let is_token = text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_token
+        .then_some(text)
+        .ok_or("is no access token, which has letters and digits alone; a system user of the business has one")
 }
 
-/// What an account says of itself, over what it inherits: all but the phone number.
-pub(super) fn account(section: &Section<'_>, into: &mut ChannelAccount) {
+/// Of what goes for all accounts one inherits all but the phone number.
+fn account(section: &Section<'_>, into: &mut ChannelAccount) {
     let cloud = section.section("cloudApi");
     let id = cloud.parsed("phoneNumberId", |id| match id.len() {
         1..=32 if id.bytes().all(|byte| byte.is_ascii_digit()) => Ok(id.to_owned()),
@@ -59,7 +79,7 @@ pub(super) fn account(section: &Section<'_>, into: &mut ChannelAccount) {
     });
     into.cloud.phone_number_id = id.or(into.cloud.phone_number_id.take());
     if let Some((token, source)) = one_of(&cloud, ["accessTokenFile", "accessToken"]) {
-        into.token = token_of(&cloud, source, ChannelKind::WhatsApp, token.expose());
+        into.token = token_of(&cloud, source, &CHANNEL, token.expose());
         into.token_source = if source == "accessToken" { "config" } else { "tokenFile" };
     }
     let app_secret = one_of(&cloud, ["appSecretFile", "appSecret"]);
@@ -72,6 +92,7 @@ pub(super) fn account(section: &Section<'_>, into: &mut ChannelAccount) {
     into.cloud.read_receipts = section.switch("sendReadReceipts").or(into.cloud.read_receipts);
     // What is longer than WhatsApp takes is no mistake: real releases take any number.
     into.text_limit = section.number::<usize>("textChunkLimit", 64..=1_000_000).or(into.text_limit);
+    direct(section, into);
 }
 
 /// The secret of a file, which goes first, or the one that is written out; and which key it was.
@@ -80,8 +101,9 @@ fn one_of(section: &Section<'_>, [file, written]: [&'static str; 2]) -> Option<(
     secret_file(section, file).map(|secret| (secret, file)).or(written_out)
 }
 
-/// What the environment says beside the access token, where the section doesn't.
-pub(super) fn from_environment(section: &Section<'_>, into: &mut CloudApi) {
+/// Where the section doesn't say it.
+fn from_environment(section: &Section<'_>, into: &mut ChannelAccount) {
+    let into = &mut into.cloud;
     let variable = |name: &str| section.findings.inputs.variable(name).filter(|text| !text.is_empty()).map(Secret::new);
     if into.app_secret.is_none() {
         into.app_secret = variable(APP_SECRET).and_then(|secret| app_secret_of(section, APP_SECRET, secret));
@@ -91,22 +113,25 @@ pub(super) fn from_environment(section: &Section<'_>, into: &mut CloudApi) {
     }
 }
 
-/// An account that lacks a part has no token: it isn't used, which is said.
-pub(super) fn complete(section: &Section<'_>, account: &mut ChannelAccount) {
-    let lacks = account.cloud.lacks(account.token.as_ref());
-    if lacks.is_empty() {
-        return;
-    }
-    (account.token, account.token_source) = (None, "none");
-    if account.enabled {
-        section.findings.warn(format!(
+/// An account that lacks a part isn't used.
+fn lacks(account: &ChannelAccount) -> Option<String> {
+    let cloud = &account.cloud;
+    let parts = [
+        ("phoneNumberId", cloud.phone_number_id.is_none()),
+        ("accessToken", account.token.is_none()),
+        ("appSecret", cloud.app_secret.is_none()),
+        ("verifyToken", cloud.verify_token.is_none()),
+    ];
+    let missing: Vec<&str> = parts.into_iter().filter_map(|(name, is_missing)| is_missing.then_some(name)).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
             "channels.whatsapp: the account {} isn't used, since its cloudApi has no {}: write what is missing (secrets also as \
              accessTokenFile, appSecretFile, verifyTokenFile, or in the environment as {ACCESS_TOKEN}, {APP_SECRET}, \
              {VERIFY_TOKEN}), or say enabled: false",
             account.id,
-            lacks.join(", ")
-        ));
-    }
+            missing.join(", ")
+        )
+    })
 }
 
 fn app_secret_of(section: &Section<'_>, key: &str, secret: Secret) -> Option<Secret> {
@@ -127,6 +152,12 @@ pub(crate) fn person(text: &str) -> Option<String> {
     let digits: String = text.chars().filter(|letter| !is_filler(*letter)).collect();
     let is_number = (6..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && !digits.starts_with('0')).then(|| format!("+{digits}"))
+}
+
+fn chat(at: &str, place: &str, _: Option<&str>) -> Result<IdAndThread, String> {
+    let id = person(place);
+    let id = id.ok_or_else(|| format!("at {at}/to: must be a phone number with its country, such as +15551234567"))?;
+    Ok((id, None))
 }
 
 /// The id that one business knows a person by: a country, a dot, letters and digits, such as `US.13491208655302741918`.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::{Home, json, refused_with};
+use super::{Home, json, refused_with, secrets_of};
 use crate::config::{ChannelAccount, DmPolicy, DmScope, Draft, GroupPolicy, load};
 
 fn telegram(keys: &str) -> String {
@@ -11,6 +11,11 @@ fn telegram(keys: &str) -> String {
 
 fn accounts(draft: &Draft) -> &[ChannelAccount] {
     &draft.settings().channels
+}
+
+#[test]
+fn its_secrets_are_known() {
+    assert_eq!(secrets_of("telegram"), ["accounts.*.botToken", "botToken"]);
 }
 
 #[test]

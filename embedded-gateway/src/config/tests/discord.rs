@@ -1,6 +1,6 @@
 //! `channels.discord`.
 
-use super::{json, refused_with};
+use super::{json, refused_with, secrets_of};
 use crate::config::{ChannelAccount, ChannelKind, DmPolicy, Draft, GroupPolicy};
 
 fn discord(keys: &str) -> String {
@@ -15,6 +15,11 @@ const TOKEN: &str = "token: 'Bot MTIzNDU2Nzg5.abcdef.ghijklmnop'";
 /// Of other bots.
 const SECOND: &str = "token: 'MTIzNDU2Nzg5.abcdef.second'";
 const THIRD: &str = "token: 'MTIzNDU2Nzg5.abcdef.third'";
+
+#[test]
+fn its_secrets_are_known() {
+    assert_eq!(secrets_of("discord"), ["accounts.*.token", "token"]);
+}
 
 #[test]
 fn a_server_is_read_with_its_channels() {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use gatewarden_protocol::Secret;
 
-use super::{Home, json, refused_with};
+use super::{Home, json, refused_with, secrets_of};
 use crate::config::{ChannelAccount, DmPolicy, Draft, load};
 
 const CLOUD: &str =
@@ -22,6 +22,21 @@ fn texts<'a>(account: &'a ChannelAccount) -> [Option<&'a str>; 4] {
     let cloud = &account.cloud;
     let secret = |secret: &'a Option<Secret>| secret.as_ref().map(Secret::expose);
     [cloud.phone_number_id.as_deref(), secret(&account.token), secret(&cloud.app_secret), secret(&cloud.verify_token)]
+}
+
+#[test]
+fn its_secrets_are_known() {
+    assert_eq!(
+        secrets_of("whatsapp"),
+        [
+            "accounts.*.cloudApi.accessToken",
+            "accounts.*.cloudApi.appSecret",
+            "accounts.*.cloudApi.verifyToken",
+            "cloudApi.accessToken",
+            "cloudApi.appSecret",
+            "cloudApi.verifyToken"
+        ]
+    );
 }
 
 #[test]
