@@ -160,14 +160,18 @@ impl Crowd {
                     let (ready, events, bytes) = (ready.clone(), events.clone(), bytes.clone());
                     clients.spawn(async move {
                         let mut buffer = vec![0; 64 * 1024];
-                        let mut head = Vec::new();
-                        while !head.ends_with(wire.opening()) {
+                        let (mut head, opening) = (Vec::new(), wire.opening());
+                        let begins = loop {
                             let count = socket.read(&mut buffer).await.expect("an opening");
                             assert!(count > 0, "the stream ended");
                             head.extend_from_slice(&buffer[..count]);
-                        }
-                        ready.fetch_add(1, Ordering::SeqCst);
+                            if let Some(at) = head.windows(opening.len()).position(|window| window == opening) {
+                                break at + opening.len();
+                            }
+                        };
                         let (mut counter, mut pings) = (Counter::of(wire), Vec::new());
+                        counter.read(&head[begins..], &mut pings);
+                        ready.fetch_add(1, Ordering::SeqCst);
                         while let Ok(count @ 1..) = socket.read(&mut buffer).await {
                             let ends = counter.read(&buffer[..count], &mut pings);
                             for ping in pings.drain(..) {
