@@ -1,5 +1,5 @@
-//! Avahi, which nobody here wrote, hears the embedded gateway announce itself; and the daemon finds what Avahi announces. In a network, with a
-//! bus and a list of users of their own.
+//! Avahi, which nobody here wrote, hears the embedded gateway announce itself, and so does the command of a real release; and the daemon finds
+//! what Avahi announces. In a network, with a bus and a list of users of their own.
 
 use serde_json::json;
 
@@ -31,6 +31,11 @@ others="$others $!"
 heard() { avahi bin/avahi-browse --resolve --terminate --parsable _openclaw-gw._tcp 2>"$PLACE/browse.log" | grep '^=' | grep "$1"; }
 for _ in $(seq 60); do if line=$(heard OpenClaw); then break; fi; sleep 0.5; done
 python3 -c 'import json, sys; print(json.dumps(sys.argv[1]))' "$line"
+# The command of a real release asks Avahi, too.
+mkdir "$PLACE/bin"
+{ echo '#!/bin/bash'; declare -p tools; declare -f avahi; echo 'avahi bin/avahi-browse "$@"'; } >"$PLACE/bin/avahi-browse"
+chmod +x "$PLACE/bin/avahi-browse"
+OPENCLAW_CLI_HOME=$PLACE/cli PATH=$PLACE/bin:$PATH tests/peers/openclaw cli 2026.9.6 gateway discover --timeout 10000 --json | python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)))'
 avahi bin/avahi-publish --service 'Of Avahi' _openclaw-gw._tcp 18999 role=gateway transport=gateway gatewayPort=18999 >"$PLACE/publish.log" 2>&1 &
 others="$others $!"
 until_total 2
@@ -44,12 +49,14 @@ fn avahi_hears_the_embedded_gateway_and_the_daemon_finds_what_avahi_announces() 
         "gatewarden": {"metrics": {"enabled": false}},
     });
     let Some(said) = own_network::run(SCRIPT, &config) else { return };
-    let [heard, found] = said.as_slice() else { panic!("{said:?}") };
+    let [heard, by_command, found] = said.as_slice() else { panic!("{said:?}") };
     let fields: Vec<&str> = heard.as_str().expect("a line").split(';').collect();
     assert_eq!(fields.get(7..9), Some(&["10.9.8.7", "18789"][..]), "{heard}");
     assert!(fields.last().is_some_and(|texts| texts.contains("\"gatewayPort=18789\"")), "{heard}");
     // Paths and ports of other services are for `full` alone.
     assert!(!heard.to_string().contains("cliPath") && !heard.to_string().contains("sshPort"), "{heard}");
+    let beacon = &by_command["beacons"][0];
+    assert_eq!((&beacon["port"], &beacon["gatewayPort"]), (&json!(18_789), &json!(18_789)), "{by_command}");
     let gateways = found["gateways"].as_array().expect("a list");
     let of_avahi = gateways.iter().find(|gateway| gateway["address"] == "ws://10.9.8.7:18999").expect("it is found");
     assert_eq!((&of_avahi["name"], &of_avahi["tls"]), (&json!("Of Avahi"), &json!(false)), "{found}");

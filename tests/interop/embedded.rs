@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::peer::{NEWEST, OLDER, Peer};
 use crate::support::daemon::PATIENCE;
 use crate::support::own_gateway::{GatewayHome, GatewayProcess};
+use crate::support::screen::Screen;
 use crate::support::{page_device, wait};
 
 /// Its own limit of 10 s runs while it still loads itself, which is too short on a busy machine.
@@ -77,14 +78,14 @@ impl Cli<'_> {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw"));
+        command.args(["cli", self.version]).args(words).env("OPENCLAW_CLI_HOME", self.own_home());
+        command
+    }
+
     fn output(&self, words: &[&str], environment: &[(&str, &PathBuf)]) -> Output {
-        Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/openclaw"))
-            .args(["cli", self.version])
-            .args(words)
-            .env("OPENCLAW_CLI_HOME", self.own_home())
-            .envs(environment.iter().copied())
-            .output()
-            .expect("the tool runs")
+        self.command(words).envs(environment.iter().copied()).output().expect("the tool runs")
     }
 
     #[track_caller]
@@ -201,6 +202,36 @@ fn the_command_of_the_newest_release_gets_its_answers() {
     an_agent_answers(&cli, "interop-key-0123456789");
     people_get_their_answers(&cli);
     a_device_is_approved(&cli);
+    the_rest_is_refused_or_said(&cli);
+    a_terminal_chats(&cli);
+}
+
+/// Of the table in docs/embedded-gateway.md what nothing else here does.
+fn the_rest_is_refused_or_said(cli: &Cli<'_>) {
+    let page_device::Asked { device, .. } = page_device::ask(cli.gateway, &cli.home.token(), 10);
+    let listed = json_in(&cli.run(&["devices", "list", "--json"])).expect("JSON");
+    let request = listed["pending"][0]["requestId"].as_str().unwrap_or_else(|| panic!("nobody waits: {listed}"));
+    cli.run(&["devices", "reject", request, "--json"]);
+    assert!(!cli.run(&["devices", "list", "--json"]).contains(&device));
+    for (words, unknown) in [
+        (&["gateway", "stability"][..], "diagnostics.stability"),
+        (&["gateway", "usage-cost"], "usage.cost"),
+        (&["devices", "join-code"], "device.pair.setupCode"),
+    ] {
+        let said = cli.refusal(words);
+        assert!(said.contains(&format!("unknown method: {unknown}")), "{words:?}: {said}");
+    }
+    assert!(cli.run_plain(&["status"]).contains("reachable"));
+}
+
+/// `openclaw tui`, as somebody at a keyboard has it.
+fn a_terminal_chats(cli: &Cli<'_>) {
+    let where_to = ["--url", &cli.gateway.url, "--token", &cli.home.token()];
+    let terminal = Screen::conversing(cli.command(&[&["tui"], &where_to[..]].concat()));
+    terminal.until("it is connected", |drawn| drawn.contains("connected | idle"));
+    terminal.presses("hello from a terminal\r");
+    terminal.until("the agent answers", |drawn| drawn.contains("said: hello from a terminal"));
+    assert!(!terminal.drawn().contains("unknown method"), "{}", terminal.drawn());
 }
 
 /// What `openclaw gateway probe` says of a gateway, but for how long it took.

@@ -20,6 +20,7 @@ mod support {
     pub(crate) mod ports;
     pub(crate) mod postgres_server;
     pub(crate) mod rpc_client;
+    pub(crate) mod screen;
     pub(crate) mod scripted_gateway;
     pub(crate) mod wait;
     pub(crate) mod webhook_receiver;

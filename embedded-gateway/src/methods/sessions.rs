@@ -15,6 +15,7 @@ use crate::turn::Turn;
 pub(super) const METHODS: &[Method] = &[
     Method { name: "sessions.list", scope: Scope::Read, run: list },
     Method { name: "sessions.get", scope: Scope::Read, run: get },
+    Method { name: "sessions.describe", scope: Scope::Read, run: describe },
     Method { name: "sessions.preview", scope: Scope::Read, run: preview },
     Method { name: "chat.history", scope: Scope::Read, run: history },
     Method { name: "sessions.subscribe", scope: Scope::Read, run: subscribe },
@@ -125,6 +126,13 @@ fn get(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
     let (messages, has_more) = newest(session, to_usize(limit), None, protocol);
     let more = json!({"session": row, "sessionKey": session.key, "messages": messages, "hasMore": has_more});
     Ok(joined(row, more).into())
+}
+
+/// `sessions.describe`: the row alone, null where there is no such session.
+fn describe(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcome {
+    let params = Params::read(call, &["key", "agentId", "includeDerivedTitles", "includeLastMessage"])?;
+    let session = machine.sessions.get(key(machine, &params)?.as_str());
+    Ok(json!({"session": session.map(|session| row(session, call.caller.protocol, turn.now.wall_ms))}).into())
 }
 
 /// `chat.history`: of a session that isn't there, nothing.

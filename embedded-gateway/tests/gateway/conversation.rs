@@ -49,6 +49,18 @@ async fn an_unknown_method_is_said_to_be_unknown_and_the_connection_goes_on() {
 }
 
 #[actix::test]
+async fn a_session_is_described_by_the_row_that_it_has_in_the_list_and_a_missing_one_by_none() {
+    let gateway = Gateway::start(|_| {}).await;
+    let mut client = Client::connect(&gateway).await;
+    client.call("sessions.create", json!({"key": "agent:main:chat", "label": "Chat"})).await;
+    let listed = client.call("sessions.list", json!({})).await;
+    let described = client.call("sessions.describe", json!({"key": "agent:main:chat"})).await;
+    assert_eq!(described["session"]["label"], "Chat");
+    assert_eq!(described["session"]["sessionId"], listed["sessions"][0]["sessionId"]);
+    assert_eq!(client.call("sessions.describe", json!({"key": "agent:main:other"})).await, json!({"session": null}));
+}
+
+#[actix::test]
 async fn malformed_requests_are_answered_and_the_connection_goes_on() {
     let gateway = Gateway::start(|_| {}).await;
     let mut client = Client::connect(&gateway).await;

@@ -61,7 +61,12 @@ impl Screen {
 
     /// Types a line.
     pub(crate) fn types(&self, line: &str) {
-        writeln!(&self.keyboard, "{line}").expect("typed");
+        self.presses(&format!("{line}\n"));
+    }
+
+    /// These keys, for a program that reads each by itself.
+    pub(crate) fn presses(&self, keys: &str) {
+        (&self.keyboard).write_all(keys.as_bytes()).expect("typed");
     }
 
     /// Everything that was drawn so far, with what steers the terminal.
