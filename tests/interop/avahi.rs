@@ -7,7 +7,8 @@ use crate::support::own_network;
 
 const SCRIPT: &str = r#"
 tools=${AVAHI:?the folder that holds the files of Debian packages avahi-daemon, avahi-utils, dbus-daemon and their libraries}
-avahi() { LD_LIBRARY_PATH=$(echo "$tools"/usr/lib/*-linux-gnu):$(echo "$tools"/lib/*-linux-gnu) "$tools/usr/$1" "${@:2}"; }
+# In place of the shell that runs it, so that it ends when that is ended.
+avahi() { LD_LIBRARY_PATH=$(echo "$tools"/usr/lib/*-linux-gnu):$(echo "$tools"/lib/*-linux-gnu) exec "$tools/usr/$1" "${@:2}"; }
 others=
 mount -t tmpfs none /run
 cp /etc/passwd /etc/group "$PLACE"
