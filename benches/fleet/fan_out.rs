@@ -73,70 +73,69 @@ const TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// Counts the events in what a client reads, byte by byte.
-struct Counter {
-    wire: Wire,
-    /// Of SSE the last four bytes: an event ends with an empty line, and its chunk with another line end. Of a frame its head, and all of a
-    /// ping.
-    kept: Vec<u8>,
-    /// What is still to come of a frame's payload.
-    left: usize,
+/// Counts the events in what a client reads.
+enum Counter {
+    /// The last bytes: an event ends with an empty line, and its chunk with another line end.
+    Sse([u8; 4]),
+    /// The head of a frame, and all of a ping; and what is still to come of its payload.
+    WebSocket { kept: Vec<u8>, left: usize },
 }
 
 impl Counter {
     fn of(wire: Wire) -> Self {
-        Self { wire, kept: Vec::new(), left: 0 }
+        match wire {
+            Wire::Sse => Self::Sse([0; 4]),
+            Wire::WebSocket => Self::WebSocket { kept: Vec::new(), left: 0 },
+        }
     }
 
     /// How many events end in it; the payloads of pings go to `pings`.
     fn read(&mut self, bytes: &[u8], pings: &mut Vec<Vec<u8>>) -> usize {
-        match self.wire {
-            Wire::Sse => bytes.iter().filter(|byte| self.is_end(**byte)).count(),
-            Wire::WebSocket => self.frames(bytes, pings),
-        }
-    }
-
-    fn is_end(&mut self, byte: u8) -> bool {
-        if self.kept.len() == 4 {
-            self.kept.remove(0);
-        }
-        self.kept.push(byte);
-        self.kept == b"\n\n\r\n"
-    }
-
-    fn frames(&mut self, mut bytes: &[u8], pings: &mut Vec<Vec<u8>>) -> usize {
-        let mut events = 0;
-        while let Some((first, rest)) = bytes.split_first() {
-            if self.left == 0 {
-                self.kept.push(*first);
-                bytes = rest;
-                if let [kind, 0] = self.kept[..] {
-                    self.kept.clear();
-                    pings.extend((kind == PING).then(Vec::new));
+        match self {
+            Self::Sse(last) => {
+                let mut ends = 0;
+                for byte in bytes {
+                    last.rotate_left(1);
+                    last[3] = *byte;
+                    ends += usize::from(last == b"\n\n\r\n");
                 }
-                self.left = match self.kept[..] {
-                    [_, 126, high, low] => usize::from(u16::from_be_bytes([high, low])),
-                    [_, length @ 1..=125] => usize::from(length),
-                    [_, 127, ..] => panic!("an event of more than 64 KiB"),
-                    _ => 0,
-                };
-                continue;
+                ends
             }
-            let (here, after) = bytes.split_at(self.left.min(bytes.len()));
-            if self.kept[0] == PING {
-                self.kept.extend_from_slice(here);
+            Self::WebSocket { kept, left } => frames(kept, left, bytes, pings),
+        }
+    }
+}
+
+fn frames(kept: &mut Vec<u8>, left: &mut usize, mut bytes: &[u8], pings: &mut Vec<Vec<u8>>) -> usize {
+    let mut events = 0;
+    while let Some((first, rest)) = bytes.split_first() {
+        if *left > 0 {
+            let (here, after) = bytes.split_at((*left).min(bytes.len()));
+            if kept[0] == PING {
+                kept.extend_from_slice(here);
             }
-            (self.left, bytes) = (self.left - here.len(), after);
-            if self.left == 0 {
-                let frame = std::mem::take(&mut self.kept);
-                events += usize::from(frame[0] == TEXT);
-                if frame[0] == PING {
-                    pings.push(frame[2..].to_vec());
-                }
+            (*left, bytes) = (*left - here.len(), after);
+        } else {
+            kept.push(*first);
+            bytes = rest;
+            *left = match kept[..] {
+                [_, 126, high, low] => usize::from(u16::from_be_bytes([high, low])),
+                [_, length @ 1..=125] => usize::from(length),
+                [_, 127, ..] => panic!("an event of more than 64 KiB"),
+                // An empty one has ended.
+                [_, 0] => 0,
+                _ => continue,
+            };
+        }
+        if *left == 0 {
+            let frame = std::mem::take(kept);
+            events += usize::from(frame[0] == TEXT);
+            if frame[0] == PING {
+                pings.push(frame[2..].to_vec());
             }
         }
-        events
     }
+    events
 }
 
 /// Clients on a thread of their own; what they got is added up.

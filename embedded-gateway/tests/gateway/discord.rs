@@ -62,6 +62,14 @@ async fn until_row(client: &mut Client, wanted: impl Fn(&Value) -> bool) -> Valu
     .await
 }
 
+/// A gateway whose account is connected, and a client of it.
+async fn online(server: &Server) -> (Gateway, Client) {
+    let gateway = Gateway::start(|config| configure(server, config)).await;
+    let mut client = Client::connect(&gateway).await;
+    until_row(&mut client, |row| row["connected"] == true).await;
+    (gateway, client)
+}
+
 #[actix::test]
 async fn people_are_answered_in_direct_messages_and_where_they_mention_the_bot() {
     let server = Server::start().await;
@@ -105,9 +113,7 @@ async fn people_are_answered_in_direct_messages_and_where_they_mention_the_bot()
 #[actix::test]
 async fn a_stranger_gets_a_code_and_no_agent_hears_of_it() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.says(direct(1, "9", "let me in"));
     until(|| !server.written_to("77").is_empty()).await;
     let said = server.written_to("77").remove(0);
@@ -144,9 +150,7 @@ async fn a_refused_token_and_a_missing_intent_are_said_and_not_tried_again() {
 #[actix::test]
 async fn another_gateway_with_the_same_token_is_noticed_and_said_with_a_cure() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     // What this gateway sends, and what may be of its own former life, are no other's.
     server.says(direct(1, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
@@ -172,9 +176,7 @@ async fn another_gateway_with_the_same_token_is_noticed_and_said_with_a_cure() {
 #[actix::test]
 async fn what_this_gateway_sent_before_it_connected_anew_is_no_other_program_s() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.says(direct(1, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
     let sent = server.state().asked.iter().rfind(|(path, _)| path == "POST /channels/77/messages").unwrap().1.clone();
@@ -191,9 +193,7 @@ async fn what_this_gateway_sent_before_it_connected_anew_is_no_other_program_s()
 #[actix::test]
 async fn a_session_goes_on_after_garbage_a_deaf_gateway_and_a_cut_and_loses_and_doubles_nothing() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.state().talks.extend([Talk::Says("garbage"), Talk::Says(r#"{"op":7,"d":null}"#), Talk::Deaf]);
     server.says(direct(1, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
@@ -213,9 +213,7 @@ async fn a_session_goes_on_after_garbage_a_deaf_gateway_and_a_cut_and_loses_and_
 #[actix::test]
 async fn what_was_missed_by_an_ended_session_is_fetched_of_direct_messages() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.says(direct(10, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
     {
@@ -286,9 +284,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again_into_a_long_limit() {
         ("POST /channels/77/messages", Answer::Json(502, json!({}))),
         ("POST /channels/77/messages", Answer::Json(429, json!({"retry_after": 600.0, "global": false}))),
     ]);
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.says(direct(1, "5", "one"));
     until(|| server.state().answers.is_empty()).await;
     server.says(direct(2, "5", "two"));
@@ -300,9 +296,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again_into_a_long_limit() {
 #[actix::test]
 async fn a_restarted_gateway_goes_on_with_its_session() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.says(direct(1, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
     let state = gateway.stop().await;
@@ -379,9 +373,7 @@ async fn nobody_is_heard_in_a_thread_until_it_is_known_of_which_channel_it_is() 
 #[actix::test]
 async fn what_a_stranger_writes_costs_no_request_and_no_known_person_a_place() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     server.says(direct(1, "9", "let me in"));
     until(|| !server.written_to("77").is_empty()).await;
     let said = server.written_to("77").remove(0);
@@ -422,9 +414,7 @@ async fn what_a_stranger_writes_costs_no_request_and_no_known_person_a_place() {
 #[actix::test]
 async fn a_job_writes_to_channels_of_listed_servers_alone() {
     let server = Server::start().await;
-    let gateway = Gateway::start(|config| configure(&server, config)).await;
-    let mut client = Client::connect(&gateway).await;
-    until_row(&mut client, |row| row["connected"] == true).await;
+    let (gateway, mut client) = online(&server).await;
     let mut ended = async |to: &str| {
         let job = json!({
             "name": "brief",
