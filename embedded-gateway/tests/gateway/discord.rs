@@ -193,7 +193,7 @@ async fn what_this_gateway_sent_before_it_connected_anew_is_no_other_program_s()
 #[actix::test]
 async fn a_session_goes_on_after_garbage_a_deaf_gateway_and_a_cut_and_loses_and_doubles_nothing() {
     let server = Server::start().await;
-    let (gateway, mut client) = online(&server).await;
+    let (gateway, _client) = online(&server).await;
     server.state().talks.extend([Talk::Says("garbage"), Talk::Says(r#"{"op":7,"d":null}"#), Talk::Deaf]);
     server.says(direct(1, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
@@ -213,7 +213,7 @@ async fn a_session_goes_on_after_garbage_a_deaf_gateway_and_a_cut_and_loses_and_
 #[actix::test]
 async fn what_was_missed_by_an_ended_session_is_fetched_of_direct_messages() {
     let server = Server::start().await;
-    let (gateway, mut client) = online(&server).await;
+    let (gateway, _client) = online(&server).await;
     server.says(direct(10, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
     {
@@ -284,7 +284,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again_into_a_long_limit() {
         ("POST /channels/77/messages", Answer::Json(502, json!({}))),
         ("POST /channels/77/messages", Answer::Json(429, json!({"retry_after": 600.0, "global": false}))),
     ]);
-    let (gateway, mut client) = online(&server).await;
+    let (gateway, _client) = online(&server).await;
     server.says(direct(1, "5", "one"));
     until(|| server.state().answers.is_empty()).await;
     server.says(direct(2, "5", "two"));
@@ -296,7 +296,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again_into_a_long_limit() {
 #[actix::test]
 async fn a_restarted_gateway_goes_on_with_its_session() {
     let server = Server::start().await;
-    let (gateway, mut client) = online(&server).await;
+    let (gateway, _client) = online(&server).await;
     server.says(direct(1, "5", "one"));
     until(|| server.written_to("77").len() == 1).await;
     let state = gateway.stop().await;
