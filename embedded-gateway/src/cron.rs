@@ -61,6 +61,7 @@ struct UnderWay {
     job: Job,
     /// Wall ms.
     began: i64,
+    /// Somebody asked for it, and knows its id.
     manual: bool,
 }
 
@@ -376,12 +377,6 @@ impl Cron {
     pub(crate) fn as_file(&self) -> FileChange {
         FileChange::Replace { file: file::path(), text: file::whole(self.jobs.values(), &self.history, &self.outbox) }
     }
-}
-
-/// Whether a run is the one of a job that began then, by schedule or by hand.
-fn is_of(run: &str, job: &str, began: i64) -> bool {
-    let by_hand = format!("manual:{job}:{began}:");
-    run == format!("cron:{job}:{began}") || run.starts_with(&by_hand)
 }
 
 /// Tells readers of a job (event `cron`).

@@ -16,6 +16,22 @@ fn a_run_of_a_job_that_is_removed_meanwhile_is_listed_with_its_name_and_session(
 }
 
 #[test]
+fn runs_are_listed_for_the_agent_that_had_them_whatever_became_of_the_job() {
+    let mut world = World::new();
+    let [moved, removed] = [60, 60].map(|seconds| world.add(every(seconds)));
+    world.call("cron.update", json!({"id": removed, "patch": {"agentId": "other"}}));
+    world.pass(MINUTE);
+    world.end(0);
+    world.end(0);
+    world.call("cron.update", json!({"id": moved, "patch": {"agentId": "other"}}));
+    world.call("cron.remove", json!({"id": removed}));
+    for (agent, job) in [("main", &moved), ("other", &removed)] {
+        let runs = world.call("cron.runs", json!({"scope": "all", "agentId": agent}));
+        assert_eq!((&runs["total"], &runs["entries"][0]["jobId"]), (&json!(1), &json!(job)), "{agent}: {runs}");
+    }
+}
+
+#[test]
 fn by_hand_a_job_runs_at_once_and_its_own_time_still_comes() {
     let mut world = World::new();
     let id = world.add(at(NOON + 60_000));

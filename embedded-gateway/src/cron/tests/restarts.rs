@@ -94,6 +94,61 @@ fn what_the_gateway_stops_before_it_begins_has_the_times_that_it_was_given_meanw
 }
 
 #[test]
+fn one_that_waits_for_another_run_of_its_session_when_the_gateway_stops_is_begun_once_by_the_next_one() {
+    for schedule in [at(NOON + 60_000), every(60)] {
+        let mut world = World::new();
+        let [id, by_hand] = [schedule, every(3_600)].map(|schedule| world.add(schedule));
+        for id in [&id, &by_hand] {
+            world.call("cron.update", json!({"id": id, "patch": {"sessionTarget": "main"}}));
+        }
+        world.call("chat.send", json!({"sessionKey": "main", "message": "long work", "idempotencyKey": "k"}));
+        world.pass(MINUTE);
+        let run = world.call("cron.run", json!({"id": by_hand}))["runId"].clone();
+        assert_eq!((world.orders.len(), world.machine.runs.queued()), (1, 2));
+        world.turn(GatewayMachine::stopping);
+        world.end(143);
+        let mut next = world.killed(Duration::from_secs(5), false);
+        assert_eq!(next.runs(&id), Vec::<Value>::new(), "it is no failure");
+        let told = next.runs(&by_hand);
+        assert_eq!((told.len(), &told[0]["runId"]), (1, &run));
+        assert_eq!(told[0]["error"], "the run was not begun: the gateway is stopping");
+        next.pass(Duration::ZERO);
+        assert_eq!(next.end(0).stdin.as_deref(), Some("do it"));
+        assert!(next.orders.is_empty());
+        assert_eq!(next.runs(&id)[0]["status"], "ok");
+    }
+}
+
+#[test]
+fn the_id_of_a_run_that_was_asked_for_by_hand_is_listed_whatever_keeps_it_from_its_end() {
+    for (is_due, hears_of_it) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut world = World::new();
+        world.holds_back = true;
+        let mut off = configuration(false);
+        off.cron.enabled = false;
+        world.turn(|machine, turn| machine.configure(off, turn));
+        let id = world.add(at(NOON + 60_000));
+        world.pass(if is_due { MINUTE } else { Duration::ZERO });
+        let run = world.call("cron.run", json!({"id": id}))["runId"].clone();
+        world.turn(GatewayMachine::stopping);
+        if hears_of_it {
+            world.confirm();
+        }
+        let mut next = world.killed(MINUTE, false);
+        let told = next.runs(&id);
+        assert_eq!((told.len(), &told[0]["runId"]), (1, &run));
+        assert_eq!(told[0]["error"], "the run was not begun: the gateway is stopping");
+        next.pass(Duration::ZERO);
+        assert_eq!(next.orders.len(), 1, "its own time still comes");
+    }
+    let mut world = World::new();
+    let id = world.add(every(3_600));
+    let run = world.call("cron.run", json!({"id": id}))["runId"].clone();
+    let told = world.killed(MINUTE, false).runs(&id);
+    assert_eq!((told.len(), &told[0]["runId"], &told[0]["error"]), (1, &run, &json!(INTERRUPTED)));
+}
+
+#[test]
 fn a_run_under_way_when_the_gateway_stops_is_not_repeated() {
     let mut world = World::new();
     let id = world.add(at(NOON + 60_000));
@@ -182,10 +237,10 @@ fn half_a_line_at_the_end_costs_that_line_alone_and_senseless_ones_are_counted()
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens and whenever the gateway is killed: no time of a job begins two runs, what waits is what is due, and the
+    /// Whatever happens and whenever the gateway is killed or stopped: no time of a job begins two runs, what waits is what is due, and the
     /// file tells the same as the memory.
     #[test]
-    fn no_time_is_run_twice(steps in proptest::collection::vec((0_u8..8, 1_u64..400), 1..40)) {
+    fn no_time_is_run_twice(steps in proptest::collection::vec((0_u8..9, 1_u64..400), 1..40)) {
         let mut world = World::new();
         let ids: Vec<String> = [every(30), every(90), at(NOON + 100_000)].into_iter().map(|schedule| world.add(schedule)).collect();
         let mut seen = std::collections::BTreeSet::new();
@@ -194,7 +249,10 @@ proptest! {
             match step {
                 0..=2 => world.pass(Duration::from_secs(amount)),
                 3 if !world.orders.is_empty() => drop(world.end(i32::try_from(amount % 2).unwrap())),
-                4 => {
+                4 | 8 => {
+                    if step == 8 {
+                        world.turn(GatewayMachine::stopping);
+                    }
                     let (later, skip) = (Duration::from_secs(amount), amount % 2 == 0);
                     world = world.killed(later, skip);
                 }
