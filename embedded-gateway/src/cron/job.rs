@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use gatewarden_protocol::named;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -279,19 +280,10 @@ fn wrong(method: &str, what: &str) -> CallError {
     CallError::invalid(format!("invalid {method} params: {what}"))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
-    Ok,
-    Error,
-}
-
-impl Status {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-        }
+named! {
+    pub(crate) enum Status {
+        Ok = "ok",
+        Error = "error",
     }
 }
 
