@@ -177,14 +177,12 @@ impl Account {
     }
 
     fn wanted_phase(&self) -> Phase {
-        match (&self.settings.token, NOT_BUILT) {
-            _ if !self.settings.enabled => Phase::Off("it is disabled (enabled: false)"),
-            (_, Some(why)) => Phase::Off(why),
-            (None, _) => Phase::Off(self.settings.kind.channel().without_token),
-            _ if self.record.logged_out == self.fingerprint() => {
+        match self.settings.off(NOT_BUILT) {
+            Some(why) => Phase::Off(why),
+            None if self.record.logged_out == self.fingerprint() => {
                 Phase::Off("it is logged out: channels.start logs it in")
             }
-            _ => Phase::Connecting,
+            None => Phase::Connecting,
         }
     }
 
