@@ -114,6 +114,28 @@ fn a_clock_that_jumps_loses_no_job_for_long() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_and_is_put_right_within_a_minute_loses_no_job() {
+    let mut world = World::new();
+    let short = world.add(every(20));
+    let long = world.add(every(7_200));
+    let days = 40 * 86_400_000;
+    world.pass(Duration::from_secs(10));
+    world.now.wall_ms += days;
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.orders.len(), 2, "what the clock skipped was missed, and runs once");
+    (0..2).for_each(|_| drop(world.end(0)));
+    world.pass(Duration::from_secs(10));
+    world.now.wall_ms -= days;
+    world.turn(GatewayMachine::upkeep);
+    assert!(world.orders.is_empty());
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.end(0).env["GATEWARDEN_SESSION_KEY"], format!("agent:main:cron:{short}"));
+    world.pass(Duration::from_secs(7_200));
+    let again = world.orders.iter().filter(|order| order.env["GATEWARDEN_SESSION_KEY"].ends_with(&long)).count();
+    assert_eq!(again, 1);
+}
+
+#[test]
 fn a_clock_that_is_set_back_while_nothing_more_can_begin_loses_no_job() {
     let mut world = World::new();
     for _ in 0..AT_A_TIME {
