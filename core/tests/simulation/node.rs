@@ -173,6 +173,7 @@ impl World {
         let id = member.id.clone();
         self.nodes[self.me].right.set(i64::MIN);
         self.role_may_move();
+        self.strike_who_leaves();
         self.ask_server(owner, SIGN_OFF, move |world| world.leave_server(&id), |world, _| world.kill_node());
     }
 

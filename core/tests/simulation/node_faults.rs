@@ -90,6 +90,17 @@ impl World {
         }
     }
 
+    /// A node may be frozen while it gives the role back, until another one has it.
+    pub(crate) fn strike_who_leaves(&mut self) {
+        if !self.is_settling && self.dice.happens(30) {
+            let (wait, span) = (self.dice.ms(0, 20), self.dice.s(1, 9));
+            self.later_here(wait, move |world| {
+                world.upset();
+                world.freeze(span);
+            });
+        }
+    }
+
     /// No clock that jumps counts.
     pub(crate) fn jump_clock_of_server(&mut self) {
         let ms = self.dice.one_of(&[-90_000, -7_000, -1_000, 0, 0, 1_000, 7_000, 90_000, 86_400_000, -86_400_000]);
