@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gatewarden_core::ids::GatewayId;
 
+use crate::roles::time_to_live;
 use crate::server::{Link, ON_ITS_WAY, Service};
 use crate::world::{Owner, World};
 
@@ -105,6 +106,9 @@ impl World {
     pub(crate) fn jump_clock_of_server(&mut self) {
         let ms = self.dice.one_of(&[-90_000, -7_000, -1_000, 0, 0, 1_000, 7_000, 90_000, 86_400_000, -86_400_000]);
         self.expect_role_to_stay(Duration::ZERO);
+        // Who died just before a little jump back lives longer by that.
+        let back = u64::try_from(self.server.clock_offset_ms - ms).unwrap_or(0);
+        self.upset_for(Duration::from_millis(back).min(time_to_live()));
         self.server.clock_offset_ms = ms;
     }
 

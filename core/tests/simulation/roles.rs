@@ -30,7 +30,7 @@ impl Roles {
     }
 }
 
-fn time_to_live() -> Duration {
+pub(crate) fn time_to_live() -> Duration {
     Duration::from_millis(TTL_MS.unsigned_abs())
 }
 

@@ -61,7 +61,7 @@ pub(crate) struct Server {
     nodes: BTreeMap<String, Row>,
     holder: Option<String>,
     epoch: i64,
-    started_ms: i64,
+    start: i64,
     /// What its clock shows beyond the time that passed.
     pub(crate) clock_offset_ms: i64,
     pub(crate) service: Service,
@@ -110,7 +110,7 @@ impl Server {
             expired: Self::is_expired(row, now_ms),
         };
         Seen {
-            server_up_ms: (now_ms - self.started_ms).abs(),
+            server_start: self.start,
             nodes: self.nodes.iter().map(seen).collect(),
             holder: self.holder.clone(),
             epoch: self.epoch,
@@ -261,7 +261,7 @@ impl World {
     /// The server works for all again; as one that has just started, where it was away.
     pub(crate) fn server_goes_on(&mut self) {
         if self.server.service == Service::Away {
-            self.server.started_ms = self.server_ms();
+            self.server.start += 1;
         }
         self.server.service = Service::Works;
         for statement in std::mem::take(&mut self.server.waiting) {
