@@ -81,8 +81,8 @@ const END: &[u8; 5] = b"}\n\n\r\n";
 
 /// Counts the events in what a client reads; what a stream says of itself is none.
 enum Counter {
-    /// The last bytes.
-    Sse([u8; 5]),
+    /// The last bytes, which a number shifts faster than an array.
+    Sse(u64),
     /// The head of a frame, and all of a ping; and what is still to come of its payload.
     WebSocket { kept: Vec<u8>, left: usize },
 }
@@ -90,7 +90,7 @@ enum Counter {
 impl Counter {
     fn of(wire: Wire) -> Self {
         match wire {
-            Wire::Sse => Self::Sse([0; 5]),
+            Wire::Sse => Self::Sse(0),
             Wire::WebSocket => Self::WebSocket { kept: Vec::new(), left: 0 },
         }
     }
@@ -100,10 +100,10 @@ impl Counter {
         match self {
             Self::Sse(last) => {
                 let mut ends = 0;
+                let end = END.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
                 for byte in bytes {
-                    last.rotate_left(1);
-                    last[4] = *byte;
-                    ends += usize::from(last == END);
+                    *last = ((*last << 8) | u64::from(*byte)) & 0xff_ffff_ffff;
+                    ends += usize::from(*last == end);
                 }
                 ends
             }
