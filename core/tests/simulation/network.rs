@@ -1,6 +1,6 @@
 //! The simulated network: dials, sockets that keep the order of what they carry, and the weather on the way to each gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,7 +38,7 @@ impl Weather {
 /// What a piece takes at most; an answer to it as much again.
 pub(crate) const SLOWEST: Duration = Duration::from_secs(15);
 
-/// A connection over which a byte a second comes is broken after so long.
+/// What comes a byte a second is there after so long at most: nobody waits for it that long.
 const LONGEST_TRICKLE: Duration = Duration::from_secs(600);
 
 /// A direction.
@@ -94,6 +94,8 @@ pub(crate) struct Network {
     sockets: BTreeMap<SocketId, Socket>,
     last: u64,
     weather: BTreeMap<GatewayId, Weather>,
+    /// To which a byte a second went, be it under other weather since: what follows on those connections is as late.
+    trickled: BTreeSet<GatewayId>,
     /// When what was slow has arrived.
     clear_from: BTreeMap<GatewayId, Instant>,
     /// What waits for silence to end.
@@ -110,6 +112,9 @@ impl Network {
     }
 
     pub(crate) fn set_weather(&mut self, gateway: GatewayId, weather: Weather) {
+        if weather == Weather::Trickle {
+            self.trickled.insert(gateway);
+        }
         self.weather.insert(gateway, weather);
     }
 
@@ -210,10 +215,7 @@ impl World {
         if weather == Weather::Trickle {
             *arrives += Duration::from_secs(piece.bytes() as u64);
         }
-        // Before that the connection is broken.
-        if *arrives > self.now + LONGEST_TRICKLE {
-            return;
-        }
+        *arrives = (*arrives).min(self.now + LONGEST_TRICKLE);
         let at = *arrives;
         self.at(at, owner, move |world| world.arrive(id, to, piece));
     }
@@ -241,7 +243,7 @@ impl World {
 
     /// What was silent is so no more: what was held back arrives, or the connections turn out to be broken.
     pub(crate) fn clear_up(&mut self, gateway: GatewayId) {
-        let trickled = self.network.weather(gateway) == Weather::Trickle;
+        let trickled = self.network.trickled.remove(&gateway);
         self.network.set_weather(gateway, Weather::Clear);
         self.network.clears_at(gateway, self.now);
         let held = self.network.held.remove(&gateway).unwrap_or_default();

@@ -54,8 +54,9 @@ struct Member {
     lease: Lease,
     /// Whether it ever had the role: then it doesn't come back under another id.
     acted: bool,
-    /// It stops, or has lost the role.
+    /// It stops, or has lost the role: then the service manager starts it again.
     is_leaving: bool,
+    is_lost: bool,
 }
 
 impl Node {
@@ -121,7 +122,7 @@ impl World {
         self.upset();
         let id = format!("{me}.{}", self.starts);
         let lease = Lease::new(&id);
-        self.nodes[me].member = Some(Member { id, lease, acted: false, is_leaving: false });
+        self.nodes[me].member = Some(Member { id, lease, acted: false, is_leaving: false, is_lost: false });
         let (wait, owner) = (self.dice.ms(20, 300), self.owner_of_member());
         self.after(wait, owner, |world| {
             world.join(|world, joined| match joined {
@@ -141,20 +142,28 @@ impl World {
         self.role_may_move();
         self.wake();
         let node = &mut self.nodes[me];
-        (node.right, node.member) = (RightToAct::none(), None);
+        node.right = RightToAct::none();
+        let is_lost = node.member.take().is_some_and(|member| member.is_lost);
         if let Some(daemon) = node.daemon.take() {
             self.daemon_sockets_end(process);
             for wish in daemon.spawners.into_values() {
                 self.client_is_cut_off(wish);
             }
         }
+        if is_lost {
+            self.restart();
+        }
     }
 
     /// It ends by itself, and the service manager starts it again.
     fn end_and_restart(&mut self) {
-        let me = self.me;
         self.kill_node();
-        self.after(RESTART_AFTER, Owner::World, move |world| world.at_node(me, Self::start_node));
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        let (me, wait) = (self.me, RESTART_AFTER + self.dice.s(0, 10));
+        self.after(wait, Owner::World, move |world| world.at_node(me, Self::start_node));
     }
 
     /// SIGTERM.
@@ -286,13 +295,12 @@ impl World {
         let me = self.me;
         self.tell(|| format!("node {me} has lost the role"));
         let Some(member) = self.nodes[me].member.as_mut() else { return };
+        member.is_lost = true;
         if std::mem::replace(&mut member.is_leaving, true) {
             return;
         }
         let owner = self.owner_of_member();
         self.timer(self.now + STOP_WITHIN, owner, Self::kill_node);
-        let restart = self.dice.s(1, 15);
-        self.after(STOP_WITHIN + restart, Owner::World, move |world| world.at_node(me, Self::start_node));
         if self.nodes[me].daemon.is_some() { self.stop_daemon() } else { self.kill_node() }
     }
 

@@ -10,6 +10,8 @@ use crate::world::{Owner, World};
 
 /// After a node was told to stop, until nobody waits any more.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// A node that waits for an answer which doesn't come beats again after so long.
+const AWAITED: Duration = Duration::from_millis(2_500);
 
 impl World {
     /// Something happens to a node, or to the server; often while work is under way.
@@ -69,6 +71,7 @@ impl World {
                     if world.nodes[me].link == link {
                         world.nodes[me].link = Link::Works;
                         world.role_may_move();
+                        world.upset_for(AWAITED);
                     }
                 });
             }
@@ -86,7 +89,10 @@ impl World {
             _ => {
                 let span = self.dice.s(1, 40);
                 self.slow_server(true);
-                self.later_here(span, |world| world.slow_server(false));
+                self.later_here(span, |world| {
+                    world.slow_server(false);
+                    world.upset_for(AWAITED);
+                });
             }
         }
     }
