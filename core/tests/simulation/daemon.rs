@@ -11,9 +11,7 @@ use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use gatewarden_core::spawn::{
-    Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnAnswer, SpawnRequest, SpawnState, SpawnStep,
-};
+use gatewarden_core::spawn::{ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnRecord, SpawnRequest, SpawnState};
 use gatewarden_protocol::Secret;
 
 use crate::actor::Actor;
@@ -100,7 +98,7 @@ enum About {
 }
 
 pub(crate) enum Answer {
-    Run(Result<Accepted, NotAccepted>),
+    Run(Box<Result<SpawnRecord, NotAccepted>>),
     LookUp(Result<LookedUp, Failure>),
     Other,
 }
@@ -274,7 +272,7 @@ impl World {
                 );
             }
             Effect::WriteSpawns(steps) => {
-                let ids = SpawnStep::spawns(&steps);
+                let ids = SpawnRecord::ids(&steps);
                 self.write(
                     |store| store.move_spawns(steps),
                     move |world, written| {
@@ -300,7 +298,7 @@ impl World {
             }
             Effect::AnswerSpawn(spawn_id, answer) => {
                 assert!(daemon.spawners.remove(&spawn_id), "a request is answered twice");
-                self.watch.answered(&answer);
+                self.watch.answered(&spawn_id, &answer);
             }
             Effect::Notify(Notice::HeldDown(..)) => self.save(),
             Effect::Notify(Notice::PrimaryChanged(change)) => {
@@ -380,7 +378,7 @@ impl World {
         match about {
             About::Run(spawn_id, name, timeout) => {
                 let answer = match answer {
-                    Ok(Answer::Run(answer)) => answer,
+                    Ok(Answer::Run(answer)) => *answer,
                     Ok(_) => unreachable!("another answer"),
                     Err(no_answer) => Err(no_answer.of_run(&name, timeout)),
                 };
@@ -468,4 +466,4 @@ impl Daemon {
 }
 
 /// What a client may be told of a request for work.
-pub(crate) type Told = Result<SpawnAnswer, Failure>;
+pub(crate) type Told = Result<SpawnRecord, Failure>;

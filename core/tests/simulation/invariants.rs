@@ -112,11 +112,11 @@ impl Watch {
     }
 
     /// A client is told that its work is under way.
-    pub(crate) fn answered(&self, answer: &Told) {
-        if let Ok(answer) = answer
-            && !answer.replayed
+    pub(crate) fn answered(&self, spawn_id: &str, answer: &Told) {
+        if let Ok(record) = answer
+            && record.spawn_id == spawn_id
         {
-            assert!(self.begun.contains_key(&answer.record.spawn_id), "{} runs nowhere", answer.record.spawn_id);
+            assert!(self.begun.contains_key(spawn_id), "{spawn_id} runs nowhere");
         }
     }
 }
