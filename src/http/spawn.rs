@@ -109,10 +109,10 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
 #[get("/api/spawn")]
 pub(crate) async fn list_spawns(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
     let page = read_query::<PageQuery>(&request)?.page();
-    let spawns = app.store.list_spawns(page.limit, page.offset).await?;
+    let (spawns, total) = app.store.list_spawns(page.limit, page.offset).await?;
     Ok(HttpResponse::Ok().json(SpawnHistory {
         history: spawns.into_iter().map(|record| shown(record, &app.roster)).collect(),
-        part: page.of(app.store.count_spawns().await?),
+        part: page.of(total),
     }))
 }
 

@@ -187,21 +187,14 @@ impl StoreHandle {
         .await
     }
 
-    /// Spawns newest first; `limit` is 1 to 1,000.
-    pub async fn list_spawns(&self, limit: usize, offset: usize) -> Result<Vec<SpawnRecord>, Failure> {
+    /// Spawns newest first, and how many are recorded; `limit` is 1 to 1,000.
+    pub async fn list_spawns(&self, limit: usize, offset: usize) -> Result<(Vec<SpawnRecord>, usize), Failure> {
         let (limit, offset) = (whole(limit.clamp(1, MAX_LISTED)), whole(offset));
         self.read("list the spawns", move |db| {
+            let total: i64 = spawns::table.count().get_result(db.connection)?;
             let newest = spawns::table.order(spawns::id.desc()).limit(limit).offset(offset);
-            Ok(records(newest.select(Row::as_select()).load(db.connection)?))
-        })
-        .await
-    }
-
-    /// How many spawns are recorded.
-    pub async fn count_spawns(&self) -> Result<usize, Failure> {
-        self.read("count the spawns", |db| {
-            let count: i64 = spawns::table.count().get_result(db.connection)?;
-            Ok(usize::try_from(count).unwrap_or_default())
+            let page = records(newest.select(Row::as_select()).load(db.connection)?);
+            Ok((page, usize::try_from(total).unwrap_or_default()))
         })
         .await
     }

@@ -163,7 +163,7 @@ async fn the_same_idempotency_key_records_once_however_many_ask() {
     assert!(replay.replayed);
     assert_eq!(replay.record.state, Failed, "a replay shows what became of it");
     assert_eq!(keyed(&scratch, new_spawn("x"), "k", "other").await, None);
-    assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().len(), 1);
+    assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().1, 1);
     let answer = keyed(&scratch, SpawnRecord { key_id: Some(6), ..new_spawn("x") }, "k", "other").await;
     assert!(!answer.unwrap().replayed, "keys belong to an API key");
     assert!(!scratch.holds("\"k\""));
@@ -200,7 +200,7 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
         ids.push(recorded.unwrap().spawn_id);
     }
     let summaries = |records: Vec<SpawnRecord>| records.into_iter().map(|record| record.summary).collect::<Vec<_>>();
-    assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap()), vec!["3", "2"]);
+    assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap().0), vec!["3", "2"]);
     step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
     step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
     assert_eq!(summaries(scratch.store.open_spawns().await.unwrap()), vec!["0", "2", "3", "4"]);
@@ -257,7 +257,7 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     scratch.execute("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0").unwrap();
     assert_eq!(scratch.store.thin_spawns(now, RetentionSettings::default().spawns).await.unwrap(), 1);
     let left: Vec<_> =
-        scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.summary).collect();
+        scratch.store.list_spawns(9, 0).await.unwrap().0.into_iter().map(|record| record.summary).collect();
     assert_eq!(left, vec!["young", open.summary.as_str()]);
     let answer = keyed(&scratch, new_spawn("old"), "old", "body").await;
     assert!(!answer.unwrap().replayed, "its key went with it");

@@ -250,7 +250,7 @@ async fn with_no_usable_gateway_nothing_is_recorded_and_nothing_is_sent() {
     let failure = house.registry.send(task()).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::NoUsableGateway);
     assert!(failure.retry_after.is_some());
-    assert!(house.store.list_spawns(10, 0).await.unwrap().is_empty());
+    assert!(house.store.list_spawns(10, 0).await.unwrap().0.is_empty());
     assert!(starts(&mut house).await.is_empty());
 }
 
