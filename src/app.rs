@@ -144,7 +144,7 @@ impl App {
         let (event_hub, events) =
             EventHubActor::start_with(event_places(&http.connections), clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
-        clock_watch::start(clock.clone(), store.clone(), audit.clone(), metrics.clone()).await?;
+        clock_watch::start(clock.clone(), store.clone(), member.is_some(), audit.clone(), metrics.clone()).await?;
         let installation = InstallationIdentity {
             device_id: identity.device_id().to_owned(),
             public_key: identity.public_key().to_owned(),

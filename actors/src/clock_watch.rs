@@ -20,17 +20,23 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After so many looks what is known is stored: every half a minute, for after a sudden end it is the last sign of life.
 const STORE_AFTER: u32 = 15;
 
-/// Watches `clock`, and with it all its clones, for as long as the daemon runs.
+/// Watches `clock`, and with it all its clones, for as long as the daemon runs. `is_shared`: daemons on other machines use the store, too.
 ///
 /// # Errors
 /// `store_unavailable`: what the last run knew can't be read.
-pub async fn start(clock: Clock, store: StoreHandle, audit: AuditTrail, metrics: Arc<Metrics>) -> Result<(), Failure> {
+pub async fn start(
+    clock: Clock,
+    store: StoreHandle,
+    is_shared: bool,
+    audit: AuditTrail,
+    metrics: Arc<Metrics>,
+) -> Result<(), Failure> {
     // Where it can't be read, each start is a boot of its own: the time between two runs isn't known then.
     let boot = tokio::task::spawn_blocking(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"));
     let boot = boot.await.ok().and_then(Result::ok).unwrap_or_default();
     let watch = ClockWatch { clock, store, audit, metrics };
     let stored = watch.store.load_steady_time().await?;
-    if let Some(by_ms) = watch.clock.watch(stored.as_deref(), boot.trim()) {
+    if let Some(by_ms) = watch.clock.watch(stored.as_deref(), boot.trim(), is_shared) {
         watch.say(by_ms);
     }
     actix_rt::spawn(watch.run());

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::clients::Rest;
 use crate::measured::{load_average, mebibytes, processor_time, setup};
 use crate::round_trips::Times;
+use crate::stored::register;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
 
@@ -20,15 +21,10 @@ pub(crate) fn crowd() {
     let daemon = setup().start();
     let empty = daemon.memory();
     let gateways: Vec<_> = (0..RECORDS / EACH).map(|_| ScriptedGateway::of(Form::Protocol4, "right")).collect();
-    let mut rest = Rest::connect(daemon.address());
     let watch = Stopwatch::start();
-    for index in 0..RECORDS {
-        let port = gateways[index / EACH].port();
-        let body = json!({"name": format!("gateway-{index:05}"), "host": "127.0.0.1", "port": port, "token": "right"});
-        let (status, answer) = rest.ask("POST", "/api/gateways", &body.to_string());
-        assert_eq!(status, 201, "{answer}");
-    }
-    println!("crowd: {RECORDS} gateways registered one after another in {:.0} s", watch.elapsed().as_secs_f64());
+    let took = register(&daemon, RECORDS, |index| ("127.0.0.1".to_owned(), gateways[index / EACH].port()));
+    println!("crowd: {RECORDS} gateways registered one after another in {:.0} s", took.as_secs_f64());
+    let mut rest = Rest::connect(daemon.address());
     until_online(&mut rest, |_, _| {});
     println!("crowd: all online {:.1} s after the first was registered", watch.elapsed().as_secs_f64());
 

@@ -21,7 +21,7 @@ pub(crate) fn failover() {
             (daemon.register(name, gateway.port(), "right"), gateway)
         })
         .collect();
-    let mut commits = Commits::open(&daemon);
+    let mut commits = Commits::open(&daemon.setup().state().join("baseline.db"));
     let mut rest = Rest::connect(daemon.address());
     let (mut times, mut commit) = (Times::new(), Times::new());
     let (mut unknown, mut refused, mut jobs) = (0, 0, 0);
@@ -51,7 +51,7 @@ pub(crate) fn failover() {
         }
         times.add(watch.elapsed());
         let watch = Stopwatch::start();
-        commits.commit();
+        commits.commit(1);
         commit.add(watch.elapsed());
     }
     let doubled = gateways

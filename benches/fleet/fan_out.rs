@@ -1,5 +1,5 @@
-//! How fast events of gateways reach 1,000 clients, of SSE and of WebSockets, against a bare loop that writes the same bytes to as many
-//! sockets.
+//! How fast events of gateways reach 1,000 and 10,000 clients, of SSE and of WebSockets, against a bare loop that writes the same
+//! bytes to as many sockets.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::measured::{load_average, setup};
-use crate::support::daemon::ADMIN_KEY;
+use crate::measured::{load_average, most_files, setup};
+use crate::support::daemon::{ADMIN_KEY, Daemon};
 use crate::support::scripted_gateway::ScriptedGateway;
 use crate::support::wait::{self, Stopwatch};
 use crate::{fleet, median};
 
-const CLIENTS: usize = 1_000;
+const FEW: usize = 1_000;
+const MANY: usize = 10_000;
+/// What is open besides clients.
+const OTHER_FILES: usize = 500;
 /// Gateways that drop at once: one event each. Fewer than may wait for one client.
 const EVENTS: usize = 100;
 const ROUNDS: usize = 7;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What clients read events from.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +34,7 @@ enum Wire {
 }
 
 impl Wire {
-    fn request(self, to: SocketAddr) -> String {
+    fn request(self, to: SocketAddr, key: &str) -> String {
         let (path, upgrade) = match self {
             Self::Sse => ("/api/events", ""),
             Self::WebSocket => (
@@ -39,14 +43,14 @@ impl Wire {
                  Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
             ),
         };
-        format!("GET {path}?types=gateway.status HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {ADMIN_KEY}\r\n{upgrade}\r\n")
+        format!("GET {path}?types=gateway.status HTTP/1.1\r\nHost: {to}\r\nX-API-Key: {key}\r\n{upgrade}\r\n")
     }
 
-    /// What an answer's beginning ends with.
-    fn opening(self) -> &'static [u8] {
+    /// What an answer begins with, and what this beginning ends with.
+    fn opening(self) -> (&'static str, &'static str) {
         match self {
-            Self::Sse => b"\n\n\r\n",
-            Self::WebSocket => b"\r\n\r\n",
+            Self::Sse => ("HTTP/1.1 200 ", "\n\n\r\n"),
+            Self::WebSocket => ("HTTP/1.1 101 ", "\r\n\r\n"),
         }
     }
 
@@ -58,7 +62,7 @@ impl Wire {
             head
         };
         match self {
-            Self::Sse => fill(Vec::new(), b"\n\n\r\n"),
+            Self::Sse => fill(Vec::new(), END),
             Self::WebSocket => {
                 let [high, low] = u16::try_from(size - 4).expect("a short event").to_be_bytes();
                 assert!(size >= 130, "a frame of so many bytes has another head");
@@ -72,11 +76,13 @@ impl Wire {
 const TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
+/// The last bytes of an event's chunk. A heartbeat has others.
+const END: &[u8; 5] = b"}\n\n\r\n";
 
-/// Counts the events in what a client reads.
+/// Counts the events in what a client reads; what a stream says of itself is none.
 enum Counter {
-    /// The last bytes: an event ends with an empty line, and its chunk with another line end.
-    Sse([u8; 4]),
+    /// The last bytes.
+    Sse([u8; 5]),
     /// The head of a frame, and all of a ping; and what is still to come of its payload.
     WebSocket { kept: Vec<u8>, left: usize },
 }
@@ -84,7 +90,7 @@ enum Counter {
 impl Counter {
     fn of(wire: Wire) -> Self {
         match wire {
-            Wire::Sse => Self::Sse([0; 4]),
+            Wire::Sse => Self::Sse([0; 5]),
             Wire::WebSocket => Self::WebSocket { kept: Vec::new(), left: 0 },
         }
     }
@@ -96,8 +102,8 @@ impl Counter {
                 let mut ends = 0;
                 for byte in bytes {
                     last.rotate_left(1);
-                    last[3] = *byte;
-                    ends += usize::from(last == b"\n\n\r\n");
+                    last[4] = *byte;
+                    ends += usize::from(last == END);
                 }
                 ends
             }
@@ -129,7 +135,8 @@ fn frames(kept: &mut Vec<u8>, left: &mut usize, mut bytes: &[u8], pings: &mut Ve
         }
         if *left == 0 {
             let frame = std::mem::take(kept);
-            events += usize::from(frame[0] == TEXT);
+            // Shorter ones are keepalives, and words of what was lost.
+            events += usize::from(frame[0] == TEXT && frame[1] == 126);
             if frame[0] == PING {
                 pings.push(frame[2..].to_vec());
             }
@@ -143,33 +150,40 @@ struct Crowd {
     ready: Arc<AtomicUsize>,
     events: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
+    /// The events of each.
+    each: Arc<[AtomicUsize]>,
 }
 
 impl Crowd {
-    fn gather(to: SocketAddr, wire: Wire) -> Self {
-        let crowd = Self { ready: Arc::default(), events: Arc::default(), bytes: Arc::default() };
-        let (ready, events, bytes) = (crowd.ready.clone(), crowd.events.clone(), crowd.bytes.clone());
+    /// So many clients, who use these keys in turn.
+    fn gather(clients: usize, to: SocketAddr, wire: Wire, keys: &[String]) -> Self {
+        let each: Arc<[AtomicUsize]> = (0..clients).map(|_| AtomicUsize::new(0)).collect();
+        let crowd = Self { ready: Arc::default(), events: Arc::default(), bytes: Arc::default(), each };
+        let (ready, events, bytes, each) =
+            (crowd.ready.clone(), crowd.events.clone(), crowd.bytes.clone(), crowd.each.clone());
+        let requests: Vec<String> = keys.iter().map(|key| wire.request(to, key)).collect();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let mut clients = tokio::task::JoinSet::new();
-                for _ in 0..CLIENTS {
+                let mut all = tokio::task::JoinSet::new();
+                for at in 0..clients {
                     let mut socket = TcpStream::connect(to).await.expect("connected");
-                    socket.write_all(wire.request(to).as_bytes()).await.expect("sent");
-                    let (ready, events, bytes) = (ready.clone(), events.clone(), bytes.clone());
-                    clients.spawn(async move {
+                    socket.write_all(requests[at % requests.len()].as_bytes()).await.expect("sent");
+                    let (ready, events, bytes, each) = (ready.clone(), events.clone(), bytes.clone(), each.clone());
+                    all.spawn(async move {
                         let mut buffer = vec![0; 64 * 1024];
-                        let (mut head, opening) = (Vec::new(), wire.opening());
-                        let begins = loop {
+                        let (mut head, (begins, ends)) = (Vec::new(), wire.opening());
+                        let opened = loop {
                             let count = socket.read(&mut buffer).await.expect("an opening");
                             assert!(count > 0, "the stream ended");
                             head.extend_from_slice(&buffer[..count]);
-                            if let Some(at) = head.windows(opening.len()).position(|window| window == opening) {
-                                break at + opening.len();
+                            if let Some(at) = head.windows(ends.len()).position(|window| window == ends.as_bytes()) {
+                                break at + ends.len();
                             }
                         };
+                        assert!(head.starts_with(begins.as_bytes()), "{}", String::from_utf8_lossy(&head));
                         let (mut counter, mut pings) = (Counter::of(wire), Vec::new());
-                        counter.read(&head[begins..], &mut pings);
+                        counter.read(&head[opened..], &mut pings);
                         ready.fetch_add(1, Ordering::SeqCst);
                         while let Ok(count @ 1..) = socket.read(&mut buffer).await {
                             let ends = counter.read(&buffer[..count], &mut pings);
@@ -179,45 +193,62 @@ impl Crowd {
                                 let pong = [&[PONG, 0x80 | length, 0, 0, 0, 0], &ping[..]].concat();
                                 socket.write_all(&pong).await.expect("sent");
                             }
+                            each[at].fetch_add(ends, Ordering::Relaxed);
                             bytes.fetch_add(count, Ordering::SeqCst);
                             events.fetch_add(ends, Ordering::SeqCst);
                         }
                     });
                 }
-                clients.join_all().await;
+                all.join_all().await;
             });
         });
-        wait::until("the crowd has gathered", LIMIT, || crowd.ready.load(Ordering::SeqCst) == CLIENTS);
+        wait::until("the crowd has gathered", LIMIT, || crowd.ready.load(Ordering::SeqCst) == clients);
         crowd
     }
 
-    /// Waits until everybody has so many events; how long that took, and their bytes.
+    /// Waits until everybody has so many events, and nobody more; how long that took, and their bytes.
     fn have(&self, events: usize, watch: Stopwatch) -> (f64, usize) {
-        while self.events.load(Ordering::SeqCst) < CLIENTS * events {
+        while self.events.load(Ordering::SeqCst) < self.each.len() * events {
             assert!(watch.elapsed() < LIMIT, "only {} events came", self.events.load(Ordering::SeqCst));
             std::thread::yield_now();
         }
         let took = watch.elapsed().as_secs_f64();
+        let others = self.each.iter().filter(|one| one.load(Ordering::Relaxed) != events).count();
+        assert_eq!(others, 0, "clients have another number of events");
         (took, self.bytes.load(Ordering::SeqCst))
     }
 
-    fn forget(&self) {
-        self.events.store(0, Ordering::SeqCst);
-        self.bytes.store(0, Ordering::SeqCst);
+    /// Waits until no event has come for half a second, and counts anew.
+    fn rest(&self) {
+        let (mut last, mut quiet) = (self.events.load(Ordering::SeqCst), Stopwatch::start());
+        wait::until("their own news has come through", LIMIT, || {
+            let now = self.events.load(Ordering::SeqCst);
+            if now != last {
+                (last, quiet) = (now, Stopwatch::start());
+            }
+            quiet.elapsed() > Duration::from_millis(500)
+        });
+        for one in self.each.iter().chain([&*self.events, &*self.bytes]) {
+            one.store(0, Ordering::SeqCst);
+        }
     }
 }
 
 /// The bare loop: writes an event of so many bytes to all its sockets, again and again.
-fn bare_loop(wire: Wire) -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
+fn bare_loop(clients: usize, wire: Wire) -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let (go, come) = std::sync::mpsc::channel::<usize>();
     std::thread::spawn(move || {
-        let mut sockets: Vec<_> = (0..CLIENTS).map(|_| listener.accept().expect("a client").0).collect();
-        for socket in &mut sockets {
-            socket.set_nodelay(true).expect("a plain option");
-            socket.write_all(wire.opening()).expect("sent");
-        }
+        let (begins, ends) = wire.opening();
+        let mut sockets: Vec<_> = (0..clients)
+            .map(|_| {
+                let mut socket = listener.accept().expect("a client").0;
+                socket.set_nodelay(true).expect("a plain option");
+                socket.write_all(format!("{begins}OK{ends}").as_bytes()).expect("sent");
+                socket
+            })
+            .collect();
         while let Ok(size) = come.recv() {
             let chunk = wire.event(size);
             for _ in 0..EVENTS {
@@ -231,42 +262,72 @@ fn bare_loop(wire: Wire) -> (SocketAddr, std::sync::mpsc::Sender<usize>) {
 }
 
 pub(crate) fn fan_out() {
-    for wire in [Wire::Sse, Wire::WebSocket] {
-        over(wire);
+    for wanted in [FEW, MANY] {
+        // Of the benchmark's files each client takes one, and one more and the bare loop's end of that for comparison. The daemon
+        // has as many, takes connections for half of them, and gives two thirds of these to events.
+        let clients = wanted.min(most_files().saturating_sub(OTHER_FILES) / 3);
+        if clients < wanted {
+            println!("fan-out: {clients} clients instead of {wanted}: the limit of open files is {}", most_files());
+        }
+        for wire in [Wire::Sse, Wire::WebSocket] {
+            over(clients, wire);
+        }
     }
 }
 
-fn over(wire: Wire) {
-    // nobody comes back while a round is counted
-    let daemon = setup().env("GATEWARDEN_GATEWAY__BACKOFF", "2s").start();
+/// Keys of admins, each of which may have half of all streams.
+fn keys(daemon: &Daemon) -> [String; 2] {
+    [ADMIN_KEY.to_owned(), daemon.new_key("second", "admin")]
+}
+
+fn over(clients: usize, wire: Wire) {
+    let daemon = setup()
+        // nobody comes back while a round is counted
+        .env("GATEWARDEN_GATEWAY__BACKOFF", "1h")
+        .env("GATEWARDEN_HTTP__MAX_CONNECTIONS", "30000")
+        .start();
     let gateways: Vec<ScriptedGateway> = fleet(&daemon, EVENTS);
-    let (bare, go) = bare_loop(wire);
-    let (ours, theirs) = (Crowd::gather(daemon.address(), wire), Crowd::gather(bare, wire));
+    let ours_alone = |one: &&Value| one["name"] != "seeded";
+    let ids: Vec<i64> = daemon.gateways().iter().filter(ours_alone).filter_map(|one| one["id"].as_i64()).collect();
+    let (bare, go) = bare_loop(clients, wire);
+    let keys = keys(&daemon);
+    let ours = Crowd::gather(clients, daemon.address(), wire, &keys);
+    let theirs = Crowd::gather(clients, bare, wire, &keys);
     let (mut our_rates, mut bare_rates) = (Vec::new(), Vec::new());
-    let mut size = 0;
-    for _ in 0..ROUNDS {
+    let (all, mut size) = (clients * EVENTS, 0);
+    for round in 0..ROUNDS {
         let listed = |wanted: &str| daemon.gateways().iter().filter(|one| one["status"] == wanted).count();
+        if round > 0 {
+            // Some at once: each waits for its audit entry, and these share a commit.
+            let daemon = &daemon;
+            for some in ids.chunks(8) {
+                std::thread::scope(|scope| {
+                    for id in some {
+                        let path = format!("/api/gateways/{id}/reconnect");
+                        scope.spawn(move || daemon.post(&path, &json!({})).expect(200));
+                    }
+                });
+            }
+        }
         wait::until("all are online", LIMIT, || listed("online") >= EVENTS);
-        // their own news has come through
-        wait::holds_for("a moment of rest", Duration::from_millis(500), || true);
-        ours.forget();
+        ours.rest();
         let watch = Stopwatch::start();
         for gateway in &gateways {
             gateway.reset();
         }
         let (took, bytes) = ours.have(EVENTS, watch);
-        size = bytes / (CLIENTS * EVENTS);
-        our_rates.push((CLIENTS * EVENTS) as f64 / took);
-        theirs.forget();
+        size = bytes / all;
+        our_rates.push(all as f64 / took);
+        theirs.rest();
         let watch = Stopwatch::start();
         go.send(size).expect("the loop waits");
         let (took, _) = theirs.have(EVENTS, watch);
-        bare_rates.push((CLIENTS * EVENTS) as f64 / took);
+        bare_rates.push(all as f64 / took);
     }
     let (ours, bare) = (median(our_rates), median(bare_rates));
     println!(
-        "fan-out, {wire:?}: {EVENTS} gateways drop at once, {CLIENTS} clients, {size} bytes an event: {ours:.0} deliveries a second, bare loop \
-         {bare:.0}: {:.0} % (medians of {ROUNDS}); load {}",
+        "fan-out, {wire:?}: {EVENTS} gateways drop at once, {clients} clients, {size} bytes an event: {ours:.0} deliveries a second, bare \
+         loop {bare:.0}: {:.0} % (medians of {ROUNDS}); load {}",
         100.0 * ours / bare,
         load_average()
     );

@@ -102,9 +102,9 @@ impl Clock {
     }
 
     /// From now on the wall clock's jumps are known, those since `stored` was stored included. Answers the one meanwhile, in ms,
-    /// where that is worth a word.
-    pub fn watch(&self, stored: Option<&str>, boot: &str) -> Option<i64> {
-        let (steady, jump) = SteadyTime::resume(stored, boot, self.reading());
+    /// where that is worth a word. `is_shared`: what is stored may be of another machine.
+    pub fn watch(&self, stored: Option<&str>, boot: &str, is_shared: bool) -> Option<i64> {
+        let (steady, jump) = SteadyTime::resume(stored, boot, is_shared, self.reading());
         self.steady.store(Some(Arc::new(steady)));
         jump
     }

@@ -3,7 +3,7 @@
 //! A node beats once a second. A beat that is answered lets the node that has the role act for [`VALID_MS`] after it was *sent*.
 //! Another one takes the role only from a node that is dead, and declares a node dead only where the server's clock says that it
 //! expired, its beat was seen unchanged for [`TTL_MS`] by a clock of one's own, oneself beat without a gap all the while, and the
-//! server is up for longer. [`VALID_MS`] is below [`TTL_MS`], so two never may act at once; and an outage for all moves nothing.
+//! server was not started anew meanwhile. [`VALID_MS`] is below [`TTL_MS`], so two never may act at once; and an outage for all moves nothing.
 //!
 //! All times here are milliseconds of a clock that never jumps and goes on while the machine is suspended.
 
@@ -85,8 +85,8 @@ pub struct SeenNode {
 /// What the database said at a beat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Since the server's start.
-    pub server_up_ms: i64,
+    /// Which start of the server answers: another one has dropped all connections, and others may need longer to be back.
+    pub server_start: i64,
     /// All that nobody declared dead.
     pub nodes: Vec<SeenNode>,
     /// Who has the role.
@@ -119,6 +119,7 @@ pub struct Lease {
     /// The last beat of each other node, and when it was seen first.
     watched: HashMap<String, (i64, i64)>,
     answered_ms: Option<i64>,
+    server_start: Option<i64>,
     held: Option<i64>,
     until_ms: i64,
 }
@@ -126,7 +127,14 @@ pub struct Lease {
 impl Lease {
     /// Of a node that has seen nothing yet.
     pub fn new(me: impl Into<String>) -> Self {
-        Self { me: me.into(), watched: HashMap::new(), answered_ms: None, held: None, until_ms: i64::MIN }
+        Self {
+            me: me.into(),
+            watched: HashMap::new(),
+            answered_ms: None,
+            server_start: None,
+            held: None,
+            until_ms: i64::MIN,
+        }
     }
 
     /// Until when this node may act, as of its last beat.
@@ -141,7 +149,8 @@ impl Lease {
 
     /// A beat that was sent at `sent_ms` is answered.
     pub fn answered(&mut self, sent_ms: i64, now_ms: i64, seen: &Seen) -> Vec<Step> {
-        if self.answered_ms.is_none_or(|before| now_ms - before > GAP_MS) {
+        let is_other_server = self.server_start.replace(seen.server_start) != Some(seen.server_start);
+        if is_other_server || self.answered_ms.is_none_or(|before| now_ms - before > GAP_MS) {
             self.watched.clear();
         }
         self.answered_ms = Some(now_ms);
@@ -152,7 +161,7 @@ impl Lease {
             if *beat != node.beat {
                 (*beat, *since_ms) = (node.beat, now_ms);
             }
-            if node.expired && sent_ms - *since_ms >= TTL_MS && seen.server_up_ms > TTL_MS {
+            if node.expired && sent_ms - *since_ms >= TTL_MS {
                 steps.push(Step::DeclareDead { node: node.id.clone(), beat: node.beat });
             }
         }

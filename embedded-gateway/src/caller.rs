@@ -1,33 +1,20 @@
 //! Who is connected, and what they may do.
 
-use gatewarden_protocol::Dialect;
-use serde::{Deserialize, Serialize};
+use gatewarden_protocol::{Dialect, named};
 
 /// One connection for as long as the process lives; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u64);
 
-/// What a connection is: each has methods that the other one may not call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
-    /// It tells the gateway what to do, as far as its scopes go.
-    #[default]
-    Operator,
-    /// It carries out commands for operators; scopes mean nothing to it.
-    Node,
-}
-
-impl Role {
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        [Self::Operator, Self::Node].into_iter().find(|role| role.as_str() == text)
-    }
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Node => "node",
-        }
+named! {
+    /// What a connection is: each has methods that the other one may not call.
+    #[derive(Default)]
+    pub(crate) enum Role {
+        /// It tells the gateway what to do, as far as its scopes go.
+        #[default]
+        Operator = "operator",
+        /// It carries out commands for operators; scopes mean nothing to it.
+        Node = "node",
     }
 }
 

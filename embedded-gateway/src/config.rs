@@ -32,8 +32,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gatewarden_protocol::Secret;
 use gatewarden_protocol::forwarded::Network;
+use gatewarden_protocol::{Secret, named};
 
 pub(crate) use agents_section::is_agent_id;
 pub(crate) use all_keys::SCHEMA;
@@ -153,26 +153,17 @@ pub struct Tailscale {
     pub folders: Vec<PathBuf>,
 }
 
-/// `gateway.tailscale.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TailscaleMode {
-    /// Nobody (default).
-    #[default]
-    Off,
-    /// Devices of the tailnet, over HTTPS.
-    Serve,
-    /// The whole internet, over HTTPS.
-    Funnel,
-}
-
-impl TailscaleMode {
-    /// Its word in the configuration, and the subcommand of `tailscale`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Serve => "serve",
-            Self::Funnel => "funnel",
-        }
+named! {
+    /// `gateway.tailscale.mode`.
+    #[derive(Default)]
+    pub enum TailscaleMode {
+        /// Nobody (default).
+        #[default]
+        Off = "off",
+        /// Devices of the tailnet, over HTTPS.
+        Serve = "serve",
+        /// The whole internet, over HTTPS.
+        Funnel = "funnel",
     }
 }
 

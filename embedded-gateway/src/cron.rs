@@ -49,6 +49,8 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 const PAST_BYTES: usize = 1024 * 1024;
 /// Runs by schedule at a time; what is due besides waits.
 const AT_A_TIME: usize = 8;
+/// Over so long the clocks are compared, in ms.
+const LOOKED_AT_MS: u128 = 60_000;
 /// Longest that a timer runs, in ms.
 const LOOK_MS: u64 = 86_400_000;
 /// What is told of a run that was under way when the gateway was killed; the words of real gateways.
@@ -61,6 +63,7 @@ struct UnderWay {
     job: Job,
     /// Wall ms.
     began: i64,
+    /// Somebody asked for it, and knows its id.
     manual: bool,
 }
 
@@ -175,23 +178,28 @@ impl Cron {
     }
 
     /// The wall clock may have jumped, or the machine slept: timers don't tell.
-    pub(crate) fn look_at_clock(&mut self, now: Now) {
-        let looked = std::mem::replace(&mut self.looked, now);
-        let passed = i64::try_from(now.at.saturating_duration_since(looked.at).as_millis()).unwrap_or(i64::MAX);
-        if now.wall_ms.saturating_sub(looked.wall_ms).abs_diff(passed) > 5_000 {
+    fn look_at_clock(&mut self, now: Now) {
+        let passed = now.at.saturating_duration_since(self.looked.at).as_millis();
+        let moved = now.wall_ms.saturating_sub(self.looked.wall_ms);
+        let has_jumped = moved.abs_diff(i64::try_from(passed).unwrap_or(i64::MAX)) > 5_000;
+        if has_jumped {
             for (_, id) in self.due.clone() {
                 self.set_next(&id, self.settled_next(&id, now.wall_ms));
             }
         }
-        self.arm(now);
+        // Small steps in a row count together.
+        if has_jumped || passed >= LOOKED_AT_MS {
+            self.looked = now;
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         [self.wake, self.outbox.deadline()].into_iter().flatten().min()
     }
 
-    /// Sets the timer for the earliest job.
+    /// Sets the timer for the earliest job; looks at the clock first, since a jump may be taken back before the next look.
     fn arm(&mut self, now: Now) {
+        self.look_at_clock(now);
         let first = self.due.first().filter(|_| self.settings.enabled && self.has_room());
         self.wake = first.and_then(|(due, _)| {
             let left = u64::try_from(due.saturating_sub(now.wall_ms)).unwrap_or(0);
@@ -376,12 +384,6 @@ impl Cron {
     pub(crate) fn as_file(&self) -> FileChange {
         FileChange::Replace { file: file::path(), text: file::whole(self.jobs.values(), &self.history, &self.outbox) }
     }
-}
-
-/// Whether a run is the one of a job that began then, by schedule or by hand.
-fn is_of(run: &str, job: &str, began: i64) -> bool {
-    let by_hand = format!("manual:{job}:{began}:");
-    run == format!("cron:{job}:{began}") || run.starts_with(&by_hand)
 }
 
 /// Tells readers of a job (event `cron`).

@@ -1,30 +1,18 @@
 //! What kinds of lines there are: the levels of the log, and the events of the audit log.
 
-use serde::Serialize;
+use gatewarden_protocol::named;
 
-/// How loud a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Only for those who look for it.
-    Debug,
-    /// The usual.
-    Info,
-    /// Should be looked at.
-    Warn,
-    /// Must be looked at.
-    Error,
-}
-
-impl LogLevel {
-    /// The word in log lines and events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
+named! {
+    /// How loud a log line is.
+    pub enum LogLevel {
+        /// Only for those who look for it.
+        Debug = "debug",
+        /// The usual.
+        Info = "info",
+        /// Should be looked at.
+        Warn = "warn",
+        /// Must be looked at.
+        Error = "error",
     }
 }
 

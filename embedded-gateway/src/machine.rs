@@ -140,7 +140,6 @@ impl GatewayMachine {
         self.look_at_clocks(turn);
         let judged_ms = self.wall_clock.judged_ms(turn.now, self.sessions.age());
         self.sessions.prune(judged_ms, &self.subscribers, turn);
-        self.cron.look_at_clock(turn.now);
         self.run_due_jobs(turn);
         let broken: Vec<PathBuf> = self.files.broken().map(Path::to_owned).collect();
         for file in broken {

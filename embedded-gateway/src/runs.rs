@@ -32,7 +32,7 @@ use crate::subscribers::Subscribers;
 use crate::turn::Turn;
 
 pub(crate) use beginning::{NewRun, RunRequest, fingerprint, is_of_gateway};
-pub(crate) use run::{Asked, ControlAction, Ending, Run};
+pub(crate) use run::{Asked, ControlAction, Ending, Run, RunState};
 
 pub(crate) const QUEUE: usize = 8;
 /// Bytes of all messages that wait, together.

@@ -6,7 +6,8 @@
 //! everything from before the jump is really that old. Nothing waits for ever, and nothing goes early.
 //!
 //! Pure: readings are handed in. What is remembered is kept over restarts; from another boot of the machine only its own
-//! uptime is known to have passed, so that the time for which the machine was off counts as a jump, too.
+//! uptime is known to have passed, so that the time for which the machine was off counts as a jump, too. Where several machines
+//! remember together, what another one's uptime says is nothing.
 //!
 //! Times in which nobody looked are kept, too: whoever observes others knows nothing of these.
 
@@ -102,15 +103,16 @@ impl SteadyTime {
     }
 
     /// Goes on from what an earlier run stored (as [`Self::stored`] made it). Nothing, or nonsense, is a first look. Answers by
-    /// how many ms the clock jumped meanwhile, where that is worth a word: a machine that was off for a day isn't.
-    pub fn resume(stored: Option<&str>, boot: &str, now: Reading) -> (Self, Option<i64>) {
+    /// how many ms the clock jumped meanwhile, where that is worth a word: a machine that was off for a day isn't. `is_shared`:
+    /// another boot may be that of another machine, on which the last run wasn't.
+    pub fn resume(stored: Option<&str>, boot: &str, is_shared: bool, now: Reading) -> (Self, Option<i64>) {
         let Some(mut known) = stored.and_then(|text| serde_json::from_str::<Self>(text).ok()) else {
             return (Self::new(boot, now), None);
         };
         let is_same_boot = known.boot == boot;
         if !is_same_boot {
             boot.clone_into(&mut known.boot);
-            known.uptime_ms = 0;
+            known.uptime_ms = if is_shared { now.uptime_ms } else { 0 };
         }
         let away_ms = now.uptime_ms.saturating_sub(known.uptime_ms);
         let away_ms = if is_same_boot { away_ms } else { now.wall_ms.saturating_sub(known.wall_ms) };

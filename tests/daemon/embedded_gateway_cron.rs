@@ -12,7 +12,7 @@ use super::support::rpc_client::RpcClient;
 use super::support::webhook_receiver::WebhookReceiver;
 use super::support::{ports, wait};
 
-fn home() -> GatewayHome {
+pub(crate) fn home() -> GatewayHome {
     home_with("")
 }
 
@@ -27,16 +27,16 @@ fn home_with(more: &str) -> GatewayHome {
     GatewayHome::with("openclaw.json", &text)
 }
 
-fn open(home: &GatewayHome, gateway: &GatewayProcess) -> RpcClient {
+pub(crate) fn open(home: &GatewayHome, gateway: &GatewayProcess) -> RpcClient {
     RpcClient::open(gateway.address, &home.token()).0
 }
 
-fn job(message: &str) -> Value {
+pub(crate) fn job(message: &str) -> Value {
     let payload = json!({"kind": "agentTurn", "message": message});
     json!({"name": "a job", "schedule": {"kind": "every", "everyMs": 1_000}, "payload": payload})
 }
 
-fn id_of(job: &Value) -> String {
+pub(crate) fn id_of(job: &Value) -> String {
     job["id"].as_str().unwrap_or_else(|| panic!("no id: {job}")).to_owned()
 }
 

@@ -24,6 +24,7 @@ mod support {
     pub(crate) mod scripted_gateway;
     pub(crate) mod tls_front;
     pub(crate) mod wait;
+    pub(crate) mod wall_clock;
     pub(crate) mod webhook_receiver;
 }
 
@@ -45,6 +46,8 @@ mod client_processes;
 mod client_records;
 #[cfg(test)]
 mod client_work;
+#[cfg(test)]
+mod clock_jumps;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
@@ -69,6 +72,8 @@ mod discovery;
 mod documented_words;
 #[cfg(test)]
 mod durability;
+#[cfg(test)]
+mod embedded_gateway_clock;
 #[cfg(test)]
 mod embedded_gateway_commands;
 #[cfg(test)]
@@ -112,6 +117,8 @@ mod passwords;
 mod postgres;
 #[cfg(test)]
 mod postgres_chaos;
+#[cfg(test)]
+mod postgres_clock_jumps;
 #[cfg(test)]
 mod postgres_kills;
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl House {
 #[actix::test]
 async fn nothing_is_deleted_for_a_jump_and_the_jump_is_said_once() {
     let house = House::open();
-    house.clock.watch(None, "boot");
+    house.clock.watch(None, "boot", false);
     house.fill().await;
     house.clock.jump(400 * DAY);
     assert_eq!(house.left().await, 1, "before anybody has looked");
@@ -89,7 +89,7 @@ async fn nothing_is_deleted_for_a_jump_and_the_jump_is_said_once() {
 #[actix::test]
 async fn a_jump_between_two_runs_is_seen_by_the_second_one() {
     let house = House::open();
-    house.clock.watch(None, "boot");
+    house.clock.watch(None, "boot", false);
     house.fill().await;
     house.watch.remember().await;
     house.store.flush().await.unwrap();
@@ -98,7 +98,7 @@ async fn a_jump_between_two_runs_is_seen_by_the_second_one() {
     clock.jump(400 * DAY);
     let house = House::open_in(dir, clock);
     let stored = house.store.load_steady_time().await.unwrap();
-    let by_ms = house.clock.watch(stored.as_deref(), "another boot").unwrap();
+    let by_ms = house.clock.watch(stored.as_deref(), "another boot", false).unwrap();
     // Less what passed in this boot.
     assert!((399 * DAY..=400 * DAY).contains(&by_ms), "{by_ms}");
     assert_eq!(house.left().await, 1);
@@ -107,7 +107,7 @@ async fn a_jump_between_two_runs_is_seen_by_the_second_one() {
 #[actix::test]
 async fn an_idempotency_key_is_good_for_a_day_and_not_only_until_the_clock_jumps() {
     let house = House::open();
-    house.clock.watch(None, "boot");
+    house.clock.watch(None, "boot", false);
     let record = async |id: &str| {
         let spawn = SpawnRecord { spawn_id: id.to_owned(), ..SpawnRecord::default() };
         house.store.record_spawn(spawn, Secret::new("{}"), Some("k".to_owned())).await.unwrap().unwrap().spawn_id

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use gatewarden_core::cluster::{NO_LEASE, not_acting};
 use gatewarden_core::dialing::memory_budget::{COUNTED_FROM, Connected};
 use gatewarden_core::dialing::{DialFailure, MemoryAccount, MemoryPermit, SocketError};
 use gatewarden_core::gateway_record::SharedRecord;
@@ -12,6 +13,7 @@ use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{
     CallToken, Connection, ConnectionParts, Effect, Epoch, HttpAnswer, Moment, ProbeFinding, ProbeToken,
 };
+use gatewarden_core::spawn::{Certainty, NotAccepted};
 use gatewarden_protocol::decoding::{Allowance, Excess};
 use gatewarden_protocol::refusal::{Refusal, RefusalCode};
 
@@ -66,7 +68,7 @@ impl World {
             instance_id: "run".into(),
         };
         let connection = Connection::new(parts, self.connection_time());
-        let Some(daemon) = self.daemon.as_ref() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_ref() else { return };
         let memory = daemon.memory.account();
         let actor = Actor {
             incarnation,
@@ -83,32 +85,59 @@ impl World {
             timer: Timer::default(),
             inbox: self.now,
         };
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         assert!(daemon.actors.insert(id, actor).is_none(), "one actor a gateway");
         self.tell_actor(id, |connection, moment| connection.start(moment));
     }
 
     pub(crate) fn stop_actor(&mut self, id: GatewayId) {
         self.tell_actor(id, |connection, moment| connection.shut_down(moment));
-        let Some(actor) = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id)) else { return };
+        let Some(actor) = self.nodes[self.me].daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id)) else {
+            return;
+        };
         actor.is_stopping = true;
-        let (at, owner) = (actor.inbox, Owner::Daemon(self.daemon_starts));
+        let (at, owner) = (actor.inbox, self.owner());
         self.at(at, owner, move |world| world.actor_dies(id));
     }
 
     /// A message to the gateway's actor; nobody gets it where there is none.
     pub(crate) fn tell_actor(&mut self, id: GatewayId, input: impl FnOnce(&mut Connection, Moment) + 'static) {
+        self.tell_actor_if(id, None, input);
+    }
+
+    /// A message that changes something, where it is to be answered with this token: without the right to act it is refused.
+    pub(crate) fn tell_actor_if(
+        &mut self,
+        id: GatewayId,
+        changes: Option<u64>,
+        input: impl FnOnce(&mut Connection, Moment) + 'static,
+    ) {
         let at = self.now + self.dice.ms(0, MAX_HOP_MS);
-        let owner = Owner::Daemon(self.daemon_starts);
-        let actor = self.daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id));
+        let owner = self.owner();
+        let actor = self.nodes[self.me].daemon.as_mut().and_then(|daemon| daemon.actors.get_mut(&id));
         let Some(actor) = actor.filter(|actor| !actor.is_stopping) else { return };
         actor.inbox = actor.inbox.max(at);
         let (at, incarnation) = (actor.inbox, actor.incarnation);
-        self.at(at, owner, move |world| world.feed_actor(id, incarnation, input));
+        self.at(at, owner, move |world| match changes {
+            Some(token) if !world.may_act() => world.refuse_of_actor(id, incarnation, token),
+            Some(_) => {
+                world.uses_right("asks a gateway for a change");
+                world.feed_actor(id, incarnation, input);
+            }
+            None => world.feed_actor(id, incarnation, input),
+        });
+    }
+
+    fn refuse_of_actor(&mut self, id: GatewayId, incarnation: u64, token: u64) {
+        let waiting = self.actor(id, incarnation).and_then(|actor| actor.waiting.remove(&token));
+        if let Some(ask) = waiting {
+            let refused = NotAccepted { failure: not_acting(NO_LEASE), certainty: Certainty::NotTaken };
+            self.refuse_soon(ask, refused);
+        }
     }
 
     fn actor(&mut self, id: GatewayId, incarnation: u64) -> Option<&mut Actor> {
-        let actor = self.daemon.as_mut()?.actors.get_mut(&id);
+        let actor = self.nodes[self.me].daemon.as_mut()?.actors.get_mut(&id);
         actor.filter(|actor| actor.incarnation == incarnation)
     }
 
@@ -144,7 +173,7 @@ impl World {
                 self.perform_of_actor(id, incarnation, effect);
             }
         }
-        let (moment, owner) = (self.connection_time(), Owner::Daemon(self.daemon_starts));
+        let (moment, owner) = (self.connection_time(), self.owner());
         let Some(actor) = self.actor(id, incarnation) else { return };
         let due = actor.connection.next_deadline(moment);
         if let Some((at, generation)) = actor.timer.arm(moment.now, due) {
@@ -158,7 +187,7 @@ impl World {
     }
 
     fn perform_of_actor(&mut self, id: GatewayId, incarnation: u64, effect: Effect) {
-        let daemon = self.daemon_starts;
+        let process = self.process();
         match effect {
             Effect::Notify(notice) => {
                 self.tell_registry(move |fleet, time| fleet.on_notice(time, id, incarnation, notice));
@@ -168,9 +197,19 @@ impl World {
                     assert!(actor.socket.is_none() && actor.dialing.is_none(), "one socket at a time");
                     actor.dialing = Some(epoch);
                 }
-                self.dial(Holder { daemon, gateway: id, incarnation, epoch }, request.timeout);
+                self.dial(Holder { process, gateway: id, incarnation, epoch }, request.timeout);
+            }
+            // It may have waited for what must be set before.
+            Effect::Send { starts: Some(call), .. } if !self.may_act() => {
+                let moment = self.connection_time();
+                if let Some(actor) = self.actor(id, incarnation) {
+                    actor.connection.on_run_unsent(moment, call);
+                }
             }
             Effect::Send { epoch, text, starts } => {
+                if starts.is_some() {
+                    self.uses_right("starts a run");
+                }
                 self.send_of_actor(id, incarnation, epoch, Piece::Text(text), starts)
             }
             Effect::Ping(epoch, payload) => self.send_of_actor(id, incarnation, epoch, Piece::Ping(payload), None),
@@ -207,7 +246,7 @@ impl World {
                     _ => (self.dice.ms(1, 20), None),
                 };
                 let finding = ProbeFinding { latency: failure.is_none().then_some(wait), failure };
-                self.after(wait, Owner::Daemon(daemon), move |world| {
+                self.after(wait, Owner::Daemon(process), move |world| {
                     world.feed_actor(id, incarnation, |connection, moment| {
                         connection.on_probe_finding(moment, round, finding);
                     });
@@ -215,7 +254,7 @@ impl World {
             }
             // None of these gateways answers over HTTP.
             Effect::Http { epoch, id: request, .. } => {
-                self.after(self.watch.settings.dial_timeout, Owner::Daemon(daemon), move |world| {
+                self.after(self.watch.settings.dial_timeout, Owner::Daemon(process), move |world| {
                     let answer = HttpAnswer::Health(Err(DialFailure::Refused.into()));
                     world.feed_actor(id, incarnation, |connection, moment| {
                         connection.on_http(moment, epoch, &request, answer, &mut Allowance(0));
@@ -294,7 +333,10 @@ impl World {
     pub(crate) fn actor_hears(&mut self, holder: Holder, socket: SocketId, piece: Piece) {
         let Holder { gateway, incarnation, epoch, .. } = holder;
         let waking = self.waking();
-        let Some(actor) = self.actor(gateway, incarnation) else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
+        let Some(actor) = daemon.actors.get_mut(&gateway).filter(|actor| actor.incarnation == incarnation) else {
+            return;
+        };
         if actor.socket != Some((epoch, socket)) {
             return;
         }
@@ -308,7 +350,7 @@ impl World {
         if matches!(piece, Piece::End(_)) {
             (actor.socket, actor.connected) = (None, None);
         } else if error.is_none() {
-            self.watch.heard.insert(gateway, waking);
+            daemon.heard.insert(gateway, waking);
         }
         if let Some(error) = error {
             if matches!(error, SocketError::OutOfMemory(_)) {
@@ -335,7 +377,7 @@ impl World {
 
     /// Those of whom the others' room is taken end at once.
     fn end_chosen(&mut self) {
-        let Some(daemon) = self.daemon.as_ref() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_ref() else { return };
         let chosen = daemon
             .actors
             .iter()

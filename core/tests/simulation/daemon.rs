@@ -1,21 +1,22 @@
 //! The daemon's shells in simulated time: what the registry does with a fleet's effects (`actors/src/registry/`). Each message
 //! between two actors takes a moment, and those to one receiver keep their order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gatewarden_core::dialing::MemoryBudget;
 use gatewarden_core::error::Failure;
-use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, Time};
+use gatewarden_core::fleet::{Effect, Fleet, FleetSettings, Notice, Stored, Time};
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use gatewarden_core::spawn::{ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnRecord, SpawnRequest, SpawnState};
-use gatewarden_protocol::Secret;
+use gatewarden_core::spawn::{ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnRecord, SpawnState};
 
 use crate::actor::Actor;
-use crate::world::{Owner, World};
+use crate::clients::Wish;
+use crate::store::Writer;
+use crate::world::{Owner, ProcessId, World};
 
 /// What a message takes at most.
 pub(crate) const MAX_HOP_MS: u64 = 3;
@@ -31,20 +32,28 @@ const WATCH_INTERVAL_MS: u64 = 250;
 const MAX_EXPIRIES: u32 = 300;
 
 pub(crate) struct Daemon {
-    pub(crate) start: u64,
+    pub(crate) process: ProcessId,
+    /// Of its role, where it shares its database.
+    pub(crate) epoch: Option<i64>,
     pub(crate) fleet: Fleet,
     pub(crate) memory: MemoryBudget,
     pub(crate) actors: BTreeMap<GatewayId, Actor>,
     asks: BTreeMap<u64, Ask>,
     last_ask: u64,
     /// Who waits for the acceptance of a spawn.
-    pub(crate) spawners: BTreeSet<String>,
+    pub(crate) spawners: BTreeMap<String, Wish>,
+    /// What the writer is given, one after the other.
+    pub(crate) writer: Writer,
     timer: Timer,
     inbox: Instant,
     /// What readers see.
     pub(crate) roster: BTreeMap<GatewayId, Shown>,
     /// When an operator reconnected each, in waking time.
     pub(crate) reconnected: BTreeMap<GatewayId, Duration>,
+    /// When each gateway was heard last, in waking time.
+    pub(crate) heard: BTreeMap<GatewayId, Duration>,
+    /// Since when nothing stands in the way of each, in waking time, and how long it may take to be online.
+    pub(crate) well_since: BTreeMap<GatewayId, (Duration, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,13 +117,10 @@ impl World {
         Time { now: self.now, wall_ms: self.wall_ms() }
     }
 
-    pub(crate) fn start_daemon(&mut self) {
-        if self.daemon.is_some() {
-            return;
-        }
-        self.daemon_starts += 1;
-        self.tell(|| "the daemon starts".to_owned());
-        self.free_writer();
+    /// The daemon's own start, with what it found in the database.
+    pub(crate) fn start_daemon(&mut self, stored: Stored, epoch: Option<i64>) {
+        self.watch.figures.daemons += 1;
+        self.tell(|| format!("the daemon of node {} starts", self.me));
         let settings = FleetSettings {
             election: ElectionSettings::default(),
             routing: RoutingSettings::default(),
@@ -122,63 +128,56 @@ impl World {
             heartbeat_interval: self.watch.settings.heartbeat_interval,
         };
         let memory_each = self.watch.settings.memory_each;
-        let fleet = Fleet::new(settings, self.store.stored(self.now), self.time());
-        self.daemon = Some(Daemon {
-            start: self.daemon_starts,
+        let fleet = Fleet::new(settings, stored, self.time());
+        self.nodes[self.me].daemon = Some(Daemon {
+            process: self.process(),
+            epoch,
             fleet,
             memory: MemoryBudget::with_limits(memory_each + self.gateways.len() * KEPT_USUALLY, memory_each),
             actors: BTreeMap::new(),
             asks: BTreeMap::new(),
             last_ask: 0,
-            spawners: BTreeSet::new(),
+            spawners: BTreeMap::new(),
+            writer: Writer::new(self.now),
             timer: Timer::default(),
             inbox: self.now,
             roster: BTreeMap::new(),
             reconnected: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            well_since: BTreeMap::new(),
         });
         self.feed(|fleet, _| fleet.start());
         self.save_in_a_minute();
     }
 
-    /// `kill -9`.
-    pub(crate) fn kill_daemon(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            self.tell(|| "the daemon is killed".to_owned());
-            self.wake_daemon();
-            self.gateways.values_mut().for_each(|gateway| gateway.well_since = None);
-            self.daemon_sockets_end(daemon.start);
-        }
-    }
-
     /// SIGTERM: connections are closed, what is known is stored, then it ends.
     pub(crate) fn stop_daemon(&mut self) {
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         daemon.fleet.stop();
-        let (ids, observed) = (daemon.actors.keys().copied().collect::<Vec<_>>(), daemon.fleet.take_unsaved());
+        let ids = daemon.actors.keys().copied().collect::<Vec<_>>();
         for id in ids {
             self.stop_actor(id);
         }
-        for (id, observed) in observed {
-            self.store.records.get_mut(&id).unwrap().observed = observed;
-        }
-        let owner = Owner::Daemon(self.daemon_starts);
-        self.after(Duration::from_millis(1_500), owner, move |world| world.end_when_settled(owner));
+        self.save();
+        let owner = self.owner();
+        self.after(Duration::from_millis(1_500), owner, Self::end_when_settled);
     }
 
-    fn end_when_settled(&mut self, owner: Owner) {
+    fn end_when_settled(&mut self) {
+        let owner = self.owner();
         if self.feed(|fleet, _| fleet.has_settled()).is_some_and(|is_settled| !is_settled) {
-            return self.after(LOOK, owner, move |world| world.end_when_settled(owner));
+            return self.after(LOOK, owner, Self::end_when_settled);
         }
-        // Whoever finds one has to take it for sent.
+        // Whoever finds one has to take it for sent. One that lost the role may leave some to its successor.
         let recorded = self.store.spawns.values().find(|spawn| spawn.state == SpawnState::Recorded);
-        assert_eq!(recorded, None, "a daemon that was stopped in order leaves it undecided");
-        self.kill_daemon();
+        assert!(recorded.is_none() || self.has_successor(), "stopped in order, it leaves undecided: {recorded:?}");
+        self.leave();
     }
 
     /// One input: the fleet decides, the effects are carried out, the timer is set to what is due next.
     pub(crate) fn feed<T>(&mut self, input: impl FnOnce(&mut Fleet, Time) -> T) -> Option<T> {
         let time = self.time();
-        let daemon = self.daemon.as_mut()?;
+        let daemon = self.nodes[self.me].daemon.as_mut()?;
         let answer = input(&mut daemon.fleet, time);
         for effect in daemon.fleet.take_effects(time) {
             self.perform(effect);
@@ -188,11 +187,11 @@ impl World {
     }
 
     fn arm_registry(&mut self) {
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         let Some((at, generation)) = daemon.timer.arm(self.now, daemon.fleet.next_deadline()) else { return };
-        let owner = Owner::Daemon(daemon.start);
+        let owner = Owner::Daemon(daemon.process);
         self.timer(at, owner, move |world| {
-            let Some(daemon) = world.daemon.as_mut() else { return };
+            let Some(daemon) = world.nodes[world.me].daemon.as_mut() else { return };
             if daemon.timer.expire(world.now, generation) {
                 world.feed(Fleet::on_deadline);
             }
@@ -202,9 +201,9 @@ impl World {
     /// A message to the registry.
     pub(crate) fn tell_registry(&mut self, input: impl FnOnce(&mut Fleet, Time) + 'static) {
         let at = self.now + self.dice.ms(0, MAX_HOP_MS);
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         daemon.inbox = daemon.inbox.max(at);
-        let (at, owner) = (daemon.inbox, Owner::Daemon(daemon.start));
+        let (at, owner) = (daemon.inbox, Owner::Daemon(daemon.process));
         self.at(at, owner, move |world| {
             world.feed(input);
         });
@@ -212,7 +211,7 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         let waking = self.waking();
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         match effect {
             Effect::Start(record, incarnation) => self.start_actor(record, incarnation),
             Effect::Stop(id) => self.stop_actor(id),
@@ -263,13 +262,7 @@ impl World {
             ),
             Effect::RecordSpawn(record, text, key) => {
                 self.watch.routed(daemon, &record);
-                let spawn_id = record.spawn_id.clone();
-                self.write(
-                    move |store| store.record_spawn(*record, &text, key),
-                    move |world, recorded| {
-                        world.feed(|fleet, time| fleet.on_spawn_recorded(time, &spawn_id, recorded));
-                    },
-                );
+                self.record_spawn(*record, text, key);
             }
             Effect::WriteSpawns(steps) => {
                 let ids = SpawnRecord::ids(&steps);
@@ -282,23 +275,27 @@ impl World {
             }
             Effect::StartRun(gateway, request) => {
                 let spawn_id = request.record.spawn_id.clone();
-                self.watch.sent(daemon, &self.store, gateway, &spawn_id, waking);
-                let about = About::Run(spawn_id, daemon.fleet.name_of(gateway), request.timeout);
+                let about = About::Run(spawn_id.clone(), daemon.fleet.name_of(gateway), request.timeout);
                 let within = request.timeout + GRACE;
-                self.ask(gateway, within, about, move |connection, moment, token| {
+                if self.may_act() {
+                    let daemon = self.nodes[self.me].daemon.as_ref().unwrap();
+                    self.watch.sent(daemon, &self.store, gateway, &spawn_id, waking);
+                }
+                self.ask(gateway, within, about, true, move |connection, moment, token| {
                     connection.start_run(moment, CallToken(token), &request);
                 });
             }
             Effect::LookUpRun(spawn_id, gateway, question) => {
                 let about = About::LookUp(spawn_id, gateway, question.run_id.clone());
                 let within = question.timeout * 2;
-                self.ask(gateway, within, about, move |connection, moment, token| {
+                self.ask(gateway, within, about, false, move |connection, moment, token| {
                     connection.look_up_run(moment, CallToken(token), question);
                 });
             }
             Effect::AnswerSpawn(spawn_id, answer) => {
-                assert!(daemon.spawners.remove(&spawn_id), "a request is answered twice");
-                self.watch.answered(&spawn_id, &answer);
+                let wish = daemon.spawners.remove(&spawn_id).expect("a request is answered once");
+                self.watch.answered(&spawn_id, &wish, &answer);
+                self.client_hears(wish, &answer);
             }
             Effect::Notify(Notice::HeldDown(..)) => self.save(),
             Effect::Notify(Notice::PrimaryChanged(change)) => {
@@ -327,54 +324,61 @@ impl World {
         }
     }
 
-    /// A client wants work done.
-    pub(crate) fn request(&mut self, request: SpawnRequest, text: Secret, key: Option<String>) {
-        let Some(daemon) = self.daemon.as_mut() else { return };
-        daemon.spawners.insert(request.record.spawn_id.clone());
-        self.feed(|fleet, time| fleet.spawn(time, request, text, key));
-    }
-
     pub(crate) fn probe(&mut self, gateway: GatewayId) {
         let timeout = Duration::from_secs(5);
-        self.ask(gateway, timeout + GRACE, About::Other, move |connection, moment, token| {
+        self.ask(gateway, timeout + GRACE, About::Other, false, move |connection, moment, token| {
             connection.probe(moment, ProbeToken(token), timeout);
         });
     }
 
     pub(crate) fn control(&mut self, gateway: GatewayId, control: ControlSession) {
         let within = control.timeout + GRACE;
-        self.ask(gateway, within, About::Other, move |connection, moment, token| {
+        self.ask(gateway, within, About::Other, true, move |connection, moment, token| {
             connection.control(moment, CallToken(token), control);
         });
     }
 
+    /// Asks an actor. Of what changes something it looks at the right to act before it begins.
     fn ask(
         &mut self,
         gateway: GatewayId,
         within: Duration,
         about: About,
+        needs_right: bool,
         command: impl FnOnce(&mut Connection, Moment, u64) + 'static,
     ) {
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         daemon.last_ask += 1;
-        let (ask, owner) = (daemon.last_ask, Owner::Daemon(daemon.start));
+        let (ask, owner) = (daemon.last_ask, Owner::Daemon(daemon.process));
         let actor = daemon.actors.get_mut(&gateway).filter(|actor| !actor.is_stopping);
         let incarnation = actor.as_ref().map(|actor| actor.incarnation);
         daemon.asks.insert(ask, Ask { of: (gateway, incarnation.unwrap_or_default()), about });
         let Some(actor) = actor else { return self.settle_soon(ask, Err(NoAnswer::NotTaken)) };
         let token = actor.wait(ask);
-        self.tell_actor(gateway, move |connection, moment| command(connection, moment, token));
+        self.tell_actor_if(gateway, needs_right.then_some(token), move |connection, moment| {
+            command(connection, moment, token);
+        });
         self.timer(self.now + within, owner, move |world| world.settle(ask, Err(NoAnswer::Late)));
     }
 
     pub(crate) fn settle_soon(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
         let hop = self.dice.ms(0, MAX_HOP_MS);
-        let owner = Owner::Daemon(self.daemon_starts);
+        let owner = self.owner();
         self.after(hop, owner, move |world| world.settle(ask, answer));
     }
 
+    /// The actor did not begin what it was asked.
+    pub(crate) fn refuse_soon(&mut self, ask: u64, refused: NotAccepted) {
+        let asked = self.nodes[self.me].daemon.as_ref().and_then(|daemon| daemon.asks.get(&ask));
+        let is_run = asked.is_some_and(|asked| matches!(asked.about, About::Run(..)));
+        self.settle_soon(ask, Ok(if is_run { Answer::Run(Box::new(Err(refused))) } else { Answer::Other }));
+    }
+
     fn settle(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
-        let Some(Ask { about, .. }) = self.daemon.as_mut().and_then(|daemon| daemon.asks.remove(&ask)) else { return };
+        let Some(Ask { about, .. }) = self.nodes[self.me].daemon.as_mut().and_then(|daemon| daemon.asks.remove(&ask))
+        else {
+            return;
+        };
         match about {
             About::Run(spawn_id, name, timeout) => {
                 let answer = match answer {
@@ -399,7 +403,7 @@ impl World {
     /// The gateway's actor panics. Whoever asked it learns so; the registry finds it dead when it looks next.
     pub(crate) fn actor_dies(&mut self, gateway: GatewayId) {
         self.disturb(gateway);
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         let Some(actor) = daemon.actors.remove(&gateway) else { return };
         let of = (gateway, actor.incarnation);
         let asked: Vec<u64> = daemon.asks.iter().filter(|(_, ask)| ask.of == of).map(|(ask, _)| *ask).collect();
@@ -407,7 +411,7 @@ impl World {
         for ask in asked {
             self.settle_soon(ask, Err(NoAnswer::Ended));
         }
-        let (wait, owner) = (self.dice.ms(0, WATCH_INTERVAL_MS), Owner::Daemon(self.daemon_starts));
+        let (wait, owner) = (self.dice.ms(0, WATCH_INTERVAL_MS), self.owner());
         if !actor.is_stopping {
             self.after(wait, owner, move |world| {
                 world.feed(|fleet, time| fleet.on_actor_died(time, gateway));
@@ -417,19 +421,19 @@ impl World {
 
     pub(crate) fn reconnect(&mut self, gateway: GatewayId) {
         // A frozen daemon hears no operator.
-        if self.is_daemon_asleep() {
+        if self.is_asleep() {
             return;
         }
         let waking = self.waking();
         self.disturb(gateway);
-        if let Some(daemon) = self.daemon.as_mut() {
+        if let Some(daemon) = self.nodes[self.me].daemon.as_mut() {
             daemon.reconnected.insert(gateway, waking);
             self.feed(|fleet, time| fleet.reconnect(time, gateway));
         }
     }
 
     fn save_in_a_minute(&mut self) {
-        let owner = Owner::Daemon(self.daemon_starts);
+        let owner = self.owner();
         self.timer(self.now + SAVE_INTERVAL, owner, |world| {
             world.feed(Fleet::prune);
             world.save();
@@ -438,7 +442,7 @@ impl World {
     }
 
     fn save(&mut self) {
-        let Some(daemon) = self.daemon.as_mut() else { return };
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         let changed = daemon.fleet.take_unsaved();
         let ids: Vec<GatewayId> = changed.iter().map(|(id, _)| *id).collect();
         self.write(
@@ -450,7 +454,7 @@ impl World {
                 }
             },
             move |world, saved| {
-                if let (Err(_), Some(daemon)) = (saved, world.daemon.as_mut()) {
+                if let (Err(_), Some(daemon)) = (saved, world.nodes[world.me].daemon.as_mut()) {
                     daemon.fleet.on_not_saved(&ids);
                 }
             },

@@ -1,12 +1,11 @@
-//! What happens to a fleet: clients and operators, and all that can go wrong, drawn from the seed.
+//! What happens to a fleet: operators, and all that can go wrong with gateways, the network and one daemon, drawn from the seed.
 
 use std::time::Duration;
 
 use gatewarden_core::gateway_record::{GatewayRecord, GatewaySpec, Transport};
 use gatewarden_core::gateway_report::Phase;
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::machines::routing::RouteRequest;
-use gatewarden_core::spawn::{ControlSession, SessionAction, SpawnRecord, SpawnRequest, Work};
+use gatewarden_core::spawn::{ControlSession, SessionAction};
 use gatewarden_protocol::Secret;
 
 use crate::gateway::{Gateway, LATEST, Manners, Memory, REFUSALS};
@@ -37,7 +36,14 @@ impl World {
             self.gateways.insert(id, Gateway::new(protocol));
             self.start_gateway(id, Memory::Keeps);
         }
-        self.start_daemon();
+        for node in 0..self.nodes.len() {
+            (self.nodes[node].uptime_ms, self.nodes[node].drift) = if self.is_cluster() {
+                (i64::try_from(self.dice.roll(1_000_000_000)).unwrap(), i64::try_from(self.dice.roll(21)).unwrap() - 10)
+            } else {
+                (0, 0)
+            };
+            self.at_node(node, Self::start_node);
+        }
     }
 
     fn any_gateway(&mut self) -> GatewayId {
@@ -52,6 +58,9 @@ impl World {
     /// Something happens.
     pub(crate) fn strike(&mut self) {
         let id = self.any_gateway();
+        if self.is_cluster() && self.dice.happens(15) {
+            return self.strike_node(id);
+        }
         let kind = self.dice.roll(100);
         self.tell(|| format!("strike {kind} at gateway {id}"));
         if kind >= 36 {
@@ -123,21 +132,22 @@ impl World {
                 }
                 self.later(span, move |world| world.mend_manners(id));
             }
+            76..92 if self.is_cluster() => self.strike_node(id),
             76..80 => {
                 let longest = self.dice.one_of(&[3_000, 20_000, 150_000]);
                 let span = self.dice.ms(100, longest);
-                self.freeze_daemon(span);
+                self.freeze(span);
             }
             80..84 => {
-                self.kill_daemon();
+                self.kill_node();
                 let away = self.dice.ms(100, 30_000);
-                self.later(away, Self::start_daemon);
+                self.later(away, Self::start_node);
             }
             84..85 => {
-                self.stop_daemon();
+                self.stop_node();
                 self.later(Duration::from_secs(10), |world| {
-                    world.kill_daemon();
-                    world.start_daemon();
+                    world.kill_node();
+                    world.start_node();
                 });
             }
             85..86 => {
@@ -151,20 +161,24 @@ impl World {
                 self.later(span, |world| world.store.is_full = false);
             }
             88..90 => {
-                self.store.pace = (100, 3_000);
+                self.store.is_slow = true;
                 let span = self.dice.s(1, 60);
-                self.later(span, |world| world.store.pace = (0, 3));
+                self.later(span, |world| world.store.is_slow = false);
             }
             90..92 => {
                 let span = self.dice.s(1, 40);
                 self.stall_writer(span);
             }
             92..94 => {
-                // Everybody's clock is set, or the daemon's is a little, until it is set right.
+                // Everybody's clock is set, or one node's is a little, until it is set right.
                 let days = self.dice.one_of(&[-40, -1, 0, 0, 0, 0, 1, 40]);
                 self.wall_offset_ms += days * 86_400_000;
                 if days == 0 {
-                    self.skew_ms = self.dice.one_of(&[-90_000, -5_000, -1_000, 0, 0, 1_000, 5_000, 90_000]);
+                    let node = usize::try_from(self.dice.roll(self.nodes.len() as u64)).unwrap();
+                    self.nodes[node].skew_ms = self.dice.one_of(&[-90_000, -5_000, -1_000, 0, 0, 1_000, 5_000, 90_000]);
+                }
+                if self.is_cluster() {
+                    self.jump_clock_of_server();
                 }
             }
             94..97 => self.actor_dies(id),
@@ -191,30 +205,11 @@ impl World {
         self.network.clears_at(id, self.now);
     }
 
-    fn want_work(&mut self, id: GatewayId) {
-        let requested = self.dice.happens(15).then_some(id);
-        let preferred = self.dice.happens(10).then(|| id.to_string());
-        let keyed =
-            self.dice.happens(20).then(|| (self.dice.roll(40).to_string(), self.dice.roll(8).min(1).to_string()));
-        let (key, text) = keyed.unzip();
-        let work = Work::Task {
-            task: "say hello".into(),
-            agent: None,
-            session_key: None,
-            model: None,
-            label: None,
-            timeout_seconds: None,
-        };
-        let timeout = self.dice.s(1, 30);
-        let route = RouteRequest { requested, preferred, ..RouteRequest::default() };
-        self.spawns_asked += 1;
-        let (spawn_id, summary) = (format!("spawn-{}", self.spawns_asked), "say hello".to_owned());
-        let record = SpawnRecord { spawn_id, summary, ..SpawnRecord::default() };
-        self.request(SpawnRequest { record, route, work, timeout }, text.unwrap_or_default().into(), key);
-    }
-
     /// A client ends what runs in the session of the newest spawn.
     fn kill_something(&mut self, id: GatewayId) {
+        if !self.may_act() {
+            return;
+        }
         let newest = self.store.spawns.values().rev().find(|spawn| spawn.gateway_id == Some(id));
         if let Some(session_key) = newest.and_then(|spawn| spawn.session_key.clone()) {
             let timeout = Duration::from_secs(10);
@@ -224,6 +219,9 @@ impl World {
 
     /// An operator drains a gateway or takes it back, or makes it the configured primary.
     fn change_record(&mut self, id: GatewayId) {
+        if !self.may_act() {
+            return;
+        }
         let drains = self.dice.happens(60) && !self.is_settling;
         self.write(
             move |store| {
@@ -271,11 +269,8 @@ impl World {
     /// Everything works again.
     pub(crate) fn mend(&mut self) {
         self.is_settling = true;
-        if let Some(until) = self.daemon_sleeps.until {
-            self.run(until.max(self.now));
-        }
-        self.start_daemon();
-        (self.store.is_full, self.store.is_silent, self.store.pace) = (false, false, (0, 3));
+        self.mend_nodes();
+        (self.store.is_full, self.store.is_silent, self.store.is_slow) = (false, false, false);
         for id in self.gateways.keys().copied().collect::<Vec<_>>() {
             self.clear_up(id);
             self.mend_manners(id);
@@ -294,13 +289,13 @@ impl World {
         for record in undrained {
             let id = record.id;
             self.feed(|fleet, time| fleet.on_updated(time, record));
-            if self.daemon.as_ref().is_some_and(|daemon| !daemon.actors.contains_key(&id)) {
+            if self.nodes[self.me].daemon.as_ref().is_some_and(|daemon| !daemon.actors.contains_key(&id)) {
                 self.reconnect(id);
             }
         }
         // Whoever mended a gateway that refused us says so.
         self.later(Duration::from_secs(60), |world| {
-            let Some(daemon) = &world.daemon else { return };
+            let Some(daemon) = &world.nodes[world.me].daemon else { return };
             let blocked = daemon.roster.iter().filter(|(_, shown)| shown.phase == Phase::Blocked);
             blocked.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| world.reconnect(id));
         });

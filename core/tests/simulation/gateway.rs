@@ -8,7 +8,7 @@ use gatewarden_core::machines::auth_budget::{MAX_FAILURES, WINDOW as LOCKED_OUT_
 use serde_json::{Value, json};
 
 use crate::network::{Piece, SocketId, To};
-use crate::world::{Owner, World};
+use crate::world::{Owner, ProcessId, World};
 
 /// Rows that a list shows: the newest.
 const SHOWN: usize = 20;
@@ -66,10 +66,8 @@ pub(crate) struct Gateway {
     pub(crate) manners: Manners,
     /// Until when it left questions unanswered.
     pub(crate) silent_until: Option<Instant>,
-    /// Logins that it refused and counts, and which start of the daemon tried them.
-    refused: VecDeque<(u64, Instant)>,
-    /// Since when nothing stands in the way of it, and how long it may take to be online.
-    pub(crate) well_since: Option<(Duration, Duration)>,
+    /// Logins that it refused and counts, and which start of a daemon tried them.
+    refused: VecDeque<(ProcessId, Instant)>,
 }
 
 #[derive(Debug, Clone)]
@@ -141,7 +139,6 @@ impl Gateway {
             manners: Manners::default(),
             silent_until: None,
             refused: VecDeque::new(),
-            well_since: None,
         }
     }
 
@@ -314,7 +311,7 @@ impl World {
         let refusal = gateway.manners.refuses_logins.map(|kind| REFUSALS[kind]);
         if let Some((Some(words), counts)) = refusal {
             if counts {
-                self.count_refusal(id);
+                self.count_refusal(id, socket);
             }
             self.reply(id, socket, request, Err(serde_json::from_str(words).unwrap()));
             return self.end_socket(id, socket, Some(1008));
@@ -352,15 +349,18 @@ impl World {
 
     /// It locks a client out that it refuses ten times; a daemon risks five a minute. Where the way is long or somebody sleeps, they
     /// may arrive closer together than they were sent.
-    fn count_refusal(&mut self, id: GatewayId) {
-        let (now, start) = (self.now, self.daemon_starts);
-        let is_prompt = self.network.is_clear(id, now) && !self.slept_since(now - LOCKED_OUT_WITHIN * 2);
+    fn count_refusal(&mut self, id: GatewayId, socket: SocketId) {
+        let now = self.now;
+        let Some(process) = self.network.holder(socket) else { return };
+        let slept = self.nodes[process.node].sleep.ends_after(now - LOCKED_OUT_WITHIN * 2);
+        let is_prompt = self.network.is_clear(id, now) && !slept;
         let gateway = self.gateway(id);
         let rested = gateway.frozen_until.is_none_or(|until| until + LOCKED_OUT_WITHIN * 2 < now);
-        gateway.refused.retain(|(by, at)| *by == start && now < *at + LOCKED_OUT_WITHIN);
+        gateway.refused.retain(|(_, at)| now < *at + LOCKED_OUT_WITHIN);
         if is_prompt && rested {
-            gateway.refused.push_back((start, now));
-            assert!(gateway.refused.len() <= MAX_FAILURES, "gateway {id} is about to lock us out");
+            gateway.refused.push_back((process, now));
+            let count = gateway.refused.iter().filter(|(by, _)| *by == process).count();
+            assert!(count <= MAX_FAILURES, "gateway {id} is about to lock us out");
         }
     }
 

@@ -1,8 +1,8 @@
 //! What must hold whatever happens, and what must be over once all is quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
@@ -10,8 +10,10 @@ use gatewarden_core::settings::GatewaySettings;
 use gatewarden_core::spawn::{SpawnRecord, SpawnState};
 use gatewarden_protocol::DeviceIdentity;
 
+use crate::clients::Wish;
 use crate::daemon::{Daemon, Told};
 use crate::gateway::End;
+use crate::roles::Roles;
 use crate::store::Store;
 use crate::world::World;
 
@@ -40,6 +42,14 @@ pub(crate) struct Figures {
     pub(crate) excesses: u64,
     /// Times that a gateway was blocked.
     pub(crate) blocked: u64,
+    /// Times that a node took the role.
+    pub(crate) takeovers: u64,
+    /// Writes of a node that had the role no more.
+    pub(crate) fenced: u64,
+    /// What was the same for all nodes, an outage or a jump of the server's clock, and moved nothing.
+    pub(crate) stays: u64,
+    /// Requests that clients sent to the next node.
+    pub(crate) sent_again: u64,
 }
 
 impl Figures {
@@ -53,6 +63,10 @@ impl Figures {
         self.lost += other.lost;
         self.excesses += other.excesses;
         self.blocked += other.blocked;
+        self.takeovers += other.takeovers;
+        self.fenced += other.fenced;
+        self.stays += other.stays;
+        self.sent_again += other.sent_again;
     }
 }
 
@@ -62,12 +76,14 @@ pub(crate) struct Watch {
     pub(crate) figures: Figures,
     /// Work that gateways really began, and where.
     begun: BTreeMap<String, GatewayId>,
-    /// When each gateway was heard last, in the daemon's waking time.
-    pub(crate) heard: BTreeMap<GatewayId, Duration>,
+    /// Spawns of which a client was told that they are under way; and which one each idempotency key stands for.
+    told: BTreeSet<String>,
+    by_key: BTreeMap<String, String>,
+    pub(crate) roles: Roles,
 }
 
-impl Default for Watch {
-    fn default() -> Self {
+impl Watch {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             // Small, so that a few gateways that send much meet the limits.
             settings: Arc::new(GatewaySettings {
@@ -78,12 +94,12 @@ impl Default for Watch {
             identity: Arc::new(DeviceIdentity::from_seed(&[7; 32])),
             figures: Figures::default(),
             begun: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            told: BTreeSet::new(),
+            by_key: BTreeMap::new(),
+            roles: Roles::new(now),
         }
     }
-}
 
-impl Watch {
     /// A gateway begins work: that which nobody has begun before.
     pub(crate) fn begins(&mut self, spawn_id: &str, at: GatewayId) {
         let before = self.begun.insert(spawn_id.to_owned(), at);
@@ -104,19 +120,22 @@ impl Watch {
         assert!(!stored.state.is_final(), "{spawn_id} is sent after its end");
         assert!(!self.begun.contains_key(spawn_id), "{spawn_id} is sent again");
         assert!(daemon.fleet.get(gateway).is_some_and(gatewarden_core::fleet::Member::is_usable), "sent to nobody");
-        let silent = waking.saturating_sub(self.heard.get(&gateway).copied().unwrap_or_default());
+        let silent = waking.saturating_sub(daemon.heard.get(&gateway).copied().unwrap_or_default());
         assert!(
             silent <= self.settings.heartbeat_interval * 3 + TELLING,
             "{spawn_id} is sent into {silent:?} of silence"
         );
     }
 
-    /// A client is told that its work is under way.
-    pub(crate) fn answered(&self, spawn_id: &str, answer: &Told) {
-        if let Ok(record) = answer
-            && record.spawn_id == spawn_id
-        {
-            assert!(self.begun.contains_key(spawn_id), "{spawn_id} runs nowhere");
+    /// A client is told that its work is under way, of one key always the same.
+    pub(crate) fn answered(&mut self, new_id: &str, wish: &Wish, answer: &Told) {
+        let Ok(record) = answer else { return };
+        let spawn_id = &record.spawn_id;
+        assert!(spawn_id != new_id || self.begun.contains_key(spawn_id), "{spawn_id} runs nowhere");
+        self.told.insert(spawn_id.clone());
+        if let Some(key) = &wish.key {
+            let first = self.by_key.entry(key.clone()).or_insert_with(|| spawn_id.clone());
+            assert_eq!(first, spawn_id, "key {key} stands for two spawns");
         }
     }
 }
@@ -124,20 +143,19 @@ impl Watch {
 impl World {
     /// Something stands in the way of a gateway for a moment.
     pub(crate) fn disturb(&mut self, gateway: GatewayId) {
-        self.gateways.get_mut(&gateway).unwrap().well_since = None;
+        for daemon in self.nodes.iter_mut().filter_map(|node| node.daemon.as_mut()) {
+            daemon.well_since.remove(&gateway);
+        }
     }
 
-    /// After each step; of a large fleet, after some.
+    /// After each step of a daemon; of a large fleet, after some.
     pub(crate) fn check(&mut self) {
         if self.gateways.len() > SMALL_FLEET && !self.steps.is_multiple_of(SOME_STEPS) {
             return;
         }
         let (now, waking) = (self.now, self.waking());
-        let asleep = self.is_daemon_asleep();
-        let Some(daemon) = self.daemon.as_ref() else {
-            self.gateways.values_mut().for_each(|gateway| gateway.well_since = None);
-            return;
-        };
+        let asleep = self.is_asleep();
+        let Some(daemon) = self.nodes[self.me].daemon.as_mut() else { return };
         let acting: Vec<GatewayId> =
             daemon.roster.iter().filter(|(_, shown)| shown.acting).map(|(id, _)| *id).collect();
         assert_eq!(acting, daemon.fleet.acting().into_iter().collect::<Vec<_>>(), "readers see another primary");
@@ -149,11 +167,11 @@ impl World {
         }
         let fresh = self.watch.settings.heartbeat_interval * 3 + TELLING;
         let recheck = self.watch.settings.blocked_recheck;
-        for (id, gateway) in &mut self.gateways {
+        for (id, gateway) in &self.gateways {
             let Some(shown) = daemon.roster.get(id) else { continue };
             let green =
                 shown.status == Status::Online || (shown.status == Status::Degraded && shown.phase == Phase::Ready);
-            let heard = self.watch.heard.get(id).copied().unwrap_or_default();
+            let heard = daemon.heard.get(id).copied().unwrap_or_default();
             assert!(
                 asleep || !green || waking.saturating_sub(heard) <= fresh,
                 "gateway {id} is {:?} after {:?} of silence",
@@ -164,8 +182,11 @@ impl World {
                 !asleep && gateway.is_well(now) && self.network.is_clear(*id, now) && daemon.actors.contains_key(id);
             // One that refused us until now is looked at again after a while.
             let patience = if shown.phase == Phase::Blocked { recheck + WELL_WITHIN } else { WELL_WITHIN };
-            gateway.well_since = is_well.then(|| gateway.well_since.unwrap_or((waking, patience)));
-            let Some((since, patience)) = gateway.well_since else { continue };
+            if !is_well {
+                daemon.well_since.remove(id);
+                continue;
+            }
+            let (since, patience) = *daemon.well_since.entry(*id).or_insert((waking, patience));
             assert!(
                 shown.status == Status::Online || waking.saturating_sub(since) < patience,
                 "gateway {id} has been well since {since:?} and is {shown:?}: {:?}",
@@ -176,13 +197,18 @@ impl World {
 
     /// Whether nothing is under way, not even a list that is read now and then.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.daemon.as_ref().is_some_and(|daemon| daemon.actors.values().all(|actor| actor.connection.waiting() == 0))
+        let daemon = self.nodes[self.me].daemon.as_ref();
+        daemon.is_some_and(|daemon| daemon.actors.values().all(|actor| actor.connection.waiting() == 0))
     }
 
     /// All faults are over, all work is done, and an hour has passed.
     pub(crate) fn check_rest(&mut self) {
-        let daemon = self.daemon.as_ref().expect("it runs");
+        self.check_nodes_at_rest();
+        let daemon = self.nodes[self.me].daemon.as_ref().expect("it runs");
         assert!(daemon.spawners.is_empty(), "never answered: {:?}", daemon.spawners);
+        for spawn_id in &self.watch.told {
+            assert!(self.store.spawns.contains_key(spawn_id), "{spawn_id} was answered and is not on record");
+        }
         for (spawn_id, spawn) in &self.store.spawns {
             assert!(spawn.state.is_final(), "{spawn_id} has no end: {spawn:?}");
             let began = self.watch.begun.contains_key(spawn_id);
@@ -214,10 +240,10 @@ impl World {
             let what = &what[what.find("probes: ").unwrap()..what.find("publisher: ").unwrap()];
             assert_eq!(actor.connection.waiting(), 0, "the connection to {id} waits for something: {what}");
             assert!(actor.waiting.is_empty(), "nobody answered {id}'s callers: {:?}", actor.waiting);
-            assert_eq!(self.network.open_at(*id), 1, "one socket to {id}");
+            assert_eq!(self.network.open_at(*id), [daemon.process], "one socket to {id}");
         }
         // A timer and the next save for each actor and the registry; and what is under way of two heartbeats.
-        let jobs = self.jobs_of_daemon();
+        let jobs = self.jobs_of(self.me);
         assert!(jobs <= 6 * (daemon.actors.len() + 1), "{jobs} things are left for the daemon to do");
         if self.gateways.len() == daemon.actors.len() {
             assert!(daemon.fleet.acting().is_some(), "nobody acts");
@@ -226,7 +252,6 @@ impl World {
         self.watch.figures.lost = states.filter(|state| *state == SpawnState::Lost).count() as u64;
         self.watch.figures.spawns = self.store.spawns.len() as u64;
         self.watch.figures.runs = self.watch.begun.len() as u64;
-        self.watch.figures.daemons = self.daemon_starts;
         self.watch.figures.steps = self.steps;
         self.watch.figures.seconds = self.elapsed().as_secs();
     }

@@ -1,5 +1,6 @@
 //! A whole fleet in simulated time: the daemon's machines as they are, and around them a network, gateways, a store, clients,
-//! operators and a clock that are simulated. One seed is one history.
+//! operators and a clock that are simulated. One seed is one history. In one of three, three nodes share the database: each beats by
+//! its real lease, one acts, and clients go on to whichever does.
 //!
 //! `GATEWARDEN_SIM_SEED=7 cargo test -p gatewarden-core --test simulation` repeats one history, `GATEWARDEN_SIM_SEEDS=10000` runs
 //! so many, each with an hour of trouble (`CARGO_PROFILE_DEV_OPT_LEVEL=2` is ten times as fast). With `-- --nocapture` the first tells
@@ -11,12 +12,17 @@
 //! | file | simulates |
 //! | --- | --- |
 //! | `world` | time, and processes that sleep or are dead |
+//! | `node` | a process of the daemon: start, end, and as a member of a cluster its lease (`store/src/member.rs`) |
 //! | `daemon`, `actor` | the shells of registry and connections (`actors/src/registry/`, `actors/src/gateway/`) |
-//! | `store` | the database |
+//! | `store` | the database, and the thread that writes |
+//! | `server` | the server that nodes share: who lives, who has the role, and what becomes of a statement on its way |
 //! | `network` | dials and sockets |
 //! | `gateway` | gateways, and the work that they do |
-//! | `faults` | clients and operators, and what goes wrong |
-//! | `invariants` | nothing: what must hold at each step, and at rest |
+//! | `clients` | clients that want work done |
+//! | `faults`, `node_faults` | operators, and what goes wrong |
+//! | `invariants`, `roles` | nothing: what must hold at each step, and at rest |
+//!
+//! Left out of several nodes: the mesh over which one passes requests on, and releases that differ.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,12 +33,17 @@
 )]
 
 mod actor;
+mod clients;
 mod daemon;
 mod dice;
 mod faults;
 mod gateway;
 mod invariants;
 mod network;
+mod node;
+mod node_faults;
+mod roles;
+mod server;
 mod store;
 mod world;
 
@@ -46,6 +57,9 @@ use crate::world::World;
 const SEEDS: u64 = 120;
 /// One history in so many has a large fleet.
 const CROWDED: u64 = 50;
+/// One history in so many has so many nodes on one database.
+const SHARED_BY: u64 = 3;
+const NODES: usize = 3;
 /// How long things go wrong, in minutes: one of the first, where many seeds are asked for the last. How long everything then has to come
 /// to rest: ten minutes in which a gateway that knows nothing of a spawn is asked about it, and eleven for which an ended run is
 /// remembered.
@@ -59,7 +73,8 @@ fn any_instant() -> Instant {
 }
 
 fn history(seed: u64, minutes: Option<u64>) -> Figures {
-    let mut world = World::new(seed, any_instant());
+    let nodes = if seed % SHARED_BY == 1 { NODES } else { 1 };
+    let mut world = World::new(seed, any_instant(), nodes);
     world.is_told = number("GATEWARDEN_SIM_SEED").is_some();
     let is_crowd = seed.is_multiple_of(CROWDED);
     world.set_up(is_crowd);
@@ -119,7 +134,10 @@ fn whatever_happens_work_runs_once_and_ends_one_gateway_acts_and_what_is_shown_i
     println!("{count} histories, {} hours: {all:?}", all.seconds / 3_600);
     assert!(failed.is_empty(), "repeat with {of_minutes}GATEWARDEN_SIM_SEED={}", failed[0]);
     // Enough happened to mean something.
-    let few = [all.daemons / 3, all.elections / 5, all.spawns / 20, all.runs / 15, all.blocked * 2, all.excesses * 5];
+    let of_one =
+        [all.daemons / 3, all.elections / 5, all.spawns / 20, all.runs / 15, all.blocked * 2, all.excesses * 5];
+    let of_nodes = [all.takeovers / 2, all.fenced / 2, all.stays, all.sent_again / 20];
+    let few: Vec<u64> = of_one.into_iter().chain(of_nodes).collect();
     assert!(count < 10 || few.iter().all(|figure| *figure >= count), "too little happened: {all:?}");
 }
 

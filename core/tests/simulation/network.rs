@@ -8,7 +8,7 @@ use gatewarden_core::dialing::{DialFailure, DialStep};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::Epoch;
 
-use crate::world::{Owner, World};
+use crate::world::{Owner, ProcessId, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SocketId(u64);
@@ -38,6 +38,9 @@ impl Weather {
 /// What a piece takes at most; an answer to it as much again.
 pub(crate) const SLOWEST: Duration = Duration::from_secs(15);
 
+/// A connection over which a byte a second comes is broken after so long.
+const LONGEST_TRICKLE: Duration = Duration::from_secs(600);
+
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum To {
@@ -65,10 +68,10 @@ impl Piece {
     }
 }
 
-/// Whose actor holds a socket: the daemon's start, the gateway, the actor's incarnation and its attempt.
+/// Whose actor holds a socket: the daemon's process, the gateway, the actor's incarnation and its attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holder {
-    pub(crate) daemon: u64,
+    pub(crate) process: ProcessId,
     pub(crate) gateway: GatewayId,
     pub(crate) incarnation: u64,
     pub(crate) epoch: Epoch,
@@ -115,9 +118,15 @@ impl Network {
         self.clear_from.insert(gateway, now + SLOWEST * 2);
     }
 
-    /// Sockets that the gateway believes to be open.
-    pub(crate) fn open_at(&self, gateway: GatewayId) -> usize {
-        self.sockets.values().filter(|socket| socket.at_gateway && socket.holder.gateway == gateway).count()
+    /// Whose the sockets are that the gateway believes to be open.
+    pub(crate) fn open_at(&self, gateway: GatewayId) -> Vec<ProcessId> {
+        let open = self.sockets.values().filter(|socket| socket.at_gateway && socket.holder.gateway == gateway);
+        open.map(|socket| socket.holder.process).collect()
+    }
+
+    /// Whose a socket is.
+    pub(crate) fn holder(&self, id: SocketId) -> Option<ProcessId> {
+        self.sockets.get(&id).map(|socket| socket.holder.process)
     }
 
     fn of(&self, gateway: GatewayId) -> Vec<SocketId> {
@@ -136,7 +145,7 @@ impl World {
 
     /// The daemon's actor opens a socket.
     pub(crate) fn dial(&mut self, holder: Holder, timeout: Duration) {
-        let owner = Owner::Daemon(holder.daemon);
+        let owner = Owner::Daemon(holder.process);
         let too_late = move |step| DialFailure::Timeout { step };
         let way = self.latency(holder.gateway);
         let gateway = &self.gateways[&holder.gateway];
@@ -185,7 +194,7 @@ impl World {
 
     fn carry(&mut self, id: SocketId, to: To, piece: Piece) {
         let Some(socket) = self.network.sockets.get(&id) else { return };
-        let Holder { gateway, daemon, .. } = socket.holder;
+        let Holder { gateway, process, .. } = socket.holder;
         let taken_by = socket.taken_by;
         let weather = self.network.weather(gateway);
         if weather.holds(to) {
@@ -195,11 +204,15 @@ impl World {
         let Some(socket) = self.network.sockets.get_mut(&id) else { return };
         let (arrives, owner) = match to {
             To::Gateway => (&mut socket.to_gateway_at, Owner::Gateway(gateway, taken_by)),
-            To::Daemon => (&mut socket.to_daemon_at, Owner::Daemon(daemon)),
+            To::Daemon => (&mut socket.to_daemon_at, Owner::Daemon(process)),
         };
         *arrives = earliest.max(*arrives);
         if weather == Weather::Trickle {
             *arrives += Duration::from_secs(piece.bytes() as u64);
+        }
+        // Before that the connection is broken.
+        if *arrives > self.now + LONGEST_TRICKLE {
+            return;
         }
         let at = *arrives;
         self.at(at, owner, move |world| world.arrive(id, to, piece));
@@ -262,11 +275,11 @@ impl World {
     }
 
     /// The daemon was killed: what it had sent arrives, or part of it doesn't.
-    pub(crate) fn daemon_sockets_end(&mut self, daemon: u64) {
+    pub(crate) fn daemon_sockets_end(&mut self, process: ProcessId) {
         let ids: Vec<SocketId> = self.network.sockets.keys().copied().collect();
         for id in ids {
             let cut = self.dice.happens(50);
-            if let Some(socket) = self.network.sockets.get_mut(&id).filter(|socket| socket.holder.daemon == daemon) {
+            if let Some(socket) = self.network.sockets.get_mut(&id).filter(|socket| socket.holder.process == process) {
                 socket.is_cut = cut;
                 self.send(id, To::Gateway, Piece::End(None));
             }

@@ -5,19 +5,30 @@ use std::time::{Duration, Instant};
 
 use gatewarden_core::ids::GatewayId;
 
-use crate::daemon::Daemon;
 use crate::dice::Dice;
 use crate::gateway::Gateway;
 use crate::invariants::Watch;
 use crate::network::Network;
+use crate::node::Node;
+use crate::server::Server;
 use crate::store::Store;
+
+/// One run of the daemon's process: on which node, and which start of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessId {
+    pub(crate) node: usize,
+    pub(crate) start: u64,
+}
 
 /// Whose doing something is. What belongs to a process ends with it, and waits while it is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     World,
-    /// The daemon of this start.
-    Daemon(u64),
+    /// The database server, and what is on its way to it.
+    Server,
+    Daemon(ProcessId),
+    /// What keeps a daemon's right to act: its fleet notices nothing of it.
+    Member(ProcessId),
     /// The gateway's process of this start.
     Gateway(GatewayId, u64),
 }
@@ -37,15 +48,16 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// What the wall clock shows beyond the time that passed.
     pub(crate) wall_offset_ms: i64,
-    /// What the daemon's own shows beyond that.
-    pub(crate) skew_ms: i64,
     jobs: BTreeMap<(Instant, u64), Job>,
     last_job: u64,
     pub(crate) steps: u64,
-    pub(crate) daemon: Option<Daemon>,
-    pub(crate) daemon_starts: u64,
+    /// One, or three that share the database.
+    pub(crate) nodes: Vec<Node>,
+    /// The node whose doing the present step is; of what nobody does, the one that acts.
+    pub(crate) me: usize,
+    pub(crate) starts: u64,
     pub(crate) spawns_asked: u64,
-    pub(crate) daemon_sleeps: Sleep,
+    pub(crate) server: Server,
     pub(crate) gateways: BTreeMap<GatewayId, Gateway>,
     pub(crate) network: Network,
     pub(crate) store: Store,
@@ -65,27 +77,34 @@ pub(crate) struct Sleep {
     total: Duration,
 }
 
+impl Sleep {
+    /// Whether it got no time at some moment since then.
+    pub(crate) fn ends_after(&self, then: Instant) -> bool {
+        self.until.is_some_and(|until| until > then)
+    }
+}
+
 const WALL_MS: i64 = 1_795_253_714_000;
 
 impl World {
-    pub(crate) fn new(seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(seed: u64, now: Instant, nodes: usize) -> Self {
         Self {
             dice: Dice::new(seed),
             begin: now,
             now,
             wall_offset_ms: 0,
-            skew_ms: 0,
             jobs: BTreeMap::new(),
             last_job: 0,
             steps: 0,
-            daemon: None,
-            daemon_starts: 0,
+            nodes: (0..nodes).map(|_| Node::default()).collect(),
+            me: 0,
+            starts: 0,
             spawns_asked: 0,
-            daemon_sleeps: Sleep::default(),
+            server: Server::default(),
             gateways: BTreeMap::new(),
             network: Network::default(),
-            store: Store::new(now),
-            watch: Watch::default(),
+            store: Store::default(),
+            watch: Watch::new(now),
             is_told: false,
             is_settling: false,
         }
@@ -103,45 +122,65 @@ impl World {
         self.now - self.begin
     }
 
-    /// The daemon's wall clock.
+    /// The node's wall clock.
     pub(crate) fn wall_ms(&self) -> i64 {
-        self.gateway_wall_ms() + self.skew_ms
+        self.gateway_wall_ms() + self.nodes[self.me].skew_ms
     }
 
     pub(crate) fn gateway_wall_ms(&self) -> i64 {
         WALL_MS + i64::try_from(self.elapsed().as_millis()).unwrap() + self.wall_offset_ms
     }
 
-    /// The time that the daemon has had: what it can't have noticed in its sleep is nobody's fault.
+    /// The time that the node has had: what it can't have noticed in its sleep is nobody's fault.
     pub(crate) fn waking(&self) -> Duration {
-        self.elapsed().saturating_sub(self.daemon_sleeps.total)
+        self.elapsed().saturating_sub(self.nodes[self.me].sleep.total)
     }
 
-    /// Whether the daemon got no time at some moment since then.
-    pub(crate) fn slept_since(&self, then: Instant) -> bool {
-        self.daemon_sleeps.until.is_some_and(|until| until > then)
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.nodes[self.me].sleep.ends_after(self.now)
     }
 
-    pub(crate) fn is_daemon_asleep(&self) -> bool {
-        self.daemon_sleeps.until.is_some_and(|until| self.now < until)
-    }
-
-    /// The daemon gets no time for so long.
-    pub(crate) fn freeze_daemon(&mut self, span: Duration) {
-        if !self.is_daemon_asleep() {
+    /// The node's process gets no time for so long.
+    pub(crate) fn freeze(&mut self, span: Duration) {
+        if !self.is_asleep() {
             let timers_first = self.dice.happens(50);
-            let total = self.daemon_sleeps.total + span;
-            self.daemon_sleeps = Sleep { until: Some(self.now + span), timers_first, total };
-            self.gateways.values_mut().for_each(|gateway| gateway.well_since = None);
+            let node = &mut self.nodes[self.me];
+            let total = node.sleep.total + span;
+            node.sleep = Sleep { until: Some(self.now + span), timers_first, total };
+            if let Some(daemon) = node.daemon.as_mut() {
+                daemon.well_since.clear();
+            }
         }
     }
 
     /// It ends, and its sleep with it.
-    pub(crate) fn wake_daemon(&mut self) {
-        if let Some(until) = self.daemon_sleeps.until.take() {
+    pub(crate) fn wake(&mut self) {
+        let sleep = &mut self.nodes[self.me].sleep;
+        if let Some(until) = sleep.until.take() {
             let unslept = until.saturating_duration_since(self.now);
-            self.daemon_sleeps.total = self.daemon_sleeps.total.saturating_sub(unslept);
+            sleep.total = sleep.total.saturating_sub(unslept);
         }
+    }
+
+    /// Something happens at this node.
+    pub(crate) fn at_node<T>(&mut self, node: usize, act: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.me, node);
+        let done = act(self);
+        self.me = before;
+        done
+    }
+
+    /// The node's process as it runs now.
+    pub(crate) fn process_of(&self, node: usize) -> ProcessId {
+        ProcessId { node, start: self.nodes[node].start.unwrap_or(0) }
+    }
+
+    pub(crate) fn process(&self) -> ProcessId {
+        self.process_of(self.me)
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::Daemon(self.process())
     }
 
     pub(crate) fn after(&mut self, wait: Duration, owner: Owner, act: impl FnOnce(&mut Self) + 'static) {
@@ -167,9 +206,10 @@ impl World {
             let ((at, _), job) = entry.remove_entry();
             self.now = at;
             let (alive, sleep) = match job.owner {
-                Owner::World => (true, Sleep::default()),
-                Owner::Daemon(start) => {
-                    (self.daemon.as_ref().is_some_and(|daemon| daemon.start == start), self.daemon_sleeps)
+                Owner::World | Owner::Server => (true, Sleep::default()),
+                Owner::Daemon(process) | Owner::Member(process) => {
+                    let node = &self.nodes[process.node];
+                    (node.start == Some(process.start), node.sleep)
                 }
                 Owner::Gateway(id, start) => {
                     let gateway = &self.gateways[&id];
@@ -184,19 +224,28 @@ impl World {
                 }
                 None => {
                     self.steps += 1;
+                    self.me = match job.owner {
+                        Owner::Daemon(process) | Owner::Member(process) => process.node,
+                        _ => self.acting_node(),
+                    };
                     (job.act)(self);
-                    // What gateways do among themselves shows once the daemon hears of it.
-                    if !matches!(job.owner, Owner::Gateway(..)) {
-                        self.check();
+                    match job.owner {
+                        Owner::World => (0..self.nodes.len()).for_each(|node| self.at_node(node, Self::check)),
+                        Owner::Daemon(process) => self.at_node(process.node, Self::check),
+                        // What gateways and the server do among themselves shows once a daemon hears of it.
+                        Owner::Gateway(..) | Owner::Server | Owner::Member(_) => {}
                     }
                 }
             }
         }
         self.now = until;
+        self.me = self.acting_node();
     }
 
-    /// What waits to happen, for the daemon.
-    pub(crate) fn jobs_of_daemon(&self) -> usize {
-        self.jobs.values().filter(|job| matches!(job.owner, Owner::Daemon(_))).count()
+    /// What waits to happen, for the node.
+    pub(crate) fn jobs_of(&self, node: usize) -> usize {
+        let process = self.process_of(node);
+        let of = |job: &&Job| job.owner == Owner::Daemon(process) || job.owner == Owner::Member(process);
+        self.jobs.values().filter(of).count()
     }
 }

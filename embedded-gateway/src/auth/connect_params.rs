@@ -131,7 +131,7 @@ pub(super) fn read(params: &Value, protocol: u32) -> Result<ConnectParams, CallE
     };
     let (min_protocol, max_protocol) = (version("minProtocol")?, version("maxProtocol")?);
     let client = client(root, root.value("client").unwrap_or(&Value::Null), protocol)?;
-    let role = root.short("role", MAX_NAME)?.map_or(Some(Role::Operator), |role| Role::read(&role));
+    let role = root.short("role", MAX_NAME)?.map_or(Some(Role::Operator), |role| Role::from_name(&role));
     let scopes = root.names("scopes", MAX_ENTRIES, MAX_NAME)?;
     let surface = surface(root)?;
     let path_env = root.short("pathEnv", MAX_TEXT)?;

@@ -7,16 +7,16 @@
 //! - A part of an answer is sent only when it is on disk that it is. It is sent again only where it is certain that it wasn't.
 
 mod delivery;
+mod messages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::access::{Verdict, judge};
-use super::flood::{Flood, PER_MINUTE, Pace};
+use super::flood::Flood;
 use super::record::{Record, Work};
-use super::service::{Fault, Inbound, Reply, RequestKind, Update};
-use crate::config::{ChannelAccount, DEFAULT_ACCOUNT, NOT_BUILT};
+use super::service::{Fault, Reply, RequestKind};
+use crate::config::{ChannelAccount, NOT_BUILT};
 use crate::cron::delivery::Fate;
 use crate::effect::{
     AwaitedBy, ChannelIdentity, ChannelKey, ChannelOrder, ChannelRequest, Chat, Effect, FileChange, LogLevel, RunId,
@@ -28,8 +28,6 @@ use crate::turn::Turn;
 const BATCH: u8 = 20;
 /// Messages that wait for their run, and answers that wait to be delivered; while there are as many, nothing is asked for.
 const MOST_WAITING: usize = 64;
-/// Longest text of a message, in bytes. The service's own limit is lower.
-const TEXT_BYTES: usize = 16 * 1024;
 /// Between two polls that are answered at once without anything.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -177,14 +175,12 @@ impl Account {
     }
 
     fn wanted_phase(&self) -> Phase {
-        match (&self.settings.token, NOT_BUILT) {
-            _ if !self.settings.enabled => Phase::Off("it is disabled (enabled: false)"),
-            (_, Some(why)) => Phase::Off(why),
-            (None, _) => Phase::Off(self.settings.kind.channel().without_token),
-            _ if self.record.logged_out == self.fingerprint() => {
+        match self.settings.off(NOT_BUILT) {
+            Some(why) => Phase::Off(why),
+            None if self.record.logged_out == self.fingerprint() => {
                 Phase::Off("it is logged out: channels.start logs it in")
             }
-            _ => Phase::Connecting,
+            None => Phase::Connecting,
         }
     }
 
@@ -353,57 +349,6 @@ impl Account {
         self.ask(ChannelRequest::Poll { cursor, place, most: self.batch, me, approved }, turn);
     }
 
-    /// Of each chat one message at a time is at work: they are answered in their order. Only what finds room is marked: the rest
-    /// waits without a write, and is run after a crash.
-    fn mark_next_work(&mut self, fits: &mut dyn FnMut(&ChannelKey, &Work) -> bool, turn: &Turn<'_>) {
-        if self.begin_at.is_some_and(|at| turn.now.at < at) {
-            return;
-        }
-        self.begin_at = None;
-        let mut busy: BTreeSet<Chat> =
-            self.record.waiting.iter().filter(|work| work.begun).map(|work| work.chat.clone()).collect();
-        let mut is_changed = false;
-        for work in self.record.waiting.iter_mut().filter(|work| !work.begun) {
-            if busy.insert(work.chat.clone()) && fits(&self.key, work) {
-                work.begun = true;
-                is_changed = true;
-            }
-        }
-        if is_changed {
-            self.save();
-        }
-    }
-
-    /// Messages whose runs may begin: it is on disk that they do. A run is named for its bot, whose numbers are its own.
-    pub(super) fn ready(&self) -> Vec<(Work, RunId)> {
-        let Some(me) = self.me.as_ref().filter(|_| self.is_written() && self.phase == Phase::Online) else {
-            return Vec::new();
-        };
-        let ready = self.record.waiting.iter().filter(|work| work.begun && !self.running.contains_key(&work.update));
-        let named = |work: &Work| RunId(format!("{}:{}:{}", self.key.kind.id(), me.id, work.update));
-        ready.map(|work| (work.clone(), named(work))).collect()
-    }
-
-    /// There is no room for runs any more: those that didn't begin wait.
-    pub(super) fn put_back(&mut self, wait: Duration, turn: &Turn<'_>) {
-        let refused =
-            self.record.waiting.iter_mut().filter(|work| work.begun && !self.running.contains_key(&work.update));
-        if refused.map(|work| work.begun = false).count() > 0 {
-            self.begin_at = Some(turn.now.at + wait);
-            self.save();
-        }
-    }
-
-    /// A message is done with, and this is the answer.
-    pub(super) fn answer(&mut self, update: u64, text: &str) {
-        self.running.remove(&update);
-        let Some(at) = self.record.waiting.iter().position(|work| work.update == update) else { return };
-        if let Some(work) = self.record.waiting.remove(at) {
-            self.reply(work.chat, text);
-        }
-        self.save();
-    }
-
     fn type_on(&mut self, turn: &mut Turn<'_>) {
         if self.running.is_empty() || self.under_way.contains(&RequestKind::Typing) || turn.now.at < self.typing_at {
             return;
@@ -511,104 +456,6 @@ impl Account {
         self.failures = 0;
         self.ask_at = turn.now.at;
         self.connected_since_ms.get_or_insert(turn.now.wall_ms);
-    }
-
-    fn take(&mut self, updates: Vec<Update>, place: Option<String>, turn: &mut Turn<'_>) {
-        if updates.len() > usize::from(BATCH) {
-            let said = format!("it gave {} updates, more than it was asked for", updates.len());
-            return self.not_reached(Fault::Trouble(said), turn);
-        }
-        self.is_well(turn);
-        self.batch = BATCH;
-        let repeats = place.is_none();
-        if place.is_some() && place != self.record.place {
-            self.record.place = place;
-            if updates.is_empty() {
-                self.save();
-            }
-        }
-        if updates.is_empty() {
-            self.ask_at = turn.now.at.max(self.asked_at + PAUSE);
-            return;
-        }
-        let mut is_new = false;
-        for update in updates {
-            if self.record.seen.contains(&update.id) {
-                continue;
-            }
-            let mut is_kept = false;
-            if let Some(message) = update.message {
-                self.last_inbound_ms = Some(turn.now.wall_ms);
-                is_kept = self.receive(update.id, message, turn);
-            }
-            // A service that doesn't repeat itself needs no acknowledgement of what changed nothing: a lively place costs no writes.
-            if repeats || is_kept {
-                self.record.note(update.id, self.key.kind.channel().remembered, turn.now.wall_ms);
-                is_new = true;
-            }
-        }
-        if is_new {
-            self.save();
-        } else if repeats {
-            // It repeats what was acknowledged: not in a loop.
-            self.ask_at = turn.now.at + PAUSE;
-        }
-    }
-
-    /// False: nothing of it is kept.
-    fn receive(&mut self, update: u64, message: Inbound, turn: &mut Turn<'_>) -> bool {
-        let sender = message.sender.clone();
-        match judge(&self.settings.access, self.record.pairing.approved(), &message) {
-            Verdict::Ignored(why) => {
-                let said = format!("a message of {sender} in {} isn't heard: {why}", message.chat.id);
-                self.log(LogLevel::Debug, &said, turn);
-                return false;
-            }
-            Verdict::Stranger => return self.greet(&message, turn),
-            Verdict::Heard => match (self.flood.count(&sender, turn.now.at), message.text) {
-                (Pace::StillTooFast, _) => return false,
-                (Pace::TooFast, _) => {
-                    self.log(LogLevel::Warn, &format!("{sender} sends too much, and isn't heard for a minute"), turn);
-                    let said = format!(
-                        "That is more than {PER_MINUTE} messages a minute. The last ones weren't read; go on in a minute."
-                    );
-                    self.reply(message.chat, &said);
-                }
-                (Pace::Fine, None) => self.reply(message.chat, "Only text can be read here."),
-                (Pace::Fine, Some(mut text)) => {
-                    text.truncate(text.floor_char_boundary(TEXT_BYTES));
-                    let is_direct = message.is_direct;
-                    self.record.waiting.push_back(Work {
-                        update,
-                        sender,
-                        chat: message.chat,
-                        is_direct,
-                        text,
-                        begun: false,
-                        guild: message.guild,
-                    });
-                }
-            },
-        }
-        true
-    }
-
-    /// False: there is nothing new to tell.
-    fn greet(&mut self, message: &Inbound, turn: &mut Turn<'_>) -> bool {
-        let name = gatewarden_protocol::words::shown(&message.sender_name);
-        let Some(code) = self.record.pairing.ask(&message.sender, &name, turn) else { return false };
-        let (kind, sender) = (self.key.kind, &message.sender);
-        let account =
-            if self.key.id == DEFAULT_ACCOUNT { String::new() } else { format!(" --account {}", self.key.id) };
-        let text = format!(
-            "This bot doesn't know you yet.\n\nYour {} user id: {sender}\nPairing code: {code}\n\nAsk the bot's owner to approve it \
-             within the hour:\ngatewarden gateway pairing approve {} {code}{account}",
-            kind.label(),
-            kind.id()
-        );
-        self.reply(message.chat.clone(), &text);
-        self.log(LogLevel::Info, &format!("{sender} asks for a pairing"), turn);
-        true
     }
 
     fn not_reached(&mut self, fault: Fault, turn: &mut Turn<'_>) {

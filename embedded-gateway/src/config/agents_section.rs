@@ -33,13 +33,12 @@ pub(super) fn commands(ours: &Section<'_>, config: &mut GatewayConfig) {
             ours.findings.wrong(&path, None, cure);
             continue;
         }
-        if let Some(command) = command(Section::open(ours.findings, Some(value), path)) {
-            config.commands.insert(name.to_owned(), command);
-        }
+        let command = command(Section::open(ours.findings, Some(value), path));
+        config.commands.insert(name.to_owned(), command);
     }
 }
 
-fn command(section: Section<'_>) -> Option<CommandTemplate> {
+fn command(section: Section<'_>) -> CommandTemplate {
     let template = CommandTemplate {
         program: program(&section),
         args: section.untold_texts("args"),
@@ -61,7 +60,7 @@ fn command(section: Section<'_>) -> Option<CommandTemplate> {
         timeout: section.duration("timeout", Duration::from_secs(1)..=MAX_RUN),
     };
     section.close(Others::RefusedBut(""));
-    (!template.program.as_os_str().is_empty()).then_some(template)
+    template
 }
 
 /// `agents.entries.NAME.acp`.

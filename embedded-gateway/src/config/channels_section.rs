@@ -126,14 +126,17 @@ pub(crate) struct Channel {
 
 type IdAndThread = (String, Option<i64>);
 
-/// Why no account is used, in a build without the cargo feature `channels`.
-pub(crate) const NOT_BUILT: Option<&str> = if cfg!(feature = "channels") {
-    None
-} else {
+/// Why no account is used, where none is.
+pub(crate) const NOT_BUILT: Option<&str> = not_built(cfg!(feature = "channels"));
+
+pub(super) const fn not_built(has_channels: bool) -> Option<&'static str> {
+    if has_channels {
+        return None;
+    }
     Some(
         "this build of gatewarden has no channels: install one with the cargo feature channels, as releases have it, or say enabled: false",
     )
-};
+}
 
 /// One account (bot) of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +163,18 @@ pub struct ChannelAccount {
     pub text_limit: Option<usize>,
     /// Who may talk.
     pub access: ChannelAccess,
+}
+
+impl ChannelAccount {
+    /// Why it isn't used, whatever was done with it. `not_built`: why none is.
+    pub(crate) fn off(&self, not_built: Option<&'static str>) -> Option<&'static str> {
+        match (&self.token, not_built) {
+            _ if !self.enabled => Some("it is disabled (enabled: false)"),
+            (_, Some(why)) => Some(why),
+            (None, _) => Some(self.kind.channel().without_token),
+            _ => None,
+        }
+    }
 }
 
 /// Who may talk by an account.
@@ -347,10 +362,16 @@ pub(super) fn channels(root: &Section<'_>, config: &mut GatewayConfig) {
     if config.channels.len() > MOST_ACCOUNTS {
         root.wrong("channels", None, format!("has more than {MOST_ACCOUNTS} accounts"));
     }
-    if let Some(why) = NOT_BUILT.filter(|_| config.channels.iter().any(|account| account.enabled)) {
-        root.findings.warn(format!("channels: no account is used, since {why}"));
+    if let Some(said) = none_used(&config.channels, NOT_BUILT) {
+        root.findings.warn(said);
     }
     channels.close(Others::Ignored);
+}
+
+/// A warning where accounts are to be used and none is.
+pub(super) fn none_used(accounts: &[ChannelAccount], not_built: Option<&str>) -> Option<String> {
+    let why = not_built.filter(|_| accounts.iter().any(|account| account.enabled))?;
+    Some(format!("channels: no account is used, since {why}"))
 }
 
 /// What an account says of itself, over what it inherits.

@@ -13,10 +13,7 @@ const LONGEST_NAME: usize = "._openclaw-gw._tcp.".len() + 63;
 /// `gateway.tailscale`.
 pub(super) fn tailscale(gateway: &Section<'_>, into: &mut Tailscale) {
     let section = gateway.section("tailscale");
-    let mode = section.parsed("mode", |mode| {
-        let modes = [TailscaleMode::Off, TailscaleMode::Serve, TailscaleMode::Funnel];
-        modes.into_iter().find(|known| known.as_str() == mode).ok_or("must be off, serve or funnel")
-    });
+    let mode = section.parsed("mode", |mode| TailscaleMode::from_name(mode).ok_or("must be off, serve or funnel"));
     set(&mut into.mode, mode);
     if section.switch("resetOnExit") == Some(false) && into.mode != TailscaleMode::Off {
         let path = section.key("resetOnExit");

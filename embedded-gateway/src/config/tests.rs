@@ -396,6 +396,12 @@ fn callers_may_never_set_what_makes_programs_run_other_code() {
 fn a_command_is_an_absolute_program_and_agents_name_one_that_exists() {
     refused_with("{gatewarden: {commands: {x: {program: 'sh'}}}}", &["absolute path"]);
     refused_with("{gatewarden: {commands: {x: {}}}}", &["gatewarden.commands.x.program", "missing"]);
+    // That an agent names it is no second mistake.
+    for x in ["{}", "5", "{program: ''}", "{program: 'sh'}", "{program: null}", "{program: [1]}"] {
+        let said =
+            refused(&format!("{{agents: {{entries: {{a: {{command: 'x'}}}}}}, gatewarden: {{commands: {{x: {x}}}}}}}"));
+        assert!(said.contains("commands.x") && !said.contains("entries.a"), "{x}: {said}");
+    }
     refused_with("{gatewarden: {commands: {'a b': {program: '/bin/sh'}}}}", &["letters"]);
     refused_with(
         "{gatewarden: {commands: {coder: {program: '/bin/sh'}}}, agents: {entries: {main: {command: 'codr'}}}}",

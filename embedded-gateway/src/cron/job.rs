@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use gatewarden_protocol::named;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -279,19 +280,10 @@ fn wrong(method: &str, what: &str) -> CallError {
     CallError::invalid(format!("invalid {method} params: {what}"))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
-    Ok,
-    Error,
-}
-
-impl Status {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-        }
+named! {
+    pub(crate) enum Status {
+        Ok = "ok",
+        Error = "error",
     }
 }
 
@@ -310,9 +302,11 @@ pub(crate) struct AutoDisabled {
 pub(crate) struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next_run_at_ms: Option<i64>,
-    /// Since when a run is under way.
+    /// Since when a run is under way, and which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) running_at_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) running: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_run_at_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -351,10 +345,14 @@ impl Job {
         if self.definition.enabled { self.definition.schedule.next(now_ms, past) } else { None }
     }
 
+    pub(crate) fn is_due(&self, now_ms: i64) -> bool {
+        self.definition.enabled && self.state.next_run_at_ms.is_some_and(|next| next <= now_ms)
+    }
+
     /// A run has begun. One that was due takes its time with it.
-    pub(super) fn begin(&mut self, now_ms: i64, manual: bool, zone: &TimeZone) {
-        self.state.running_at_ms = Some(now_ms);
-        if !manual {
+    pub(super) fn begin(&mut self, now_ms: i64, run: &str, zone: &TimeZone) {
+        (self.state.running_at_ms, self.state.running) = (Some(now_ms), Some(run.to_owned()));
+        if self.is_due(now_ms) {
             self.state.last_run_at_ms = Some(now_ms);
             self.state.next_run_at_ms = if self.definition.schedule.is_once() { None } else { self.next(now_ms, zone) };
         }
@@ -363,7 +361,7 @@ impl Job {
     /// A run has ended. Whether the job is done with, and to be deleted.
     pub(super) fn end(&mut self, error: Option<&str>, began_ms: i64, now_ms: i64, retry: bool) -> bool {
         let state = &mut self.state;
-        state.running_at_ms = None;
+        (state.running_at_ms, state.running) = (None, None);
         state.last_run_at_ms = Some(began_ms);
         state.last_duration_ms = Some(now_ms.saturating_sub(began_ms).max(0));
         state.last_error = error.map(str::to_owned);
@@ -415,7 +413,7 @@ impl Job {
         let state = &self.state;
         let mut shown_state = serde_json::to_value(state).unwrap_or_default();
         if let Some(fields) = shown_state.as_object_mut() {
-            fields.retain(|name, _| name != "lastDelivery" && name != "alert");
+            fields.retain(|name, _| name != "lastDelivery" && name != "alert" && name != "running");
             fields.extend(state.last_delivery.iter().flat_map(|fate| fate.named("last")));
             fields.extend(state.alert.iter().flat_map(Alert::to_fields));
         }

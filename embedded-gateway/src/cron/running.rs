@@ -15,7 +15,7 @@ use crate::call::CallError;
 use crate::effect::{AwaitedBy, Effect, LogLevel, RunId};
 use crate::machine::GatewayMachine;
 use crate::methods::{AgentMessage, deliver};
-use crate::runs::{Ending, RunRequest};
+use crate::runs::{Ending, RunRequest, RunState};
 use crate::sessions::{Opening, Usage};
 use crate::turn::Turn;
 
@@ -25,6 +25,7 @@ const IN_A_TURN: usize = 32;
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// What is kept of an answer and of an error, in characters.
 const KEPT: usize = 2_000;
+const NOT_BEGUN: &str = "the run was not begun:";
 
 fn cut(text: &str) -> String {
     text.chars().take(KEPT).collect()
@@ -69,14 +70,15 @@ impl GatewayMachine {
                 self.run_noted(&entry, true, turn);
                 continue;
             }
-            let (run, error) = match kept.iter().find(|(run, _)| super::is_of(run, &job.id, began)) {
-                Some((run, error)) => (run.clone(), error.clone()),
+            let run = job.state.running.clone().unwrap_or_else(|| format!("cron:{}:{began}", job.id));
+            let error = match kept.get(&run) {
+                Some(error) => error.clone(),
                 None => {
                     let name = &job.definition.name;
                     let said =
                         format!("a run of job \"{name}\" was under way at the gateway's end; it is not repeated");
                     turn.log(LogLevel::Warn, "cron", None, said);
-                    (format!("cron:{}:{began}", job.id), Some(super::INTERRUPTED.to_owned()))
+                    Some(super::INTERRUPTED.to_owned())
                 }
             };
             let run = RunId(run);
@@ -119,8 +121,8 @@ impl GatewayMachine {
     }
 
     /// `cron.run`: at once, whatever the schedule says. The run's id.
-    pub(crate) fn run_job_now(&mut self, id: &str, is_due: bool, turn: &mut Turn<'_>) -> RunId {
-        let run = self.begin_job(id, !is_due, turn);
+    pub(crate) fn run_job_now(&mut self, id: &str, turn: &mut Turn<'_>) -> RunId {
+        let run = self.begin_job(id, true, turn);
         self.cron.arm(turn.now);
         run
     }
@@ -136,7 +138,7 @@ impl GatewayMachine {
         };
         if let Some(job) = cron.jobs.get_mut(id) {
             let before = job.clone();
-            job.begin(began, manual, &cron.zone);
+            job.begin(began, &run.0, &cron.zone);
             cron.place(id, before.state.next_run_at_ms);
             cron.under_way.insert(run.clone(), UnderWay { job: before, began, manual });
         }
@@ -149,12 +151,11 @@ impl GatewayMachine {
     pub(crate) fn confirmed(&mut self, run: &RunId, written: bool, turn: &mut Turn<'_>) {
         let Some(under_way) = self.cron.under_way.get(run).cloned() else { return };
         let written = written && self.files.broken().all(|broken| broken != Path::new(file::FILE));
-        let begun = if written && !self.is_stopping() {
+        let begun = if written {
             self.deliver_job(run, &under_way, turn)
         } else {
-            let why = format!("that couldn't be written: {} of the state directory", file::FILE);
-            let why = if written { "the gateway is stopping" } else { &why };
-            Err(CallError::unavailable(format!("the run was not begun: {why}")).retry_after(1_000))
+            let why = format!("{NOT_BEGUN} that couldn't be written: {} of the state directory", file::FILE);
+            Err(CallError::unavailable(why).retry_after(1_000))
         };
         if let Err(error) = begun {
             let retry = error.retry_after_ms.is_some();
@@ -163,19 +164,28 @@ impl GatewayMachine {
         self.settle_jobs(turn);
     }
 
-    /// The gateway stops: what was to begin by schedule, and waits for being written, doesn't, and is due as before.
+    /// The gateway stops: what waits for being written, or for another run of its session, doesn't begin, and is due as before. Who
+    /// asked for a run is told.
     pub(crate) fn take_jobs_back(&mut self, turn: &mut Turn<'_>) {
         self.settle_jobs(turn);
         let (cron, runs) = (&mut self.cron, &self.runs);
-        let waiting: Vec<_> = cron.under_way.extract_if(|id, run| !run.manual && runs.get(id).is_none()).collect();
-        for (_, UnderWay { job: before, .. }) in waiting {
-            let Some(job) = cron.jobs.get_mut(&before.id) else { continue };
-            (job.state.running_at_ms, job.state.last_run_at_ms) = (None, before.state.last_run_at_ms);
-            // Where it was given other times meanwhile, those count.
-            let is_same = job.definition.enabled && job.definition.schedule == before.definition.schedule;
-            let next = if is_same { before.state.next_run_at_ms } else { job.state.next_run_at_ms };
-            cron.set_next(&before.id, next);
-            cron.write(&before.id, turn);
+        let waits = |run: &RunId| runs.get(run).is_none_or(|run| run.state == RunState::Queued);
+        for (run, under_way) in cron.under_way.extract_if(|run, _| waits(run)).collect::<Vec<_>>() {
+            let (cron, before) = (&mut self.cron, &under_way.job);
+            if let Some(job) = cron.jobs.get_mut(&before.id) {
+                // Where it was given other times meanwhile, those count.
+                let is_same = job.definition.enabled && job.definition.schedule == before.definition.schedule;
+                let next = if is_same { before.state.next_run_at_ms } else { job.state.next_run_at_ms };
+                (job.state.running_at_ms, job.state.running) = (None, None);
+                job.state.last_run_at_ms = before.state.last_run_at_ms;
+                cron.set_next(&before.id, next);
+                cron.write(&before.id, turn);
+            }
+            if under_way.manual {
+                cron.under_way.insert(run.clone(), under_way);
+                let why = format!("{NOT_BEGUN} the gateway is stopping");
+                self.job_ended(&run, Outcome::failed(why, false), turn);
+            }
         }
     }
 
@@ -237,10 +247,10 @@ impl GatewayMachine {
     }
 
     fn job_ended(&mut self, run: &RunId, outcome: Outcome, turn: &mut Turn<'_>) {
-        let Some(UnderWay { job: before, began, manual }) = self.cron.under_way.remove(run) else { return };
+        let Some(UnderWay { job: before, began, .. }) = self.cron.under_way.remove(run) else { return };
         let (id, now) = (before.id.clone(), turn.now.wall_ms);
         let Outcome { error, answer, model, usage, session_id } = outcome;
-        let (error, retry) = error.map_or((None, false), |(error, retry)| (Some(error), retry && !manual));
+        let (error, retry) = error.map_or((None, false), |(error, retry)| (Some(error), retry && before.is_due(began)));
         let error = error.as_deref().map(cut);
         // Before anything is noted here: after a crash in between the answer is still sent.
         let fate = self.hand_over(&id, run, answer.as_deref(), error.is_some(), turn);

@@ -1,27 +1,19 @@
 //! Requests for an approval.
 
+use gatewarden_protocol::named;
+
 use super::{Device, Devices, Introduction, MAX_PENDING, NoRoom, NodeRecord, PENDING_LIFE, add_scopes};
 use crate::caller::{Role, covers, covers_all};
 
-/// Why a device must be approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PairingReason {
-    NotPaired,
-    ScopeUpgrade,
-    /// It was let in as an operator and wants to be a node, or the other way round.
-    RoleUpgrade,
-    /// It says to be another platform or device family than when it was approved.
-    MetadataUpgrade,
-}
-
-impl PairingReason {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::NotPaired => "not-paired",
-            Self::ScopeUpgrade => "scope-upgrade",
-            Self::RoleUpgrade => "role-upgrade",
-            Self::MetadataUpgrade => "metadata-upgrade",
-        }
+named! {
+    /// Why a device must be approved.
+    pub(crate) enum PairingReason {
+        NotPaired = "not-paired",
+        ScopeUpgrade = "scope-upgrade",
+        /// It was let in as an operator and wants to be a node, or the other way round.
+        RoleUpgrade = "role-upgrade",
+        /// It says to be another platform or device family than when it was approved.
+        MetadataUpgrade = "metadata-upgrade",
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct WallClock {
 impl WallClock {
     /// Goes on from what a former life of the gateway wrote.
     pub(super) fn resume(stored: Option<&str>, boot: &str, turn: &mut Turn<'_>) -> Self {
-        let (steady, jump) = SteadyTime::resume(stored, boot.trim(), turn.now.reading());
+        let (steady, jump) = SteadyTime::resume(stored, boot.trim(), false, turn.now.reading());
         if let Some(by_ms) = jump {
             say(by_ms, turn);
         }

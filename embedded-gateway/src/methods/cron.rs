@@ -1,6 +1,6 @@
 //! `cron.*`: scheduled jobs. Parameters, answers and scopes are those of real gateways.
 
-use gatewarden_protocol::words;
+use gatewarden_protocol::{sessions::agent_of_key, words};
 use serde_json::{Map, Value, json};
 
 use super::Method;
@@ -170,7 +170,6 @@ fn runs(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome 
             "sortDir",
         ],
     )?;
-    let default = machine.agents.default_id();
     let job = id(&params)?;
     let job = match params.one_of("scope", &["job", "all"])? {
         Some("all") => None,
@@ -185,15 +184,12 @@ fn runs(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome 
     let statuses = params.texts("statuses", 3)?;
     let delivery = params.name("deliveryStatus")?;
     let deliveries = params.texts("deliveryStatuses", 4)?;
-    let of_agent = |entry: &Entry, agent: &str| {
-        machine.cron.get(&entry.job_id).is_some_and(|job| job.definition.agent(default) == agent)
-    };
     let wanted = |entry: &&Entry| {
         let of = entry.status().as_str();
         let delivered = entry.delivery_status();
         job.is_none_or(|job| job == entry.job_id)
             && run.is_none_or(|run| run == entry.run_id)
-            && agent.is_none_or(|agent| of_agent(entry, agent))
+            && agent.is_none_or(|agent| entry.session_key.as_deref().and_then(agent_of_key).as_deref() == Some(agent))
             && status.is_none_or(|status| status == of)
             && statuses.as_ref().is_none_or(|statuses| statuses.contains(&of))
             && delivery.is_none_or(|delivery| delivery == delivered)
@@ -299,16 +295,15 @@ fn run(machine: &mut GatewayMachine, call: &Call, turn: &mut Turn<'_>) -> Outcom
         return Err(params.wrong("Gateway process changed after preflight"));
     }
     let job = machine.cron.get(id).ok_or_else(|| not_found(id))?;
-    let is_due = job.definition.enabled && job.state.next_run_at_ms.is_some_and(|next| next <= turn.now.wall_ms);
     let reason = match mode {
         _ if job.state.running_at_ms.is_some() => Some("already-running"),
-        "due" if !is_due => Some("not-due"),
+        "due" if !job.is_due(turn.now.wall_ms) => Some("not-due"),
         "if-enabled" if !job.definition.enabled => Some("disabled"),
         _ => None,
     };
     let about = match reason {
         Some(reason) => json!({"ok": true, "ran": false, "reason": reason}),
-        None => json!({"ok": true, "enqueued": true, "runId": machine.run_job_now(id, is_due, turn).0}),
+        None => json!({"ok": true, "enqueued": true, "runId": machine.run_job_now(id, turn).0}),
     };
     Ok(joined(about, json!({"processInstanceId": machine.boot_id})).into())
 }

@@ -151,7 +151,7 @@ pub(super) fn check_own(caller: &Caller, device_id: &str, denied: &str) -> Resul
 }
 
 fn role(params: &Params<'_>) -> Result<Role, CallError> {
-    params.name("role")?.map_or(Some(Role::Operator), Role::read).ok_or_else(|| unknown("deviceId/role"))
+    params.name("role")?.map_or(Some(Role::Operator), Role::from_name).ok_or_else(|| unknown("deviceId/role"))
 }
 
 pub(super) fn unknown(what: &str) -> CallError {

@@ -185,8 +185,8 @@ fn allowed_args(name: &str, template: &CommandTemplate, args: &[String]) -> Resu
     let setting = format!("gatewarden.commands.{name}.allowedArgs");
     let most = template.allowed_args.len().min(MAX_ITEMS);
     if args.len() > most {
-        let may = if most == 0 { "none is".to_owned() } else { format!("at most {most} are") };
-        let message = format!("{} arguments were given to command \"{name}\", and {may} allowed", args.len());
+        let may = if most == 0 { "none is allowed".to_owned() } else { format!("at most {most} may be given") };
+        let message = format!("arguments given to command \"{name}\": {}, and {may}", args.len());
         return Err(refused(&message, &setting, "a pattern for each"));
     }
     for (position, (arg, pattern)) in args.iter().zip(&template.allowed_args).enumerate() {

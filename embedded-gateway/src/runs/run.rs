@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use gatewarden_protocol::named;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
@@ -104,21 +104,11 @@ pub(super) struct Controlled {
     pub(super) action: ControlAction,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ControlAction {
-    Pause,
-    Resume,
-    Kill,
-}
-
-impl ControlAction {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Kill => "kill",
-        }
+named! {
+    pub(crate) enum ControlAction {
+        Pause = "pause",
+        Resume = "resume",
+        Kill = "kill",
     }
 }
 

@@ -50,7 +50,7 @@ impl Machine {
         self.now = Reading { wall_ms: self.now.wall_ms + off_ms + MINUTE, uptime_ms: MINUTE };
         self.boots += 1;
         let boot = format!("boot {}", self.boots);
-        let (time, jump) = SteadyTime::resume(Some(&self.time.stored()), &boot, self.now);
+        let (time, jump) = SteadyTime::resume(Some(&self.time.stored()), &boot, false, self.now);
         self.time = time;
         jump
     }
@@ -78,12 +78,12 @@ fn a_time_in_which_nobody_looked_is_known_over_restarts_and_a_jump_of_the_clock_
     assert_eq!(look(&mut machine, HOUR, 0), [frozen]);
     // Restarted within the same boot: what the wall clock did meanwhile says nothing.
     machine.now = Reading { wall_ms: machine.now.wall_ms + DAY, uptime_ms: machine.now.uptime_ms + MINUTE };
-    machine.time = SteadyTime::resume(Some(&machine.time.stored()), "boot", machine.now).0;
+    machine.time = SteadyTime::resume(Some(&machine.time.stored()), "boot", false, machine.now).0;
     let stopped = (MINUTE, GapReason::Stopped);
     assert_eq!(look(&mut machine, 2_000, 0), [frozen, stopped]);
     // A restart that nobody notices is none.
     machine.now = Reading { wall_ms: machine.now.wall_ms + 4_000, uptime_ms: machine.now.uptime_ms + 4_000 };
-    machine.time = SteadyTime::resume(Some(&machine.time.stored()), "boot", machine.now).0;
+    machine.time = SteadyTime::resume(Some(&machine.time.stored()), "boot", false, machine.now).0;
     machine.reboot(DAY);
     let gaps: Vec<Gap> = machine.time.gaps().collect();
     assert_eq!((gaps.len(), gaps[2].to_ms - gaps[2].from_ms), (3, DAY + MINUTE));
@@ -155,10 +155,10 @@ fn a_restart_on_the_same_boot_knows_how_long_it_took() {
     machine.run_days(3);
     let stored = machine.time.stored();
     let later = Reading { wall_ms: machine.now.wall_ms + 30 * DAY, uptime_ms: machine.now.uptime_ms + 30 * DAY };
-    let (time, jump) = SteadyTime::resume(Some(&stored), "boot", later);
+    let (time, jump) = SteadyTime::resume(Some(&stored), "boot", false, later);
     assert_eq!((jump, time.judged_ms(later, days(90))), (None, later.wall_ms));
     let ahead = Reading { wall_ms: later.wall_ms + 40 * DAY, ..later };
-    let (time, jump) = SteadyTime::resume(Some(&stored), "boot", ahead);
+    let (time, jump) = SteadyTime::resume(Some(&stored), "boot", false, ahead);
     assert_eq!((jump, time.judged_ms(ahead, days(90))), (Some(40 * DAY), later.wall_ms));
 }
 
@@ -173,6 +173,22 @@ fn a_machine_that_was_off_waits_and_a_long_pause_is_worth_a_word() {
     machine.run_days(30);
     assert_eq!(machine.judged(days(30)), machine.now.wall_ms, "it goes on by itself");
     assert_eq!(machine.reboot(-HOUR), Some(-HOUR), "no machine is off for less than nothing");
+}
+
+#[test]
+fn what_another_machine_remembered_counts_without_the_own_uptime() {
+    let stored = Machine::new().time.stored();
+    let (away, up) = (6_000, 100 * DAY);
+    let here = Reading { wall_ms: START + away, uptime_ms: up };
+    let (time, jump) = SteadyTime::resume(Some(&stored), "boot of another", true, here);
+    assert_eq!((jump, time.judged_ms(here, days(90))), (None, here.wall_ms));
+    // One whose clock is ahead knows that from the other's.
+    let ahead = Reading { wall_ms: here.wall_ms + 40 * DAY, ..here };
+    let (time, jump) = SteadyTime::resume(Some(&stored), "boot of another", true, ahead);
+    assert_eq!((jump, time.judged_ms(ahead, days(1))), (Some(40 * DAY + away), START));
+    // On the same machine it is known what passed.
+    let later = Reading { wall_ms: START + 3 * DAY, uptime_ms: HOUR + 3 * DAY };
+    assert_eq!(SteadyTime::resume(Some(&stored), "boot", true, later).1, None);
 }
 
 #[test]
@@ -202,7 +218,7 @@ fn a_false_time_is_not_reached_before_it_has_stood_for_a_week() {
 fn nonsense_and_nothing_are_a_first_look() {
     let now = Reading { wall_ms: START, uptime_ms: 5 };
     for stored in [None, Some(""), Some("{}"), Some("[1]"), Some("{\"boot\":\"b\"")] {
-        assert_eq!(SteadyTime::resume(stored, "boot", now), (SteadyTime::new("boot", now), None));
+        assert_eq!(SteadyTime::resume(stored, "boot", false, now), (SteadyTime::new("boot", now), None));
     }
 }
 
@@ -267,7 +283,7 @@ proptest! {
             time.judged_ms(now, Duration::MAX);
             prop_assert!(time.reached_ms() >= reached);
             reached = time.reached_ms();
-            prop_assert_eq!(SteadyTime::resume(Some(&time.stored()), "boot", now).0, time.clone());
+            prop_assert_eq!(SteadyTime::resume(Some(&time.stored()), "boot", false, now).0, time.clone());
         }
     }
 }

@@ -109,7 +109,7 @@ struct RoleRow {
     #[diesel(sql_type = BigInt)]
     since_ms: i64,
     #[diesel(sql_type = BigInt)]
-    server_up_ms: i64,
+    server_start: i64,
     #[diesel(sql_type = Nullable<Text>)]
     oldest_release: Option<String>,
 }
@@ -220,14 +220,14 @@ pub(crate) fn look(session: &mut PostgresConnection, key: Option<&MeshKey>) -> Q
     let nodes: Vec<ClusterNode> = nodes.into_iter().map(|row| row.into_node(key)).collect();
     let role: RoleRow = diesel::sql_query(
         "SELECT node, epoch, (1000 * extract(epoch FROM since))::bigint AS since_ms, \
-         abs(1000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()))::bigint AS server_up_ms, \
+         (1000000 * extract(epoch FROM pg_postmaster_start_time()))::bigint AS server_start, \
          (SELECT value FROM meta WHERE name = $1) AS oldest_release FROM cluster_roles WHERE role = 'coordinator'",
     )
     .bind::<Text, _>(OLDEST_RELEASE)
     .get_result(session)?;
     let seen =
         (nodes.iter()).map(|node| SeenNode { id: node.node.clone(), beat: node.beat, expired: node.expired }).collect();
-    let seen = Seen { server_up_ms: role.server_up_ms, nodes: seen, holder: role.node, epoch: role.epoch };
+    let seen = Seen { server_start: role.server_start, nodes: seen, holder: role.node, epoch: role.epoch };
     Ok(Look { seen, nodes, since_ms: role.since_ms, oldest_release: role.oldest_release })
 }
 

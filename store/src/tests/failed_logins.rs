@@ -95,7 +95,7 @@ async fn a_clock_that_was_put_back_shuts_no_address_for_longer_than_the_window()
 async fn a_clock_that_jumps_ahead_lifts_no_count_of_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::simulated(1_790_000_000_000, 1);
-    clock.watch(None, "boot");
+    clock.watch(None, "boot", false);
     let key = SealingKey::load_or_create(None, dir.path()).unwrap();
     let options = StoreOptions::at(dir.path().join("gatewarden.db"));
     let store = StoreHandle::open(options, key, clock.clone(), Arc::new(())).unwrap();

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::{Home, json, refused_with, secrets_of};
+use crate::config::channels_section::{none_used, not_built};
 use crate::config::{ChannelAccount, DmPolicy, DmScope, Draft, GroupPolicy, load};
 
 fn telegram(keys: &str) -> String {
@@ -66,6 +67,25 @@ fn without_the_section_there_is_no_channel_and_without_a_token_it_is_said() {
     assert_eq!(accounts(&load(&home.inputs).unwrap())[0].token_source, "env");
     let home = Home::with("openclaw.json", "{}").env("TELEGRAM_BOT_TOKEN", "2:env");
     assert!(accounts(&load(&home.inputs).unwrap()).is_empty(), "a variable alone starts nothing");
+}
+
+#[test]
+fn a_build_without_channels_uses_no_account_and_says_what_helps() {
+    let why = not_built(false);
+    assert!(why.is_some_and(|why| why.contains("cargo feature channels") && why.contains("enabled: false")));
+    let draft = json(&telegram("accounts: {on: {botToken: '1:a'}, bare: {}, off: {botToken: '2:b', enabled: false}}"));
+    let account = |id: &str| accounts(&draft).iter().find(|account| account.id == id).unwrap();
+    let (on, bare, off) = (account("on"), account("bare"), account("off"));
+    assert_eq!((on.off(why), bare.off(why)), (why, why));
+    assert_eq!(off.off(why), Some("it is disabled (enabled: false)"));
+    let said = none_used(accounts(&draft), why).unwrap();
+    assert!(said.starts_with("channels: no account is used, since this build of gatewarden has no channels"), "{said}");
+    assert_eq!(none_used(std::slice::from_ref(off), why), None, "nothing is missed");
+    // With channels nothing of it is said.
+    let why = not_built(true);
+    assert_eq!((why, on.off(why), none_used(accounts(&draft), why)), (None, None, None));
+    assert!(bare.off(why).unwrap().contains("botToken"));
+    assert_eq!(off.off(why), Some("it is disabled (enabled: false)"));
 }
 
 #[test]

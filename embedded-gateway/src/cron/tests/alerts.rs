@@ -1,4 +1,4 @@
-//! Failures of jobs, told to webhooks that the test plays. How they reach chats: `channels::tests`.
+//! Failures of jobs, told to webhooks that the test plays. How they reach chats: `channels::tests::jobs`.
 
 use super::super::posting::PostFault;
 use super::*;
