@@ -20,7 +20,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use gatewarden_protocol::{DeviceIdentity, Method};
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tracing::debug;
+use tracing::{debug, info};
 
 use self::followers::Followers;
 use self::network::Network;
@@ -40,7 +40,7 @@ use crate::machines::connection::{
 };
 use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
-use crate::spawn::{Accepted, Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, SpawnRequest};
+use crate::spawn::{Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, SpawnRecord, SpawnRequest};
 
 /// Messages that may wait for one gateway's actor.
 const MAILBOX: usize = 512;
@@ -65,9 +65,9 @@ pub(crate) enum GatewayCommand {
     /// Send one request (`params` is an object) and wait for its first reply.
     /// Fails with `gateway_unavailable`, `gateway_timeout`, `gateway_refused`, `gateway_busy` or `not_supported_by_gateway`.
     Call { method: String, params: Value, timeout: Duration, reply: Reply<Result<Held<Value>, Failure>> },
-    /// Start the run of a spawn, which is recorded, and never twice on a gateway that may have taken it. Answered with the acceptance;
-    /// what follows comes as a notice.
-    StartRun(Arc<SpawnRequest>, Reply<Result<Accepted, NotAccepted>>),
+    /// Start the run of a spawn, which is recorded, and never twice on a gateway that may have taken it. Answered with the record, as the
+    /// acceptance tells; what follows comes as a notice.
+    StartRun(Arc<SpawnRequest>, Reply<Result<SpawnRecord, NotAccepted>>),
     /// What became of a run?
     LookUpRun(LookUpRun, Reply<Result<LookedUp, Failure>>),
     /// Control what runs in a session.
@@ -173,7 +173,7 @@ pub struct GatewayParts {
 /// Who waits for an answer of the connection.
 enum Waiting {
     Call(Reply<Result<Held<Value>, Failure>>),
-    Run(Reply<Result<Accepted, NotAccepted>>),
+    Run(Reply<Result<SpawnRecord, NotAccepted>>),
     LookUp(Reply<Result<LookedUp, Failure>>),
     Probe(Reply<ProbeOutcome>),
 }
@@ -323,7 +323,7 @@ impl GatewayActor {
             }
             Effect::AnswerRun(CallToken(token), result) => {
                 if let Some(Waiting::Run(reply)) = self.waiting.remove(&token) {
-                    let _ = reply.send(result);
+                    let _ = reply.send(*result);
                 }
             }
             Effect::AnswerFinding(CallToken(token), result) => {
@@ -344,6 +344,9 @@ impl GatewayActor {
                 let (id, name) = (self.id.0, &self.connection.record().name);
                 let (from, to) = (from.as_str(), to.as_str());
                 debug!(gateway.id = id, gateway.name = %name, from, to, reason, "gateway phase changed");
+            }
+            Effect::SpawnAccepted(spawn_id, method) => {
+                info!(spawn.id = %spawn_id, gateway.id = self.id.0, method, "spawn accepted");
             }
             Effect::Remark(words) => {
                 debug!(gateway.id = self.id.0, gateway.name = %self.connection.record().name, "{words}");

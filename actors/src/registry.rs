@@ -50,7 +50,7 @@ use crate::machines::self_doubt::DoubtChange;
 use crate::metrics::Metrics;
 use crate::processes::ProcessesActor;
 use crate::settings::RetentionSettings;
-use crate::spawn::{NoAnswer, SpawnAnswer, SpawnRecord, SpawnRequest, SpawnState, SpawnStep};
+use crate::spawn::{NoAnswer, SpawnRecord, SpawnRequest, SpawnState};
 use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
 use crate::store::records::{AuditActor, AuditEntry, AuditResult};
@@ -106,7 +106,7 @@ pub struct RegistryActor {
     /// Who waits for the outcome of a trial.
     trials: HashMap<GatewayId, watch::Sender<GatewayReport>>,
     /// Who waits for the acceptance of a spawn, by its id.
-    spawners: HashMap<String, oneshot::Sender<Result<SpawnAnswer, Failure>>>,
+    spawners: HashMap<String, oneshot::Sender<Result<SpawnRecord, Failure>>>,
     /// Who waits, at the daemon's stop, until nothing more becomes of any spawn.
     settled: Option<oneshot::Sender<()>>,
     roster: RosterWriter,
@@ -272,7 +272,7 @@ impl RegistryActor {
                 });
             }
             Effect::WriteSpawns(steps) => {
-                let (store, spawn_ids) = (self.store.clone(), SpawnStep::spawns(&steps));
+                let (store, spawn_ids) = (self.store.clone(), SpawnRecord::ids(&steps));
                 let write = async move { store.move_spawns(&SpawnState::OPEN, steps).await };
                 self.then(write, ctx, move |fleet, time, written| {
                     fleet.on_spawns_written(time, &spawn_ids, written);
@@ -397,9 +397,6 @@ impl RegistryActor {
                 self.roster.publish_self_doubt(None);
                 self.metrics.set_self_doubt(false);
             }
-            Notice::SpawnAccepted(spawn_id, gateway, method) => {
-                info!(spawn.id = %spawn_id, gateway.id = gateway.0, method, "spawn accepted");
-            }
             Notice::SpawnRerouted(spawn_id, from, to, reason) => {
                 info!(spawn.id = %spawn_id, from = from.0, to = to.0, %reason, "spawn moves to another gateway");
             }
@@ -521,14 +518,14 @@ impl Actor for RegistryActor {
     }
 }
 
-/// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance.
+/// From HTTP: record a piece of work, find it a gateway, send it there, reply with the acceptance ([`Effect::AnswerSpawn`]).
 ///
 /// Fails with `gateway_not_found`, `gateway_unavailable`, `gateway_busy`, `no_usable_gateway` (nothing was recorded),
 /// `store_unavailable` (nothing was sent), `idempotency_mismatch`, or with what the gateway said: `gateway_refused`,
 /// `not_supported_by_gateway`, and `gateway_timeout` where it may be under way all the same. The latter carry the spawn's
 /// id in their details.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<SpawnAnswer, Failure>")]
+#[rtype(result = "Result<SpawnRecord, Failure>")]
 pub struct SpawnWork {
     /// What to run, where, and until when the acceptance is awaited.
     pub request: SpawnRequest,
@@ -539,7 +536,7 @@ pub struct SpawnWork {
 }
 
 impl Handler<SpawnWork> for RegistryActor {
-    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
+    type Result = ResponseFuture<Result<SpawnRecord, Failure>>;
 
     fn handle(&mut self, message: SpawnWork, ctx: &mut Self::Context) -> Self::Result {
         let SpawnWork { request, text, idempotency_key } = message;

@@ -39,7 +39,7 @@ use crate::machines::routing::NoRoute;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
 use crate::machines::spawn_tracker::SpawnTracker;
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use crate::spawn::{LookUpRun, SpawnAnswer, SpawnDoubt, SpawnRecord, SpawnRequest, SpawnStep};
+use crate::spawn::{LookUpRun, SpawnDoubt, SpawnRecord, SpawnRequest};
 
 /// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
 /// fleet may come and go at once.
@@ -138,9 +138,10 @@ pub enum Effect {
     /// Readers see when each of these spawns in doubt is asked about (wall ms), and no others.
     PublishChecks(HashMap<String, SpawnDoubt>),
     /// Write steps of spawns in one transaction; answered with [`Fleet::on_spawns_written`].
-    WriteSpawns(Vec<SpawnStep>),
-    /// Answer the request to spawn that came with this id.
-    AnswerSpawn(String, Box<Result<SpawnAnswer, Failure>>),
+    WriteSpawns(Vec<SpawnRecord>),
+    /// Answer the request to spawn that came with this id. Another spawn's record is that of the same request before. Of one that a
+    /// gateway took just now the result is the gateway's reply.
+    AnswerSpawn(String, Box<Result<SpawnRecord, Failure>>),
     /// Tell people: log, subscribers, audit, metrics.
     Notify(Notice),
 }
@@ -162,8 +163,6 @@ pub enum Notice {
     PrimaryKept(Option<GatewayId>, &'static str),
     /// The daemon doubts its own network, or trusts it again.
     Doubt(DoubtChange),
-    /// A gateway took a spawn, by this method.
-    SpawnAccepted(String, GatewayId, &'static str),
     /// A spawn goes from a gateway that didn't take it to the next one, and why.
     SpawnRerouted(String, GatewayId, GatewayId, String),
     /// How a spawn moved is stored.

@@ -100,7 +100,8 @@ pub struct SpawnRequest {
     pub timeout: Duration,
 }
 
-/// A spawn as it is recorded, without its request's text.
+/// A spawn as it is recorded, without its request's text. One step of it is a record, too: of the id, the state to go to, and what
+/// becomes known with that. What is `None` there stays as it is, but for the reason of an earlier state.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SpawnRecord {
     /// A uuid: the idempotency key on the wire, and the run's id on real gateways.
@@ -153,6 +154,13 @@ impl SpawnRecord {
     pub(crate) fn gateway(&self) -> GatewayId {
         self.gateway_id.unwrap_or(GatewayId(0))
     }
+
+    /// Whose steps these are, each once: the steps of one spawn follow each other.
+    pub fn ids(steps: &[Self]) -> Vec<String> {
+        let mut spawn_ids: Vec<String> = steps.iter().map(|step| step.spawn_id.clone()).collect();
+        spawn_ids.dedup();
+        spawn_ids
+    }
 }
 
 /// Why what is said of an open spawn may not be true any more: its gateway is silent or away, or has not said what became of it.
@@ -162,52 +170,6 @@ pub struct SpawnDoubt {
     pub since_ms: i64,
     /// When the gateway is asked, wall ms; none while it can't be.
     pub ask_at_ms: Option<i64>,
-}
-
-/// One step of one spawn, among others: the state to go to, and what becomes known with it. `None` leaves a field as it is, but for
-/// the reason of an earlier state.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct SpawnStep {
-    /// See [`SpawnRecord::spawn_id`].
-    pub spawn_id: String,
-    /// The state to go to.
-    pub to: SpawnState,
-    /// The gateway that it goes to now, by id and name.
-    pub gateway: Option<(GatewayId, String)>,
-    /// See [`SpawnRecord::session_key`].
-    pub session_key: Option<String>,
-    /// See [`SpawnRecord::run_id`].
-    pub run_id: Option<String>,
-    /// See [`SpawnRecord::pid`].
-    pub pid: Option<i64>,
-    /// See [`SpawnRecord::result`].
-    pub result: Option<Value>,
-    /// See [`SpawnRecord::error_code`].
-    pub error_code: Option<String>,
-    /// See [`SpawnRecord::error`].
-    pub error: Option<String>,
-    /// See [`SpawnRecord::reason`].
-    pub reason: Option<String>,
-    /// When it ended, where that wasn't just now.
-    pub completed_at_ms: Option<i64>,
-}
-
-impl SpawnStep {
-    /// Whose steps these are, each once: the steps of one spawn follow each other.
-    pub fn spawns(steps: &[Self]) -> Vec<String> {
-        let mut spawn_ids: Vec<String> = steps.iter().map(|step| step.spawn_id.clone()).collect();
-        spawn_ids.dedup();
-        spawn_ids
-    }
-}
-
-/// What answers a request for work: the spawn that was recorded for it, or for the same request before.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SpawnAnswer {
-    /// As recorded. Once a gateway took it, brought up to date with that: its result is then the gateway's reply.
-    pub record: SpawnRecord,
-    /// Whether it answers an earlier request with the same idempotency key: nothing is to be sent.
-    pub replayed: bool,
 }
 
 /// What is to be run.
@@ -254,23 +216,6 @@ pub(crate) fn is_own_session(key: &str, spawn_id: &str) -> bool {
 /// The id of the spawn that a session was made for, where the key says so.
 pub fn spawn_of_session(key: &str) -> Option<&str> {
     key.rsplit_once(":gatewarden-").map(|(_, id)| id)
-}
-
-/// The gateway took the work.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Accepted {
-    /// The run's id on the gateway.
-    pub run_id: String,
-    /// The session that it runs in, where known: what a kill needs.
-    pub session_key: Option<String>,
-    /// Process id, where the gateway says.
-    pub pid: Option<i64>,
-    /// Whether it already runs (else it is only accepted).
-    pub running: bool,
-    /// The method that took it.
-    pub method: &'static str,
-    /// The gateway's reply, cut to 64 KiB.
-    pub reply: Value,
 }
 
 /// Whether a gateway can have taken work that it didn't acknowledge. Work may move elsewhere only if it is certain.

@@ -10,9 +10,7 @@ use crate::version::CalendarVersion;
 
 mod choices;
 
-pub use choices::{
-    Heartbeat, Kill, LogSource, PauseResume, RunKind, SessionsFeed, SessionsList, SpawnCommand, SpawnTask,
-};
+pub use choices::{Heartbeat, Kill, LogSource, PauseResume, RunKind, SessionsFeed, SessionsList, SpawnForm};
 
 /// Whether a gateway has a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

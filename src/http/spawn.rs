@@ -68,9 +68,9 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
             *agent = Some(id.to_owned());
         }
     }
-    let deadline = message.request.timeout * ATTEMPTS + SLACK;
-    let answer = app.registry.spawn.send(message, deadline).await?;
-    let record = answer.record;
+    let (deadline, new_id) = (message.request.timeout * ATTEMPTS + SLACK, message.request.record.spawn_id.clone());
+    let record = app.registry.spawn.send(message, deadline).await?;
+    let replayed = record.spawn_id != new_id;
     by.acts_on(&record.spawn_id);
     if let Some(audit) = by.audit() {
         // The record names the key that asked, and is stored before anything is sent.
@@ -81,7 +81,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         caller.role = by.key().role.as_str(),
         spawn.id = record.spawn_id,
         gateway.id = record.gateway_id.map(|id| id.0),
-        replayed = answer.replayed,
+        replayed,
         "spawn"
     );
     let location = format!("/api/spawn/{}", record.spawn_id);
@@ -95,7 +95,7 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
         run_id: record.run_id,
         pid: record.pid,
         result: record.result.unwrap_or_default(),
-        replayed: answer.replayed,
+        replayed,
         spawn_id: record.spawn_id,
     }))
 }
@@ -109,10 +109,10 @@ pub(crate) async fn spawn(by: Authorized<Operator>, app: App, request: HttpReque
 #[get("/api/spawn")]
 pub(crate) async fn list_spawns(_by: Authorized<GatewayViewer>, app: App, request: HttpRequest) -> Answer {
     let page = read_query::<PageQuery>(&request)?.page();
-    let spawns = app.store.list_spawns(page.limit, page.offset).await?;
+    let (spawns, total) = app.store.list_spawns(page.limit, page.offset).await?;
     Ok(HttpResponse::Ok().json(SpawnHistory {
         history: spawns.into_iter().map(|record| shown(record, &app.roster)).collect(),
-        part: page.of(app.store.count_spawns().await?),
+        part: page.of(total),
     }))
 }
 

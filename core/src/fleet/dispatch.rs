@@ -20,8 +20,8 @@ use crate::ids::GatewayId;
 use crate::machines::routing::{self, NoRoute, RouteCandidate, RouteReason, RouteRequest, TAKES_NO_WORK};
 use crate::machines::spawn_tracker::{NOT_ACCEPTED, Question};
 use crate::spawn::{
-    Accepted, Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, SpawnAnswer, SpawnDoubt,
-    SpawnRecord, SpawnRequest, SpawnState,
+    Certainty, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, SpawnDoubt, SpawnRecord,
+    SpawnRequest, SpawnState,
 };
 
 /// Gateways that are tried for one spawn.
@@ -47,7 +47,7 @@ const MAX_NAMED: usize = 8;
 pub(super) enum OnceWritten {
     Send(Arc<SpawnRequest>),
     /// Stored or not: what couldn't be written is tried again, and the answer is true all the same.
-    Answer(Box<Result<SpawnAnswer, Failure>>),
+    Answer(Box<Result<SpawnRecord, Failure>>),
 }
 
 impl Fleet {
@@ -78,8 +78,9 @@ impl Fleet {
         Ok(gateway)
     }
 
-    /// The record of a spawn is stored, or not: without an answer its idempotency key stands for another request.
-    pub fn on_spawn_recorded(&mut self, time: Time, spawn_id: &str, recorded: Result<Option<SpawnAnswer>, Failure>) {
+    /// The record of a spawn is stored, or not. Another spawn's record: its idempotency key stands for that, of the same request. None:
+    /// for another request.
+    pub fn on_spawn_recorded(&mut self, time: Time, spawn_id: &str, recorded: Result<Option<SpawnRecord>, Failure>) {
         let Some((mut request, no_route)) = self.recording.remove(spawn_id) else { return };
         let answer = match recorded {
             // It may be on record. Whoever finds it there after a crash would take it for sent: so it ends, as what was never sent.
@@ -95,8 +96,8 @@ impl Fleet {
                 Err(Failure::new(ErrorCode::IdempotencyMismatch, "This Idempotency-Key was used for another request")
                     .with_help("Use a new key for a new request; the same key only for the very same one."))
             }
-            Ok(Some(SpawnAnswer { record, replayed: true })) => self.replay(record),
-            Ok(Some(SpawnAnswer { record, replayed: false })) => {
+            Ok(Some(record)) if record.spawn_id != spawn_id => self.replay(record),
+            Ok(Some(record)) => {
                 request.record = record;
                 self.spawns.open(spawn_id, request.record.gateway());
                 let Some(reason) = no_route else { return self.send(time, Arc::new(request)) };
@@ -124,34 +125,25 @@ impl Fleet {
         self.attempts.insert(request.record.spawn_id.clone(), request);
     }
 
-    /// What came of [`Effect::StartRun`].
-    pub fn on_run_answered(&mut self, time: Time, spawn_id: &str, answer: Result<Accepted, NotAccepted>) {
+    /// What came of [`Effect::StartRun`]: the record, as the acceptance tells.
+    pub fn on_run_answered(&mut self, time: Time, spawn_id: &str, answer: Result<SpawnRecord, NotAccepted>) {
         let Some(request) = self.attempts.remove(spawn_id) else { return };
         match answer {
-            Ok(accepted) => self.accepted(time, &request, accepted),
+            Ok(record) => self.accepted(time, record),
             Err(not_accepted) => self.not_accepted(time, request, not_accepted),
         }
     }
 
-    fn accepted(&mut self, time: Time, request: &SpawnRequest, accepted: Accepted) {
-        let mut record = request.record.clone();
-        let (spawn_id, gateway) = (record.spawn_id.clone(), record.gateway());
-        self.effects.push(Effect::Notify(Notice::SpawnAccepted(spawn_id.clone(), gateway, accepted.method)));
-        self.spawns.accept(time.now, &spawn_id, &accepted);
-        let Accepted { run_id, session_key, pid, reply, .. } = accepted;
-        // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
-        let is_found_again = run_id == spawn_id;
+    fn accepted(&mut self, time: Time, mut record: SpawnRecord) {
+        let spawn_id = record.spawn_id.clone();
+        self.spawns.accept(time.now, &record);
         record.state = self.spawns.get(&spawn_id).map_or(SpawnState::Accepted, |spawn| spawn.state);
-        record.gateway_name = self.members.get(&gateway).map(|member| member.record.name.clone());
-        record.run_id = Some(run_id);
-        record.session_key = session_key;
-        record.pid = pid;
-        record.result = Some(reply);
-        let answer = Ok(SpawnAnswer { record, replayed: false });
-        if is_found_again {
-            self.answer_spawn(spawn_id, answer);
+        record.gateway_name = self.members.get(&record.gateway()).map(|member| member.record.name.clone());
+        // A run under the spawn's own id is found again whatever happens; one under another id only if that is stored.
+        if record.run_id.as_ref() == Some(&spawn_id) {
+            self.answer_spawn(spawn_id, Ok(record));
         } else {
-            self.once_written(time, &spawn_id, OnceWritten::Answer(Box::new(answer)));
+            self.once_written(time, &spawn_id, OnceWritten::Answer(Box::new(Ok(record))));
         }
     }
 
@@ -214,12 +206,12 @@ impl Fleet {
         }
     }
 
-    fn answer_spawn(&mut self, spawn_id: String, answer: Result<SpawnAnswer, Failure>) {
+    fn answer_spawn(&mut self, spawn_id: String, answer: Result<SpawnRecord, Failure>) {
         self.effects.push(Effect::AnswerSpawn(spawn_id, Box::new(answer)));
     }
 
     /// What was answered before is answered again: a refusal as a refusal, anything else with what has become of it.
-    fn replay(&self, mut record: SpawnRecord) -> Result<SpawnAnswer, Failure> {
+    fn replay(&self, mut record: SpawnRecord) -> Result<SpawnRecord, Failure> {
         // What was decided may not be written yet.
         if let Some(spawn) = self.spawns.get(&record.spawn_id) {
             record.state = spawn.state;
@@ -240,7 +232,7 @@ impl Fleet {
         let Some(code) = code else {
             // The gateway's reply isn't kept.
             record.result = None;
-            return Ok(SpawnAnswer { record, replayed: true });
+            return Ok(record);
         };
         let words = record.error.clone().unwrap_or_else(|| "The spawn was not accepted".to_owned());
         let failure = Failure::new(code, words)

@@ -10,7 +10,7 @@ use crate::gateway_report::{BreakerState, BreakerView, Problem};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteRequest};
-use crate::spawn::{LookedUp, NoAnswer, RunFinding, RunStage, SpawnAnswer, SpawnState, SpawnStep, Work};
+use crate::spawn::{LookedUp, NoAnswer, RunFinding, RunStage, SpawnRecord, SpawnState, Work};
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -371,8 +371,8 @@ fn a_fleet_that_drops_at_once_has_few_elections_and_one_hold_down_each() {
     assert_eq!(fleet.acting(), None);
 }
 
-fn recorded(record: &SpawnRecord) -> Option<SpawnAnswer> {
-    Some(SpawnAnswer { record: record.clone(), replayed: false })
+fn recorded(record: &SpawnRecord) -> Option<SpawnRecord> {
+    Some(record.clone())
 }
 
 /// The daemon is killed after the request was given to the connection and before that it was sent is on disk.
@@ -411,9 +411,9 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
                     after.on_run_found(time, "s", gateway, "s", Some(found));
                 }
                 Effect::WriteSpawns(steps) => {
-                    let written: Vec<SpawnState> = steps.iter().map(|step| step.to).collect();
+                    let written: Vec<SpawnState> = steps.iter().map(|step| step.state).collect();
                     assert!(!written.contains(&SpawnState::Recorded));
-                    after.on_spawns_written(time, &SpawnStep::spawns(&steps), Ok(Vec::new()));
+                    after.on_spawns_written(time, &SpawnRecord::ids(&steps), Ok(Vec::new()));
                 }
                 _ => {}
             }
@@ -437,7 +437,7 @@ fn a_spawn_whose_gateway_is_deleted_on_the_way_is_over_and_goes_nowhere_else() {
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::StartRun(..))), "its record says that it is lost");
     let ids: Vec<String> = vec!["s".into()];
     assert!(
-        effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(steps) if SpawnStep::spawns(steps) == ids))
+        effects.iter().any(|effect| matches!(effect, Effect::WriteSpawns(steps) if SpawnRecord::ids(steps) == ids))
     );
     fleet.on_spawns_written(time, &ids, Ok(Vec::new()));
     let effects = fleet.take_effects(time);
@@ -533,7 +533,7 @@ fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
                     let found = LookedUp { finding: RunFinding::NotKnown, session_key: None, ended_at_ms: None };
                     fleet.on_run_found(time, &spawn_id, gateway, &question.run_id, Some(found));
                 }
-                Effect::WriteSpawns(steps) => fleet.on_spawns_written(time, &SpawnStep::spawns(&steps), Ok(Vec::new())),
+                Effect::WriteSpawns(steps) => fleet.on_spawns_written(time, &SpawnRecord::ids(&steps), Ok(Vec::new())),
                 other => told.push(other),
             }
         }
@@ -547,14 +547,14 @@ fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
 fn unsent(
     fleet: &mut Fleet,
     time: Time,
-    outcome: impl FnOnce(SpawnRecord) -> Result<Option<SpawnAnswer>, Failure>,
+    outcome: impl FnOnce(SpawnRecord) -> Result<Option<SpawnRecord>, Failure>,
 ) -> Failure {
     let (gateway_id, gateway_name) = (Some(PROD), Some("gateway-1".into()));
     fleet.on_spawn_recorded(time, "s", outcome(SpawnRecord { gateway_id, gateway_name, ..as_recorded("s") }));
     let effects = fleet.take_effects(time);
     let written: Vec<_> = effects.iter().filter(|effect| matches!(effect, Effect::WriteSpawns(_))).collect();
     let [Effect::WriteSpawns(batch)] = written[..] else { panic!("{effects:?}") };
-    let states: Vec<SpawnState> = batch.iter().map(|step| step.to).collect();
+    let states: Vec<SpawnState> = batch.iter().map(|step| step.state).collect();
     assert_eq!(states, [SpawnState::Sent, SpawnState::Failed], "its record, if there is one, says so");
     assert!(!fleet.has_settled(), "that isn't written yet");
     fleet.on_spawns_written(time, &["s".into()], Ok(Vec::new()));

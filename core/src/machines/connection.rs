@@ -71,7 +71,7 @@ use crate::gateway_report::{GatewayReport, HealthPoint, Phase, ProbeOutcome, Sha
 use crate::machines::backoff::Backoff;
 use crate::machines::log_tail::{Begin, WatchToken};
 use crate::settings::GatewaySettings;
-use crate::spawn::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, RunNotice, SpawnRequest};
+use crate::spawn::{ControlSession, LookUpRun, LookedUp, NotAccepted, RunNotice, SpawnRecord, SpawnRequest};
 
 /// What is due at one deadline is bounded: each round does at least one thing, and none comes back within the same instant.
 const MAX_ROUNDS: u32 = 8;
@@ -121,8 +121,9 @@ pub enum Effect {
     },
     /// Answer a caller with the gateway's answer, or why there is none.
     Answer(CallToken, Result<Value, Failure>),
-    /// Tell whoever wanted a run started whether the gateway took it.
-    AnswerRun(CallToken, Result<Accepted, NotAccepted>),
+    /// Tell whoever wanted a run started whether the gateway took it: its record, with what the acceptance tells; the result is the
+    /// gateway's reply, cut to 64 KiB.
+    AnswerRun(CallToken, Box<Result<SpawnRecord, NotAccepted>>),
     /// Tell whoever wanted to know what became of a run.
     AnswerFinding(CallToken, Result<LookedUp, Failure>),
     /// Answer a probe.
@@ -147,6 +148,8 @@ pub enum Effect {
         /// Why, as a stable code.
         reason: &'static str,
     },
+    /// The gateway took this spawn, by this method: one log line.
+    SpawnAccepted(String, &'static str),
     /// Something worth a line in the debug log; holds no secret and no unbounded text.
     Remark(String),
 }
@@ -326,7 +329,7 @@ impl Connection {
     }
 
     /// Somebody wants a run started. Answered once, with [`Effect::AnswerRun`].
-    pub fn start_run(&mut self, moment: Moment, call: CallToken, request: &SpawnRequest) {
+    pub fn start_run(&mut self, moment: Moment, call: CallToken, request: &Arc<SpawnRequest>) {
         self.tracker.mark();
         let Machines { mut turn, active, runs, .. } = self.machines(moment);
         runs.start(&mut turn, active, call, request);

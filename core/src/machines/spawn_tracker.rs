@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::ids::GatewayId;
-use crate::spawn::{Accepted, RunNotice, RunStage, SpawnRecord, SpawnState, SpawnStep};
+use crate::spawn::{RunNotice, RunStage, SpawnRecord, SpawnState};
 
 /// A quiet spawn is asked about this soon after the last that was heard of it, since an event may have been missed or never sent; then
 /// after twice as long each time.
@@ -45,7 +45,7 @@ pub(crate) struct OpenSpawn {
     /// The run's id on the gateway.
     pub(crate) run_id: String,
     pub(crate) session_key: Option<String>,
-    unwritten: VecDeque<SpawnStep>,
+    unwritten: VecDeque<SpawnRecord>,
     /// How many of them, from the front, are being written.
     writing: usize,
     /// Whether it waits in line for a write.
@@ -136,7 +136,7 @@ impl SpawnTracker {
     /// A recorded spawn is given to a gateway.
     pub(crate) fn open(&mut self, spawn_id: &str, gateway: GatewayId) {
         self.insert(spawn_id, gateway, spawn_id, None, SpawnState::Sent).awaiting = true;
-        self.note(spawn_id, SpawnState::Sent, SpawnStep::default());
+        self.note(spawn_id, SpawnState::Sent, SpawnRecord::default());
     }
 
     /// An open spawn of an earlier run of the daemon: in doubt until its gateway has been asked. One that is `recorded` may have
@@ -203,19 +203,23 @@ impl SpawnTracker {
         self.leave(former, &run_id);
         *self.in_flight.entry(gateway).or_default() += 1;
         self.by_run.insert((gateway, run_id), spawn_id.to_owned());
-        let gateway = Some((gateway, name.to_owned()));
-        self.note(spawn_id, SpawnState::Sent, SpawnStep { gateway, ..because(reason) });
+        let (gateway_id, gateway_name) = (Some(gateway), Some(name.to_owned()));
+        self.note(spawn_id, SpawnState::Sent, SpawnRecord { gateway_id, gateway_name, ..because(reason) });
     }
 
-    /// The gateway took it. What it had said of the run before is taken into account now.
-    pub(crate) fn accept(&mut self, now: Instant, spawn_id: &str, accepted: &Accepted) {
+    /// The gateway took it, as the record tells. What it had said of the run before is taken into account now.
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        SpawnRecord { spawn_id, run_id, session_key, pid, state, .. }: &SpawnRecord,
+    ) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
-        let Accepted { run_id, session_key, pid, running, .. } = accepted;
+        let run_id = run_id.as_ref().unwrap_or(spawn_id);
         let gateway = spawn.gateway;
         let own_id = std::mem::replace(&mut spawn.run_id, run_id.clone());
         if own_id != *run_id && !spawn.state.is_final() {
             self.by_run.remove(&(gateway, own_id.clone()));
-            self.by_run.insert((gateway, run_id.clone()), spawn_id.to_owned());
+            self.by_run.insert((gateway, run_id.clone()), spawn_id.clone());
         }
         if session_key.is_some() {
             spawn.session_key.clone_from(session_key);
@@ -225,9 +229,8 @@ impl SpawnTracker {
         if spawn.check_at.is_none() {
             spawn.hear(now);
         }
-        let to = if *running { SpawnState::Running } else { SpawnState::Accepted };
         let (run, session_key) = (Some(run_id.clone()), session_key.clone());
-        self.note(spawn_id, to, SpawnStep { run_id: run, session_key, pid: *pid, ..SpawnStep::default() });
+        self.note(spawn_id, *state, SpawnRecord { run_id: run, session_key, pid: *pid, ..SpawnRecord::default() });
         self.catch_up(spawn_id, gateway, |run| run == run_id || *run == own_id);
     }
 
@@ -239,7 +242,7 @@ impl SpawnTracker {
             self.take_early(gateway, |run| *run == run_id);
         }
         let (error, error_code) = (Some(error.to_owned()), Some(code.to_owned()));
-        self.note(spawn_id, SpawnState::Failed, SpawnStep { error, error_code, ..because(NOT_ACCEPTED) });
+        self.note(spawn_id, SpawnState::Failed, SpawnRecord { error, error_code, ..because(NOT_ACCEPTED) });
     }
 
     /// It was on the wire and the answer is lost.
@@ -265,7 +268,7 @@ impl SpawnTracker {
         };
         spawn.doubt_since = None;
         spawn.hear(now);
-        self.move_on(spawn_id, notice.session_key, notice.stage, SpawnStep::default());
+        self.move_on(spawn_id, notice.session_key, notice.stage, SpawnRecord::default());
     }
 
     /// The gateway was asked, and told how a run ended, maybe when.
@@ -281,9 +284,9 @@ impl SpawnTracker {
             return self.on_stage(now, gateway, notice);
         };
         let known = match ended_at_ms {
-            Some(_) => SpawnStep { completed_at_ms: ended_at_ms, ..SpawnStep::default() },
+            Some(_) => SpawnRecord { completed_at_ms: ended_at_ms, ..SpawnRecord::default() },
             None if spawn.doubt_since.is_some() || !spawn.heard_within(now, FIRST_CHECK * 2) => because(FOUND_OUT),
-            None => SpawnStep::default(),
+            None => SpawnRecord::default(),
         };
         spawn.doubt_since = None;
         self.move_on(&spawn_id, notice.session_key, notice.stage, known);
@@ -298,26 +301,26 @@ impl SpawnTracker {
         for (_, notice) in self.take_early(gateway, is_its_run) {
             // Whatever became of the acceptance: the gateway spoke of it, so it took it.
             self.open.get_mut(spawn_id).into_iter().for_each(|spawn| spawn.never_taken = false);
-            self.move_on(spawn_id, notice.session_key, notice.stage, SpawnStep::default());
+            self.move_on(spawn_id, notice.session_key, notice.stage, SpawnRecord::default());
         }
     }
 
-    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage, known: SpawnStep) {
+    fn move_on(&mut self, spawn_id: &str, session_key: Option<String>, stage: RunStage, known: SpawnRecord) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         if session_key.is_some() {
             spawn.session_key.clone_from(&session_key);
         }
         // An acceptance that was lost would have told the run's id.
-        let known = SpawnStep { run_id: Some(spawn.run_id.clone()), session_key, ..known };
+        let known = SpawnRecord { run_id: Some(spawn.run_id.clone()), session_key, ..known };
         let shown = |result: serde_json::Value| Some(result).filter(|result| !result.is_null());
         let (to, change) = match stage {
-            RunStage::Running { pid } => (SpawnState::Running, SpawnStep { pid, ..known }),
-            RunStage::Completed { result } => (SpawnState::Completed, SpawnStep { result: shown(result), ..known }),
+            RunStage::Running { pid } => (SpawnState::Running, SpawnRecord { pid, ..known }),
+            RunStage::Completed { result } => (SpawnState::Completed, SpawnRecord { result: shown(result), ..known }),
             RunStage::Failed { error, result } => {
                 let (error, error_code) = (Some(error), Some("run_failed".to_owned()));
-                (SpawnState::Failed, SpawnStep { error, error_code, result: shown(result), ..known })
+                (SpawnState::Failed, SpawnRecord { error, error_code, result: shown(result), ..known })
             }
-            RunStage::Killed { reason } => (SpawnState::Killed, SpawnStep { reason: Some(reason), ..known }),
+            RunStage::Killed { reason } => (SpawnState::Killed, SpawnRecord { reason: Some(reason), ..known }),
         };
         self.note(spawn_id, to, change);
     }
@@ -379,7 +382,7 @@ impl SpawnTracker {
         // run that its client was told of, which is the one that the gateway was asked about.
         let (run_id, session_key) = (Some(spawn.run_id.clone()), spawn.session_key.clone());
         self.given_up.push((spawn.gateway, spawn.run_id.clone()));
-        self.note(spawn_id, SpawnState::Lost, SpawnStep { run_id, session_key, ..because(reason) });
+        self.note(spawn_id, SpawnState::Lost, SpawnRecord { run_id, session_key, ..because(reason) });
     }
 
     /// After each input: words on runs that no acceptance can be about any more are forgotten.
@@ -446,7 +449,7 @@ impl SpawnTracker {
             spawn.wait_longer(now);
         }
         let run_id = Some(spawn.run_id.clone());
-        self.note(spawn_id, SpawnState::Running, SpawnStep { run_id, session_key, ..SpawnStep::default() });
+        self.note(spawn_id, SpawnState::Running, SpawnRecord { run_id, session_key, ..SpawnRecord::default() });
     }
 
     /// The gateway knows nothing of it, or couldn't be asked. `usable_since` is the gateway's return.
@@ -477,14 +480,14 @@ impl SpawnTracker {
     }
 
     /// Decides a step: it holds at once, and is on the list of what must be written.
-    fn note(&mut self, spawn_id: &str, to: SpawnState, known: SpawnStep) {
+    fn note(&mut self, spawn_id: &str, to: SpawnState, known: SpawnRecord) {
         let Some(spawn) = self.open.get_mut(spawn_id) else { return };
         let starts = spawn.state == SpawnState::Sent && to == SpawnState::Sent;
         if !to.may_follow(spawn.state) || (to == spawn.state && !starts) {
             return;
         }
         spawn.state = to;
-        spawn.unwritten.push_back(SpawnStep { spawn_id: spawn_id.to_owned(), to, ..known });
+        spawn.unwritten.push_back(SpawnRecord { spawn_id: spawn_id.to_owned(), state: to, ..known });
         if spawn.writing == 0 && !std::mem::replace(&mut spawn.in_line, true) {
             self.line.push_back(spawn_id.to_owned());
         }
@@ -506,7 +509,7 @@ impl SpawnTracker {
 
     /// What is to be written now: whole spawns, each with its steps in order, until there are `max` steps (a spawn is never
     /// torn: its last one may exceed that). Each is left out of later batches until [`SpawnTracker::written`] tells how it ended.
-    pub(crate) fn take_batch(&mut self, max: usize) -> Vec<SpawnStep> {
+    pub(crate) fn take_batch(&mut self, max: usize) -> Vec<SpawnRecord> {
         let mut steps = Vec::new();
         while steps.len() < max
             && let Some(spawn_id) = self.line.pop_front()
@@ -582,8 +585,8 @@ impl OpenSpawn {
     }
 }
 
-fn because(reason: impl Into<String>) -> SpawnStep {
-    SpawnStep { reason: Some(reason.into()), ..SpawnStep::default() }
+fn because(reason: impl Into<String>) -> SpawnRecord {
+    SpawnRecord { reason: Some(reason.into()), ..SpawnRecord::default() }
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Shell {
             }
             Effect::Http { id, operation, .. } => self.http.push((id, operation)),
             Effect::Answer(_, result) => self.told(result.err()),
-            Effect::AnswerRun(_, result) => self.told(result.err().map(|not_accepted| not_accepted.failure)),
+            Effect::AnswerRun(_, result) => self.told((*result).err().map(|not_accepted| not_accepted.failure)),
             Effect::AnswerFinding(_, result) => self.told(result.err()),
             Effect::Notify(GatewayNotice::Report(report)) => check_report(&report),
             _ => {}
@@ -144,7 +144,7 @@ impl Shell {
                 };
                 let record = SpawnRecord { spawn_id: "r1".into(), ..SpawnRecord::default() };
                 let request = SpawnRequest { record, route: RouteRequest::default(), work, timeout };
-                self.feed(|connection, moment| connection.start_run(moment, call, &request));
+                self.feed(|connection, moment| connection.start_run(moment, call, &request.into()));
             }
             2 => self.feed(|connection, moment| {
                 connection.look_up_run(moment, call, LookUpRun { run_id: "r1".into(), session_key: Some(key), timeout })

@@ -269,7 +269,7 @@ impl World {
                     actor.cap = cap;
                 }
             }
-            Effect::Logs(_) | Effect::Count(_) | Effect::Remark(_) => {}
+            Effect::Logs(_) | Effect::Count(_) | Effect::SpawnAccepted(..) | Effect::Remark(_) => {}
         }
     }
 

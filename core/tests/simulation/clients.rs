@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::routing::RouteRequest;
-use gatewarden_core::spawn::{SpawnAnswer, SpawnRecord, SpawnRequest, Work};
+use gatewarden_core::spawn::{SpawnRecord, SpawnRequest, Work};
 use gatewarden_protocol::Secret;
 
 use crate::world::{Owner, World};
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// An answer that invites to it is followed by the same request again.
-    pub(crate) fn client_hears(&mut self, wish: Wish, answer: &Result<SpawnAnswer, Failure>) {
+    pub(crate) fn client_hears(&mut self, wish: Wish, answer: &Result<SpawnRecord, Failure>) {
         if let Err(failure) = answer
             && matches!(failure.code, ErrorCode::NotActing | ErrorCode::Unavailable)
         {

@@ -11,9 +11,7 @@ use gatewarden_core::gateway_report::{Phase, Status};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::connection::{CallToken, Connection, Moment, ProbeToken};
 use gatewarden_core::settings::{ElectionSettings, RestartSettings, RoutingSettings};
-use gatewarden_core::spawn::{
-    Accepted, ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnAnswer, SpawnState, SpawnStep,
-};
+use gatewarden_core::spawn::{ControlSession, LookedUp, NoAnswer, NotAccepted, SpawnRecord, SpawnState};
 
 use crate::actor::Actor;
 use crate::clients::Wish;
@@ -109,7 +107,7 @@ enum About {
 }
 
 pub(crate) enum Answer {
-    Run(Result<Accepted, NotAccepted>),
+    Run(Box<Result<SpawnRecord, NotAccepted>>),
     LookUp(Result<LookedUp, Failure>),
     Other,
 }
@@ -267,7 +265,7 @@ impl World {
                 self.record_spawn(*record, text, key);
             }
             Effect::WriteSpawns(steps) => {
-                let ids = SpawnStep::spawns(&steps);
+                let ids = SpawnRecord::ids(&steps);
                 self.write(
                     |store| store.move_spawns(steps),
                     move |world, written| {
@@ -296,7 +294,7 @@ impl World {
             }
             Effect::AnswerSpawn(spawn_id, answer) => {
                 let wish = daemon.spawners.remove(&spawn_id).expect("a request is answered once");
-                self.watch.answered(&wish, &answer);
+                self.watch.answered(&spawn_id, &wish, &answer);
                 self.client_hears(wish, &answer);
             }
             Effect::Notify(Notice::HeldDown(..)) => self.save(),
@@ -373,7 +371,7 @@ impl World {
     pub(crate) fn refuse_soon(&mut self, ask: u64, refused: NotAccepted) {
         let asked = self.nodes[self.me].daemon.as_ref().and_then(|daemon| daemon.asks.get(&ask));
         let is_run = asked.is_some_and(|asked| matches!(asked.about, About::Run(..)));
-        self.settle_soon(ask, Ok(if is_run { Answer::Run(Err(refused)) } else { Answer::Other }));
+        self.settle_soon(ask, Ok(if is_run { Answer::Run(Box::new(Err(refused))) } else { Answer::Other }));
     }
 
     fn settle(&mut self, ask: u64, answer: Result<Answer, NoAnswer>) {
@@ -384,7 +382,7 @@ impl World {
         match about {
             About::Run(spawn_id, name, timeout) => {
                 let answer = match answer {
-                    Ok(Answer::Run(answer)) => answer,
+                    Ok(Answer::Run(answer)) => *answer,
                     Ok(_) => unreachable!("another answer"),
                     Err(no_answer) => Err(no_answer.of_run(&name, timeout)),
                 };
@@ -472,4 +470,4 @@ impl Daemon {
 }
 
 /// What a client may be told of a request for work.
-pub(crate) type Told = Result<SpawnAnswer, Failure>;
+pub(crate) type Told = Result<SpawnRecord, Failure>;

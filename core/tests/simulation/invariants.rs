@@ -128,10 +128,10 @@ impl Watch {
     }
 
     /// A client is told that its work is under way, of one key always the same.
-    pub(crate) fn answered(&mut self, wish: &Wish, answer: &Told) {
-        let Ok(answer) = answer else { return };
-        let spawn_id = &answer.record.spawn_id;
-        assert!(answer.replayed || self.begun.contains_key(spawn_id), "{spawn_id} runs nowhere");
+    pub(crate) fn answered(&mut self, new_id: &str, wish: &Wish, answer: &Told) {
+        let Ok(record) = answer else { return };
+        let spawn_id = &record.spawn_id;
+        assert!(spawn_id != new_id || self.begun.contains_key(spawn_id), "{spawn_id} runs nowhere");
         self.told.insert(spawn_id.clone());
         if let Some(key) = &wish.key {
             let first = self.by_key.entry(key.clone()).or_insert_with(|| spawn_id.clone());

@@ -9,7 +9,7 @@ use gatewarden_core::fleet::Stored;
 use gatewarden_core::gateway_record::{DeviceToken, GatewayRecord};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::auth_budget::{FailedLogin, MAX_FAILURES, WINDOW};
-use gatewarden_core::spawn::{SpawnAnswer, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_core::spawn::{SpawnRecord, SpawnState};
 use gatewarden_protocol::Secret;
 
 use crate::daemon::MAX_HOP_MS;
@@ -84,31 +84,31 @@ impl Store {
         record: SpawnRecord,
         text: &Secret,
         key: Option<String>,
-    ) -> Option<SpawnAnswer> {
+    ) -> Option<SpawnRecord> {
         if let Some(key) = &key
             && let Some((spawn_id, body)) = self.keys.get(key)
         {
             let same = body == text.expose();
-            return same.then(|| SpawnAnswer { record: self.spawns[spawn_id].clone(), replayed: true });
+            return same.then(|| self.spawns[spawn_id].clone());
         }
         if let Some(key) = key {
             self.keys.insert(key, (record.spawn_id.clone(), text.expose().to_owned()));
         }
         self.spawns.insert(record.spawn_id.clone(), record.clone());
-        Some(SpawnAnswer { record, replayed: false })
+        Some(record)
     }
 
-    pub(crate) fn move_spawns(&mut self, steps: Vec<SpawnStep>) -> Vec<SpawnRecord> {
+    pub(crate) fn move_spawns(&mut self, steps: Vec<SpawnRecord>) -> Vec<SpawnRecord> {
         let mut moved = Vec::new();
         for step in steps {
-            let to = step.to;
+            let to = step.state;
             let Some(record) = self.spawns.get_mut(&step.spawn_id) else { continue };
             if !to.may_follow(record.state) {
                 continue;
             }
             record.state = to;
-            if let Some((gateway, name)) = step.gateway {
-                (record.gateway_id, record.gateway_name) = (Some(gateway), Some(name));
+            if step.gateway_id.is_some() {
+                (record.gateway_id, record.gateway_name) = (step.gateway_id, step.gateway_name);
             }
             record.run_id = step.run_id.or(record.run_id.take());
             record.session_key = step.session_key.or(record.session_key.take());
@@ -219,7 +219,7 @@ impl World {
         let (again, copy) = (doubt.is_some(), (record.clone(), text.clone(), key.clone()));
         self.write(
             move |store| match store.spawns.get(&record.spawn_id).filter(|_| again) {
-                Some(found) => Some(SpawnAnswer { record: found.clone(), replayed: false }),
+                Some(found) => Some(found.clone()),
                 None => store.record_spawn(record, &text, key),
             },
             move |world, recorded| {

@@ -79,32 +79,19 @@ pub enum PauseResume {
     Impossible,
 }
 
-/// How a command is spawned.
+/// How a gateway is given work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpawnCommand {
-    /// `spawn {command, args, env, cwd}`, answered by `spawn_result` events.
-    Spawn,
-    /// `POST /spawn`.
-    Http,
-    /// Not at all: no real release can.
-    Impossible,
-}
-
-/// How a task is given to an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpawnTask {
+pub enum SpawnForm {
     /// `agent`, answered twice: accepted, then the outcome.
     AgentTwoReplies,
     /// `chat.send`, answered once; the outcome comes by events. For releases that can't abort an `agent` run.
     ChatSend,
     /// `agent`, answered once (dialect `rpc`).
     AgentOneReply,
-    /// `spawn` with the task (document 002).
+    /// `spawn` with the task or the command (document 002), answered by `spawn_result` events.
     Spawn,
-    /// `POST /spawn` with the task.
+    /// `POST /spawn` with the task or the command.
     Http,
-    /// Not at all.
-    Impossible,
 }
 
 /// Where logs come from.
@@ -185,29 +172,29 @@ impl Capabilities {
         }
     }
 
-    /// How a command is spawned.
-    pub fn spawn_command(&self) -> SpawnCommand {
+    /// How a command is spawned; no real release can.
+    pub fn spawn_command(&self) -> Option<SpawnForm> {
         match (self.dialect(), self.form()) {
-            (Dialect::Http, _) => SpawnCommand::Http,
-            (Dialect::Openclaw, HelloForm::Documented) if self.may_have(Method::Spawn) => SpawnCommand::Spawn,
+            (Dialect::Http, _) => Some(SpawnForm::Http),
+            (Dialect::Openclaw, HelloForm::Documented) if self.may_have(Method::Spawn) => Some(SpawnForm::Spawn),
             (Dialect::Openclaw, HelloForm::Release) if self.support(Method::Spawn) == super::Support::Yes => {
-                SpawnCommand::Spawn
+                Some(SpawnForm::Spawn)
             }
-            _ => SpawnCommand::Impossible,
+            _ => None,
         }
     }
 
     /// How a task is given to an agent, so that it can be killed where that is possible at all.
-    pub fn spawn_task(&self) -> SpawnTask {
+    pub fn spawn_task(&self) -> Option<SpawnForm> {
         match (self.dialect(), self.form()) {
-            (Dialect::Http, _) => SpawnTask::Http,
-            (Dialect::Rpc, _) | (_, HelloForm::Rpc) if self.may_have(Method::Agent) => SpawnTask::AgentOneReply,
-            (_, HelloForm::Documented) if self.may_have(Method::Spawn) => SpawnTask::Spawn,
+            (Dialect::Http, _) => Some(SpawnForm::Http),
+            (Dialect::Rpc, _) | (_, HelloForm::Rpc) if self.may_have(Method::Agent) => Some(SpawnForm::AgentOneReply),
+            (_, HelloForm::Documented) if self.may_have(Method::Spawn) => Some(SpawnForm::Spawn),
             (_, HelloForm::Release) if self.has(Quirk::AgentRunsCannotBeAborted) && self.may_have(Method::ChatSend) => {
-                SpawnTask::ChatSend
+                Some(SpawnForm::ChatSend)
             }
-            (_, HelloForm::Release) if self.may_have(Method::Agent) => SpawnTask::AgentTwoReplies,
-            _ => SpawnTask::Impossible,
+            (_, HelloForm::Release) if self.may_have(Method::Agent) => Some(SpawnForm::AgentTwoReplies),
+            _ => None,
         }
     }
 

@@ -120,27 +120,27 @@ fn a_run_is_killed_only_where_the_release_can_kill_it() {
 fn no_real_release_pauses_or_spawns_commands() {
     for capabilities in [newest(), older(), oldest()] {
         assert_eq!(capabilities.pause_resume(), PauseResume::Impossible);
-        assert_eq!(capabilities.spawn_command(), SpawnCommand::Impossible);
+        assert_eq!(capabilities.spawn_command(), None);
     }
     let mut documented = documented();
     assert_eq!(documented.pause_resume(), PauseResume::Control);
-    assert_eq!(documented.spawn_command(), SpawnCommand::Spawn);
+    assert_eq!(documented.spawn_command(), Some(SpawnForm::Spawn));
     documented.learn("control", &error("unknown method: control"));
     assert_eq!(
         (documented.pause_resume(), documented.kill(RunKind::Unknown)),
         (PauseResume::Impossible, Kill::Impossible)
     );
-    assert_eq!(Capabilities::http(None).spawn_command(), SpawnCommand::Http);
+    assert_eq!(Capabilities::http(None).spawn_command(), Some(SpawnForm::Http));
 }
 
 #[test]
 fn a_task_is_given_in_the_way_that_leaves_a_kill_possible() {
-    assert_eq!(newest().spawn_task(), SpawnTask::AgentTwoReplies);
-    assert_eq!(older().spawn_task(), SpawnTask::ChatSend);
-    assert_eq!(oldest().spawn_task(), SpawnTask::ChatSend);
-    assert_eq!(documented().spawn_task(), SpawnTask::Spawn);
-    assert_eq!(rpc().spawn_task(), SpawnTask::AgentOneReply);
-    assert_eq!(Capabilities::http(None).spawn_task(), SpawnTask::Http);
+    assert_eq!(newest().spawn_task(), Some(SpawnForm::AgentTwoReplies));
+    assert_eq!(older().spawn_task(), Some(SpawnForm::ChatSend));
+    assert_eq!(oldest().spawn_task(), Some(SpawnForm::ChatSend));
+    assert_eq!(documented().spawn_task(), Some(SpawnForm::Spawn));
+    assert_eq!(rpc().spawn_task(), Some(SpawnForm::AgentOneReply));
+    assert_eq!(Capabilities::http(None).spawn_task(), Some(SpawnForm::Http));
 }
 
 #[test]
@@ -162,12 +162,12 @@ fn quirks_concern_real_releases_only() {
 fn a_gateway_that_names_spawn_and_control_can_do_both_however_it_words_its_hello() {
     let able =
         release(4, "2026.9.6+gatewarden.0.1.0", &["sessions.abort", "agent", "spawn", "control"], &["operator.admin"]);
-    assert_eq!((able.pause_resume(), able.spawn_command()), (PauseResume::Control, SpawnCommand::Spawn));
-    assert_eq!((able.kill(RunKind::Unknown), able.spawn_task()), (Kill::SessionsAbort, SpawnTask::AgentTwoReplies));
+    assert_eq!((able.pause_resume(), able.spawn_command()), (PauseResume::Control, Some(SpawnForm::Spawn)));
+    assert_eq!(
+        (able.kill(RunKind::Unknown), able.spawn_task()),
+        (Kill::SessionsAbort, Some(SpawnForm::AgentTwoReplies))
+    );
     for unable in [newest(), older(), oldest()] {
-        assert_eq!(
-            (unable.pause_resume(), unable.spawn_command()),
-            (PauseResume::Impossible, SpawnCommand::Impossible)
-        );
+        assert_eq!((unable.pause_resume(), unable.spawn_command()), (PauseResume::Impossible, None));
     }
 }

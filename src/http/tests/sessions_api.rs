@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::gateway_report::SessionSnapshot;
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::spawn::{SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_actors::spawn::{SpawnRecord, SpawnState};
 use gatewarden_actors::store::records::Role;
 use gatewarden_protocol::sessions::{SessionRow, SessionStatus};
 use serde_json::{Value, json};
@@ -195,13 +195,13 @@ async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_i
         ..SpawnRecord::default()
     };
     let recorded = harness.store.record_spawn(spawn, "{}".to_owned().into(), None).await.unwrap();
-    let id = recorded.unwrap().record.spawn_id;
+    let id = recorded.unwrap().spawn_id;
     let key = format!("agent:main:gatewarden-{id}");
     let before = control(&harness, &key, json!({"action": "kill"})).await;
     assert_eq!(before.error_code(), "session_not_found", "the gateway has not taken it");
-    let change = SpawnStep { session_key: Some(key.clone()), ..SpawnStep::default() };
-    let sent = SpawnStep { spawn_id: id.clone(), to: SpawnState::Sent, ..SpawnStep::default() };
-    let taken = SpawnStep { spawn_id: id.clone(), to: SpawnState::Accepted, ..change };
+    let change = SpawnRecord { session_key: Some(key.clone()), ..SpawnRecord::default() };
+    let sent = SpawnRecord { spawn_id: id.clone(), state: SpawnState::Sent, ..SpawnRecord::default() };
+    let taken = SpawnRecord { spawn_id: id.clone(), state: SpawnState::Accepted, ..change };
     harness.store.move_spawns(&[SpawnState::Recorded, SpawnState::Sent], vec![sent, taken]).await.unwrap();
     let elsewhere = control(&harness, &key, json!({"action": "kill", "gateway_id": 1})).await;
     assert_eq!(elsewhere.error_code(), "session_not_found");
@@ -209,7 +209,7 @@ async fn the_session_of_a_spawn_that_goes_on_is_known_before_its_gateway_lists_i
     assert_eq!(harness.script.controls(), vec![(2, key.clone(), "kill")]);
     let other = key.replace("agent:main", "agent:other");
     assert_eq!(control(&harness, &other, json!({"action": "kill"})).await.error_code(), "session_not_found");
-    let ended = SpawnStep { spawn_id: id, to: SpawnState::Failed, ..SpawnStep::default() };
+    let ended = SpawnRecord { spawn_id: id, state: SpawnState::Failed, ..SpawnRecord::default() };
     harness.store.move_spawns(&[SpawnState::Accepted], vec![ended]).await.unwrap();
     let after = control(&harness, &key, json!({"action": "kill"})).await;
     assert_eq!(after.error_code(), "session_not_found", "of an ended one, the gateway's list is the truth");

@@ -40,7 +40,7 @@ use gatewarden_actors::registry::records::{
 };
 use gatewarden_actors::registry::roster::{ActingPrimary, GatewayView, RosterWriter};
 use gatewarden_actors::settings::RestartSettings;
-use gatewarden_actors::spawn::{SpawnAnswer, Work};
+use gatewarden_actors::spawn::{SpawnRecord, Work};
 use gatewarden_actors::store::StoreOptions;
 use gatewarden_actors::store::batching::{AuditLogWriter, HealthLogWriter};
 use gatewarden_actors::store::handle::StoreHandle;
@@ -237,7 +237,7 @@ impl Handler<CallGateway> for ScriptedRegistry {
 
 /// Records and accepts: the registry's own tests cover the rest.
 impl Handler<SpawnWork> for ScriptedRegistry {
-    type Result = ResponseFuture<Result<SpawnAnswer, Failure>>;
+    type Result = ResponseFuture<Result<SpawnRecord, Failure>>;
 
     fn handle(&mut self, message: SpawnWork, _: &mut Self::Context) -> Self::Result {
         self.script.spawns.lock().unwrap().push(message.request.route.clone());
@@ -246,11 +246,12 @@ impl Handler<SpawnWork> for ScriptedRegistry {
         }
         let store = self.store.clone();
         Box::pin(async move {
+            let new_id = message.request.record.spawn_id.clone();
             let recorded = store.record_spawn(message.request.record, message.text, message.idempotency_key).await?;
             let mismatch = || Failure::new(ErrorCode::IdempotencyMismatch, "another request");
-            let mut answer = recorded.ok_or_else(mismatch)?;
-            answer.record.result = (!answer.replayed).then(|| serde_json::json!({"status": "accepted"}));
-            Ok(answer)
+            let mut record = recorded.ok_or_else(mismatch)?;
+            record.result = (record.spawn_id == new_id).then(|| serde_json::json!({"status": "accepted"}));
+            Ok(record)
         })
     }
 }

@@ -2,13 +2,14 @@
 //! [`SpawnState::may_follow`] allows, so that each ends in exactly one final state. And which spawn a client's idempotency key
 //! stands for, for a day.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::ids::GatewayId;
-use gatewarden_core::spawn::{SpawnAnswer, SpawnKind, SpawnRecord, SpawnState, SpawnStep};
+use gatewarden_core::spawn::{SpawnKind, SpawnRecord, SpawnState};
 use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
@@ -104,14 +105,16 @@ impl StoreHandle {
         spawn: SpawnRecord,
         text: Secret,
         idempotency_key: Option<String>,
-    ) -> Result<Option<SpawnAnswer>, Failure> {
-        let mut recorded = self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency_key.clone(), false).await;
+    ) -> Result<Option<SpawnRecord>, Failure> {
+        // Shared by all tries: the text may be large.
+        let spawn = Arc::new((spawn, text, idempotency_key));
+        let mut recorded = self.try_to_record_spawn(spawn.clone(), false).await;
         for _ in 0..MAX_QUESTIONS {
             if !recorded.as_ref().is_err_and(|failure| failure.code == ErrorCode::OutcomeUnknown) {
                 break;
             }
             tokio::time::sleep(BETWEEN_QUESTIONS).await;
-            match self.try_to_record_spawn(spawn.clone(), text.clone(), idempotency_key.clone(), true).await {
+            match self.try_to_record_spawn(spawn.clone(), true).await {
                 // The doubt stays; it will never be resolved by a node that acts no longer.
                 Err(failure) if failure.code == ErrorCode::NotActing => break,
                 Err(_) => {}
@@ -123,23 +126,21 @@ impl StoreHandle {
 
     async fn try_to_record_spawn(
         &self,
-        spawn: SpawnRecord,
-        text: Secret,
-        idempotency_key: Option<String>,
+        spawn: Arc<(SpawnRecord, Secret, Option<String>)>,
         again: bool,
-    ) -> Result<Option<SpawnAnswer>, Failure> {
+    ) -> Result<Option<SpawnRecord>, Failure> {
         let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
-        let new = |record| Some(SpawnAnswer { record, replayed: false });
         let is_over = self.recording_is_over();
         self.write("record the spawn", move |db| {
             if !again && is_over.load(Ordering::Acquire) {
                 return Err(Failure::unavailable("daemon").into());
             }
+            let (spawn, text, idempotency_key) = &*spawn;
             // Nobody else draws its id. A commit that is still under way is waited for by the insertion.
             if again && let Some(record) = find(db, &spawn.spawn_id)? {
-                return Ok(new(record));
+                return Ok(Some(record));
             }
-            let Some(key) = &idempotency_key else { return Ok(new(insert(db, &spawn, &text)?)) };
+            let Some(key) = idempotency_key else { return insert(db, spawn, text).map(Some) };
             let (key_id, key, body_hash) = (spawn.key_id.unwrap_or(0), key_hash(key), key_hash(text.expose()));
             let used: Option<(String, String)> = idempotency_keys::table
                 .find((key_id, &key))
@@ -150,14 +151,11 @@ impl StoreHandle {
             match used {
                 Some((_, body)) if body != body_hash => Ok(None),
                 // The reference in the database keeps the spawn there.
-                Some((spawn_id, _)) => {
-                    let record = find(db, &spawn_id)?.ok_or_else(not_found)?;
-                    Ok(Some(SpawnAnswer { record, replayed: true }))
-                }
+                Some((spawn_id, _)) => find(db, &spawn_id)?.ok_or_else(not_found).map(Some),
                 None => {
-                    let record = insert(db, &spawn, &text)?;
+                    let record = insert(db, spawn, text)?;
                     remember(db, (key_id, &key), &body_hash, &record.spawn_id)?;
-                    Ok(new(record))
+                    Ok(Some(record))
                 }
             }
         })
@@ -168,7 +166,7 @@ impl StoreHandle {
     /// transaction. Answers the spawns as they are after each step that was done. A step changes nothing, and keeps none of the
     /// others from being done, where its spawn is in another state, where `to` may not follow ([`SpawnState::may_follow`]), or
     /// where there is no such spawn. With a final state the time of its end is set.
-    pub async fn move_spawns(&self, from: &[SpawnState], steps: Vec<SpawnStep>) -> Result<Vec<SpawnRecord>, Failure> {
+    pub async fn move_spawns(&self, from: &[SpawnState], steps: Vec<SpawnRecord>) -> Result<Vec<SpawnRecord>, Failure> {
         let from = from.to_vec();
         self.write("write down the spawns' states", move |db| {
             let mut moved = Vec::with_capacity(steps.len());
@@ -189,21 +187,14 @@ impl StoreHandle {
         .await
     }
 
-    /// Spawns newest first; `limit` is 1 to 1,000.
-    pub async fn list_spawns(&self, limit: usize, offset: usize) -> Result<Vec<SpawnRecord>, Failure> {
+    /// Spawns newest first, and how many are recorded; `limit` is 1 to 1,000.
+    pub async fn list_spawns(&self, limit: usize, offset: usize) -> Result<(Vec<SpawnRecord>, usize), Failure> {
         let (limit, offset) = (whole(limit.clamp(1, MAX_LISTED)), whole(offset));
         self.read("list the spawns", move |db| {
+            let total: i64 = spawns::table.count().get_result(db.connection)?;
             let newest = spawns::table.order(spawns::id.desc()).limit(limit).offset(offset);
-            Ok(records(newest.select(Row::as_select()).load(db.connection)?))
-        })
-        .await
-    }
-
-    /// How many spawns are recorded.
-    pub async fn count_spawns(&self) -> Result<usize, Failure> {
-        self.read("count the spawns", |db| {
-            let count: i64 = spawns::table.count().get_result(db.connection)?;
-            Ok(usize::try_from(count).unwrap_or_default())
+            let page = records(newest.select(Row::as_select()).load(db.connection)?);
+            Ok((page, usize::try_from(total).unwrap_or_default()))
         })
         .await
     }
@@ -299,8 +290,8 @@ fn find(db: &mut Db<'_>, spawn_id: &str) -> Result<Option<SpawnRecord>, StoreErr
 }
 
 /// Moves a spawn that is in one of these states, if the state may follow; answers it as it is then.
-fn carry_out(db: &mut Db<'_>, from: &[SpawnState], step: &SpawnStep) -> Result<Option<SpawnRecord>, StoreError> {
-    let to = step.to;
+fn carry_out(db: &mut Db<'_>, from: &[SpawnState], step: &SpawnRecord) -> Result<Option<SpawnRecord>, StoreError> {
+    let to = step.state;
     let ended_at_ms = step.completed_at_ms.map_or(db.now_ms, |at_ms| at_ms.min(db.now_ms));
     let legal = from.iter().filter(|earlier| to.may_follow(**earlier)).map(|earlier| earlier.as_str());
     let moved =
@@ -308,7 +299,7 @@ fn carry_out(db: &mut Db<'_>, from: &[SpawnState], step: &SpawnStep) -> Result<O
             .set((
                 spawns::state.eq(to.as_str()),
                 spawns::updated_at_ms.eq(db.now_ms),
-                step.gateway.as_ref().map(|(id, name)| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(name))),
+                step.gateway_id.map(|id| (spawns::gateway_id.eq(id.0), spawns::gateway_name.eq(&step.gateway_name))),
                 step.session_key.as_ref().map(|key| spawns::session_key.eq(key)),
                 step.run_id.as_ref().map(|id| spawns::run_id.eq(id)),
                 step.pid.map(|pid| spawns::pid.eq(pid)),

@@ -4,7 +4,7 @@ use crate::tables::spawns::request_place;
 use diesel::prelude::*;
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::spawn::SpawnState::{self, *};
-use gatewarden_core::spawn::{SpawnAnswer, SpawnKind, SpawnRecord, SpawnStep};
+use gatewarden_core::spawn::{SpawnKind, SpawnRecord};
 use serde_json::json;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -29,19 +29,30 @@ pub(crate) fn text() -> Secret {
     Secret::new(json!({"command": "python", "env": {"API": "env-secret-1"}}).to_string())
 }
 
+/// What an idempotency key stands for.
+#[derive(Debug, PartialEq)]
+struct Keyed {
+    record: SpawnRecord,
+    /// Whether it was recorded before.
+    replayed: bool,
+}
+
 /// Records a spawn with an idempotency key.
-async fn keyed(scratch: &Scratch, spawn: SpawnRecord, key: &str, body: &str) -> Option<SpawnAnswer> {
-    scratch.store.record_spawn(spawn, Secret::new(body), Some(key.to_owned())).await.unwrap()
+async fn keyed(scratch: &Scratch, spawn: SpawnRecord, key: &str, body: &str) -> Option<Keyed> {
+    let new_id = spawn.spawn_id.clone();
+    let recorded = scratch.store.record_spawn(spawn, Secret::new(body), Some(key.to_owned())).await.unwrap();
+    recorded.map(|record| Keyed { replayed: record.spawn_id != new_id, record })
 }
 
 async fn recorded(scratch: &Scratch, summary: &str) -> SpawnRecord {
-    let answer = scratch.store.record_spawn(new_spawn(summary), text(), None).await.unwrap().unwrap();
-    assert!(!answer.replayed);
-    answer.record
+    let spawn = new_spawn(summary);
+    let record = scratch.store.record_spawn(spawn.clone(), text(), None).await.unwrap().unwrap();
+    assert_eq!(record.spawn_id, spawn.spawn_id);
+    record
 }
 
 async fn step(scratch: &Scratch, id: &str, from: &[SpawnState], to: SpawnState) -> Option<SpawnRecord> {
-    moved(scratch, id, from, to, SpawnStep::default()).await
+    moved(scratch, id, from, to, SpawnRecord::default()).await
 }
 
 async fn moved(
@@ -49,9 +60,9 @@ async fn moved(
     id: &str,
     from: &[SpawnState],
     to: SpawnState,
-    change: SpawnStep,
+    change: SpawnRecord,
 ) -> Option<SpawnRecord> {
-    let step = SpawnStep { spawn_id: id.to_owned(), to, ..change };
+    let step = SpawnRecord { spawn_id: id.to_owned(), state: to, ..change };
     scratch.store.move_spawns(from, vec![step]).await.unwrap().pop()
 }
 
@@ -79,22 +90,23 @@ async fn a_spawn_is_recorded_whole_and_moves_to_its_end() {
     let id = made.spawn_id.as_str();
     assert_eq!(request(&scratch, id).await, Some(text()));
     assert_eq!(find(&scratch, id).await, made);
-    let to_b = SpawnStep { gateway: Some((GatewayId(4), "b".to_owned())), ..SpawnStep::default() };
+    let to_b =
+        SpawnRecord { gateway_id: Some(GatewayId(4)), gateway_name: Some("b".to_owned()), ..SpawnRecord::default() };
     let sent = moved(&scratch, id, &[Recorded], Sent, to_b).await.unwrap();
     assert_eq!((sent.state, sent.gateway_id, sent.gateway_name.as_deref()), (Sent, Some(GatewayId(4)), Some("b")));
     assert_eq!((sent.route.as_deref(), sent.agent.as_deref()), (Some("primary"), Some("researcher")));
-    let runs = SpawnStep {
+    let runs = SpawnRecord {
         session_key: Some("agent:main".to_owned()),
         run_id: Some("run-1".to_owned()),
         pid: Some(12_345),
-        ..SpawnStep::default()
+        ..SpawnRecord::default()
     };
     let running = moved(&scratch, id, &SpawnState::OPEN, Running, runs).await.unwrap();
     assert_eq!((running.pid, running.completed_at_ms), (Some(12_345), None), "an open spawn has no end");
-    let ends = SpawnStep {
+    let ends = SpawnRecord {
         result: Some(json!({"exitCode": 0})),
         reason: Some("the gateway said so".to_owned()),
-        ..SpawnStep::default()
+        ..SpawnRecord::default()
     };
     let ended = moved(&scratch, id, &[Running], Completed, ends).await.unwrap();
     assert_eq!((ended.state, ended.completed_at_ms), (Completed, Some(ended.updated_at_ms)));
@@ -141,7 +153,7 @@ async fn the_same_idempotency_key_records_once_however_many_ask() {
     let answers = futures_util::future::join_all((0..8).map(|_| ask())).await;
     let (mut new_ones, mut replays) = (Vec::new(), Vec::new());
     for answer in answers {
-        let SpawnAnswer { record, replayed } = answer.expect("the body is the same");
+        let Keyed { record, replayed } = answer.expect("the body is the same");
         if replayed { &mut replays } else { &mut new_ones }.push(record);
     }
     assert_eq!((new_ones.len(), replays.len()), (1, 7));
@@ -151,7 +163,7 @@ async fn the_same_idempotency_key_records_once_however_many_ask() {
     assert!(replay.replayed);
     assert_eq!(replay.record.state, Failed, "a replay shows what became of it");
     assert_eq!(keyed(&scratch, new_spawn("x"), "k", "other").await, None);
-    assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().len(), 1);
+    assert_eq!(scratch.store.list_spawns(50, 0).await.unwrap().1, 1);
     let answer = keyed(&scratch, SpawnRecord { key_id: Some(6), ..new_spawn("x") }, "k", "other").await;
     assert!(!answer.unwrap().replayed, "keys belong to an API key");
     assert!(!scratch.holds("\"k\""));
@@ -185,14 +197,15 @@ async fn spawns_are_listed_newest_first_and_the_open_ones_oldest_first() {
         let mut spawn = new_spawn(&turn.to_string());
         spawn.gateway_id = [Some(GatewayId(3)), Some(GatewayId(4)), None][turn % 3];
         let recorded = scratch.store.record_spawn(spawn, text(), None).await.unwrap();
-        ids.push(recorded.unwrap().record.spawn_id);
+        ids.push(recorded.unwrap().spawn_id);
     }
     let summaries = |records: Vec<SpawnRecord>| records.into_iter().map(|record| record.summary).collect::<Vec<_>>();
-    assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap()), vec!["3", "2"]);
+    assert_eq!(summaries(scratch.store.list_spawns(2, 1).await.unwrap().0), vec!["3", "2"]);
     step(&scratch, &ids[0], &[Recorded], Sent).await.unwrap();
     step(&scratch, &ids[1], &[Recorded], Lost).await.unwrap();
     assert_eq!(summaries(scratch.store.open_spawns().await.unwrap()), vec!["0", "2", "3", "4"]);
-    let steps = ids.iter().map(|id| SpawnStep { spawn_id: id.clone(), to: Unknown, ..SpawnStep::default() }).collect();
+    let steps =
+        ids.iter().map(|id| SpawnRecord { spawn_id: id.clone(), state: Unknown, ..SpawnRecord::default() }).collect();
     let moved = scratch.store.move_spawns(&SpawnState::OPEN, steps).await.unwrap();
     assert_eq!(moved.len(), 1, "what was never sent is in no doubt, and keeps nothing else from being written");
     assert_eq!((moved[0].summary.as_str(), moved[0].state), ("0", Unknown));
@@ -218,11 +231,11 @@ async fn long_texts_are_cut_and_a_huge_result_is_left_out() {
     let scratch = Scratch::open();
     let made = recorded(&scratch, &"s".repeat(9_000)).await;
     assert_eq!(made.summary.len(), 500);
-    let ends = SpawnStep {
+    let ends = SpawnRecord {
         error: Some("e".repeat(9_000)),
         result: Some(json!("x".repeat(70_000))),
         reason: Some("r".repeat(9_000)),
-        ..SpawnStep::default()
+        ..SpawnRecord::default()
     };
     let ended = moved(&scratch, &made.spawn_id, &[Recorded], Failed, ends).await.unwrap();
     assert_eq!((ended.error.unwrap().len(), ended.reason.unwrap().len()), (4_000, 1_000));
@@ -244,7 +257,7 @@ async fn ended_spawns_are_kept_for_thirty_days_and_open_ones_for_ever() {
     scratch.execute("UPDATE spawns SET created_at_ms = 0, updated_at_ms = 0").unwrap();
     assert_eq!(scratch.store.thin_spawns(now, RetentionSettings::default().spawns).await.unwrap(), 1);
     let left: Vec<_> =
-        scratch.store.list_spawns(9, 0).await.unwrap().into_iter().map(|record| record.summary).collect();
+        scratch.store.list_spawns(9, 0).await.unwrap().0.into_iter().map(|record| record.summary).collect();
     assert_eq!(left, vec!["young", open.summary.as_str()]);
     let answer = keyed(&scratch, new_spawn("old"), "old", "body").await;
     assert!(!answer.unwrap().replayed, "its key went with it");

@@ -18,7 +18,9 @@ use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::machines::connection::{AuthPermit, GatewayNotice};
 use crate::registry::SpawnGateway;
-use crate::spawn::{Accepted, ControlSession, LookUpRun, LookedUp, NotAccepted, RunFinding, SpawnRequest};
+use crate::spawn::{
+    ControlSession, LookUpRun, LookedUp, NotAccepted, RunFinding, SpawnRecord, SpawnRequest, SpawnState,
+};
 
 /// What a scripted gateway heard from the registry.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ struct ScriptedGateway {
 /// What scripted gateways answer about runs; none is what a good gateway says.
 #[derive(Default)]
 struct Answers {
-    start: HashMap<GatewayId, Result<Accepted, NotAccepted>>,
+    start: HashMap<GatewayId, Result<SpawnRecord, NotAccepted>>,
     finding: HashMap<GatewayId, Result<RunFinding, Failure>>,
     control: HashMap<GatewayId, Result<Value, Failure>>,
 }
@@ -114,7 +116,7 @@ impl Script {
     }
 
     /// What a gateway answers to [`GatewayCommand::StartRun`] from now on; else it accepts.
-    pub(super) fn answers_start(&self, id: GatewayId, answer: Result<Accepted, NotAccepted>) {
+    pub(super) fn answers_start(&self, id: GatewayId, answer: Result<SpawnRecord, NotAccepted>) {
         self.answers.borrow_mut().start.insert(id, answer);
     }
 
@@ -225,18 +227,17 @@ impl Handler<GatewayCommand> for ScriptedGateway {
 }
 
 impl ScriptedGateway {
-    fn start_run(&self, request: Arc<SpawnRequest>) -> Result<Accepted, NotAccepted> {
-        let run_id = request.record.spawn_id.clone();
+    fn start_run(&self, request: Arc<SpawnRequest>) -> Result<SpawnRecord, NotAccepted> {
+        let record = request.record.clone();
         self.tell(Heard::Start(request));
         let scripted = self.answers.borrow().start.get(&self.id).cloned();
         scripted.unwrap_or_else(|| {
-            Ok(Accepted {
-                session_key: Some(format!("agent:main:{run_id}")),
-                run_id,
-                pid: None,
-                running: false,
-                method: "agent",
-                reply: json!({ "status": "accepted" }),
+            Ok(SpawnRecord {
+                state: SpawnState::Accepted,
+                session_key: Some(format!("agent:main:{}", record.spawn_id)),
+                run_id: Some(record.spawn_id.clone()),
+                result: Some(json!({ "status": "accepted" })),
+                ..record
             })
         })
     }

@@ -9,7 +9,7 @@ use crate::event_hub::subscriber::Subscription;
 use crate::machines::event_places::Holder;
 use crate::machines::routing::RouteRequest;
 use crate::spawn::{
-    Accepted, Certainty, NotAccepted, RunFinding, RunNotice, RunStage, SpawnRecord, SpawnRequest, SpawnState, Work,
+    Certainty, NotAccepted, RunFinding, RunNotice, RunStage, SpawnRecord, SpawnRequest, SpawnState, Work,
 };
 
 fn task() -> SpawnWork {
@@ -38,11 +38,11 @@ pub(super) fn keyed(key: &str, body: &str) -> SpawnWork {
     SpawnWork { text: Secret::new(body), idempotency_key: Some(key.into()), ..task() }
 }
 
-fn not_taken(code: ErrorCode) -> Result<Accepted, NotAccepted> {
+fn not_taken(code: ErrorCode) -> Result<SpawnRecord, NotAccepted> {
     Err(NotAccepted { failure: Failure::new(code, "the gateway's words"), certainty: Certainty::NotTaken })
 }
 
-fn answer_lost() -> Result<Accepted, NotAccepted> {
+fn answer_lost() -> Result<SpawnRecord, NotAccepted> {
     let failure = Failure::new(ErrorCode::GatewayTimeout, "no answer");
     Err(NotAccepted { failure, certainty: Certainty::Unknown })
 }
@@ -103,10 +103,10 @@ async fn a_task_reaches_the_acting_primary_and_its_end_comes_back() {
     let (prod, _) = two_ready(&mut house).await;
     let events = follow(&house).await;
     let answer = house.registry.send(task()).await.unwrap().unwrap();
-    assert_eq!(answer.record.gateway_id, Some(prod));
-    assert_eq!(answer.record.route.as_deref(), Some("primary"));
-    assert_eq!(answer.record.state, SpawnState::Accepted);
-    let spawn_id = answer.record.spawn_id;
+    assert_eq!(answer.gateway_id, Some(prod));
+    assert_eq!(answer.route.as_deref(), Some("primary"));
+    assert_eq!(answer.state, SpawnState::Accepted);
+    let spawn_id = answer.spawn_id;
     let failed = RunStage::Failed { error: "No API key found".into(), result: Value::Null };
     let notice = RunNotice { run_id: spawn_id.clone(), session_key: None, stage: failed };
     house.say(prod, GatewayNotice::Run(notice)).await;
@@ -122,7 +122,7 @@ async fn work_moves_on_only_where_the_first_gateway_certainly_could_not_be_reach
     let (prod, backup) = two_ready(&mut house).await;
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayUnavailable));
     let answer = house.registry.send(task()).await.unwrap().unwrap();
-    assert_eq!(answer.record.gateway_id, Some(backup));
+    assert_eq!(answer.gateway_id, Some(backup));
     assert_eq!(starts(&mut house).await, [prod, backup]);
     house.script.answers_start(prod, not_taken(ErrorCode::GatewayRefused));
     let refused = house.registry.send(task()).await.unwrap().unwrap_err();
@@ -146,7 +146,7 @@ async fn the_record_names_the_next_gateway_before_that_one_hears_of_the_spawn() 
         }
     };
     let (answer, stored) = futures_util::future::join(answer, watch).await;
-    assert_eq!(answer.unwrap().unwrap().record.gateway_id, Some(backup));
+    assert_eq!(answer.unwrap().unwrap().gateway_id, Some(backup));
     assert_eq!(stored.gateway_id, Some(backup), "a daemon that dies now asks the right one");
 }
 
@@ -223,8 +223,7 @@ async fn the_same_idempotency_key_runs_once_and_another_body_is_refused() {
     let (prod, _) = two_ready(&mut house).await;
     let first = house.registry.send(keyed("k", "a")).await.unwrap().unwrap();
     let again = house.registry.send(keyed("k", "a")).await.unwrap().unwrap();
-    assert!(again.replayed && !first.replayed);
-    assert_eq!(again.record.spawn_id, first.record.spawn_id);
+    assert_eq!(again.spawn_id, first.spawn_id);
     let other = house.registry.send(keyed("k", "b")).await.unwrap().unwrap_err();
     assert_eq!(other.code, ErrorCode::IdempotencyMismatch);
     assert_eq!(starts(&mut house).await, [prod]);
@@ -251,7 +250,7 @@ async fn with_no_usable_gateway_nothing_is_recorded_and_nothing_is_sent() {
     let failure = house.registry.send(task()).await.unwrap().unwrap_err();
     assert_eq!(failure.code, ErrorCode::NoUsableGateway);
     assert!(failure.retry_after.is_some());
-    assert!(house.store.list_spawns(10, 0).await.unwrap().is_empty());
+    assert!(house.store.list_spawns(10, 0).await.unwrap().0.is_empty());
     assert!(starts(&mut house).await.is_empty());
 }
 
@@ -262,7 +261,7 @@ async fn a_drained_gateway_takes_no_new_work() {
     let change = GatewayChange { drained: Some(true), ..GatewayChange::default() };
     house.registry.send(UpdateGateway { id: prod, change, from: None }).await.unwrap().unwrap();
     let answer = house.registry.send(task()).await.unwrap().unwrap();
-    assert_eq!(answer.record.gateway_id, Some(backup));
+    assert_eq!(answer.gateway_id, Some(backup));
     let route = RouteRequest { requested: Some(prod), ..RouteRequest::default() };
     let failure = house.registry.send(to(route)).await.unwrap().unwrap_err();
     assert!(failure.message.contains("drained"));
@@ -295,6 +294,6 @@ async fn what_is_gathered_when_the_daemon_stops_is_written_down_before_it_ends()
     house.registry.send(Drain).await.unwrap();
     // As the daemon does: a write may have been under way already.
     house.store.flush().await.unwrap();
-    let stored = house.store.find_spawn(answer.record.spawn_id).await.unwrap().unwrap();
+    let stored = house.store.find_spawn(answer.spawn_id).await.unwrap().unwrap();
     assert_eq!(stored.state, SpawnState::Accepted);
 }

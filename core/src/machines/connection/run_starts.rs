@@ -7,10 +7,11 @@
 //! left, or the gateway refused it before acceptance. Once the frame was given to the socket, anything but a refusal
 //! leaves it open.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatewarden_protocol::capabilities::{SpawnCommand, SpawnTask};
-use gatewarden_protocol::{AgentRow, Capabilities, Dialect};
+use gatewarden_protocol::capabilities::SpawnForm;
+use gatewarden_protocol::{AgentRow, Dialect};
 use serde_json::{Map, Value, json};
 
 use super::active::{ActiveConnection, ready};
@@ -18,49 +19,33 @@ use super::run_words::{self, Progress};
 use super::turn::{CallToken, MAX_CALL, NoAnswer, PendingKind, Turn};
 use super::{Effect, Runs};
 use crate::error::Failure;
-use crate::spawn::{Accepted, Certainty, NotAccepted, SpawnRequest, Work, own_session};
+use crate::spawn::{Certainty, NotAccepted, SpawnRecord, SpawnRequest, SpawnState, Work, own_session};
 
 /// After something of our own doing, until the list of sessions shows it.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A request that starts a run.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct WorkRequest {
-    pub(super) spawn_id: String,
+/// A run whose acceptance is awaited.
+#[derive(Debug)]
+pub(super) struct StartingRun {
+    spawn: Arc<SpawnRequest>,
+    form: SpawnForm,
     /// When its acceptance is awaited no more.
-    pub(super) deadline: Instant,
+    deadline: Instant,
     /// Whether it has been given to the socket.
     pub(super) sent: bool,
-    /// The method on the wire; over HTTP, `spawn` stands for `POST /spawn`.
-    pub(super) method: &'static str,
-    pub(super) params: Value,
     /// The session that it will run in, as far as we choose it.
-    pub(super) session_key: Option<String>,
+    session_key: Option<String>,
     /// What is to be set on the session first, since the method itself can't say it; the next one last.
-    pub(super) before: Vec<Preparation>,
-    /// Whether the request goes out under the spawn's id: document 002 knows a run by the id of its request.
-    pub(super) under_spawn_id: bool,
+    before: Vec<Preparation>,
 }
 
 /// A `sessions.patch` ahead of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Preparation {
-    pub(super) params: Value,
+#[derive(Debug)]
+struct Preparation {
+    params: Value,
     /// Whether the run makes no sense without it. A label is only for people.
-    pub(super) needed: bool,
+    needed: bool,
 }
-
-/// What a form calls the fields of a task.
-struct TaskNames {
-    task: &'static str,
-    agent: &'static str,
-    timeout: &'static str,
-}
-
-/// The words of our own API, since document 002 has none.
-const DOCUMENTED: TaskNames = TaskNames { task: "task", agent: "agent", timeout: "timeoutSeconds" };
-/// Those of real releases, and of document 004 as far as it names any.
-const RELEASE: TaskNames = TaskNames { task: "message", agent: "agentId", timeout: "timeout" };
 
 impl Runs {
     /// Somebody wants a run started.
@@ -69,20 +54,23 @@ impl Runs {
         turn: &mut Turn<'_>,
         active: Option<&mut ActiveConnection>,
         call: CallToken,
-        spawn: &SpawnRequest,
+        spawn: &Arc<SpawnRequest>,
     ) {
-        let worded = ready(turn, active).and_then(|active| {
-            word(&active.capabilities, active.agents.as_deref(), spawn, turn.moment.now)
-                .map(|request| (active, request))
-                .map_err(|missing| match spawn.work {
-                    Work::Command { .. } => turn.peer.cannot_run_programs(missing),
-                    Work::Task { .. } => turn.peer.not_supported(missing),
-                })
-        });
-        match worded {
+        let active = match ready(turn, active) {
+            Ok(active) => active,
+            Err(failure) => return self.not_taken(turn, call, failure),
+        };
+        let form = match spawn.work {
+            Work::Command { .. } => {
+                active.capabilities.spawn_command().ok_or_else(|| turn.peer.cannot_run_programs("spawn"))
+            }
+            Work::Task { .. } => active.capabilities.spawn_task().ok_or_else(|| turn.peer.not_supported("agent")),
+        };
+        match form {
             Err(failure) => self.not_taken(turn, call, failure),
-            Ok((active, request)) => {
-                self.starting.insert(call, request);
+            Ok(form) => {
+                let run = StartingRun::new(spawn, form, active.agents.as_deref(), turn.moment.now);
+                self.starting.insert(call, run);
                 self.go_on_starting(turn, active, call);
             }
         }
@@ -94,9 +82,9 @@ impl Runs {
             Ok(active) => active,
             Err(failure) => return self.not_taken(turn, call, failure),
         };
-        let Some(request) = self.starting.get_mut(&call) else { return };
-        let timeout = request.deadline.saturating_duration_since(turn.moment.now);
-        if let Some(preparation) = request.before.pop() {
+        let Some(starting) = self.starting.get_mut(&call) else { return };
+        let timeout = starting.deadline.saturating_duration_since(turn.moment.now);
+        if let Some(preparation) = starting.before.pop() {
             let kind = PendingKind::Preparation(call, preparation.needed);
             let asked = active.request(turn, "sessions.patch", &preparation.params, timeout, kind);
             if let Err(failure) = asked {
@@ -104,12 +92,13 @@ impl Runs {
             }
             return;
         }
-        let chosen_id = request.under_spawn_id.then_some(request.spawn_id.as_str());
-        match active.request_as(turn, chosen_id, request.method, &request.params, timeout, PendingKind::Run(call)) {
+        let (method, params) = (starting.method(), Value::Object(starting.params()));
+        let chosen_id = starting.is_under_spawn_id().then_some(starting.spawn_id());
+        match active.request_as(turn, chosen_id, method, &params, timeout, PendingKind::Run(call)) {
             Err(failure) => self.not_taken(turn, call, failure),
             Ok(()) => {
-                request.sent = true;
-                self.tracker.follow(&request.spawn_id, request.session_key.as_deref());
+                starting.sent = true;
+                self.tracker.follow(starting.spawn_id(), starting.session_key.as_deref());
             }
         }
     }
@@ -118,13 +107,13 @@ impl Runs {
         let Some(starting) = self.starting.get(&call) else { return };
         match no_answer {
             // It was heard of already: then it was taken, and this is how it ended.
-            NoAnswer::Refused(error) | NoAnswer::NotOffered(error) if self.tracker.heard_of(&starting.spawn_id) => {
-                let run_id = starting.spawn_id.clone();
+            NoAnswer::Refused(error) | NoAnswer::NotOffered(error) if self.tracker.heard_of(starting.spawn_id()) => {
+                let run_id = starting.spawn_id().to_owned();
                 self.accept(turn, call, Value::Null, run_id.clone(), false);
                 self.ended(turn, run_id, run_words::read_outcome(Err(error)));
             }
             no_answer => {
-                let failure = no_answer.failure(turn.peer, starting.method);
+                let failure = no_answer.failure(turn.peer, starting.method());
                 self.not_taken(turn, call, failure);
             }
         }
@@ -139,9 +128,9 @@ impl Runs {
         payload: Value,
     ) {
         let Some(starting) = self.starting.get(&call) else { return };
-        let spawn_id = starting.spawn_id.clone();
+        let (spawn_id, method) = (starting.spawn_id().to_owned(), starting.method());
         if self.tracker.names_another(&spawn_id, &payload) {
-            let failure = turn.peer.spoke_of_another(starting.method);
+            let failure = turn.peer.spoke_of_another(method);
             return self.unanswered(turn, PendingKind::Run(call), failure, Certainty::Unknown);
         }
         let progress = run_words::progress(&payload);
@@ -151,15 +140,15 @@ impl Runs {
             // Dialect `rpc` answers once, with the agent's answer; elsewhere a plain yes is an acceptance.
             None => active.dialect == Dialect::Rpc,
         };
-        let ended = is_over.then(|| run_words::end_in(&payload, starting.method));
+        let ended = is_over.then(|| run_words::end_in(&payload, method));
         // What has ended is not looked up any more: its own id spares everybody a second one.
-        let named = run_words::run_id(&payload).filter(|_| !is_over && !starting.under_spawn_id);
+        let named = run_words::run_id(&payload).filter(|_| !is_over && !starting.is_under_spawn_id());
         let run_id = named.unwrap_or_else(|| spawn_id.clone());
         if run_id != spawn_id {
             self.tracker.forget(&spawn_id);
         }
         let running = progress == Some(Progress::Running);
-        let second_reply_due = starting.method == "agent" && !is_over;
+        let second_reply_due = method == "agent" && !is_over;
         if second_reply_due {
             active.expect_second_reply(request_id, Some(run_id.clone()));
         }
@@ -176,11 +165,11 @@ impl Runs {
     /// Answers the caller with the acceptance.
     fn accept(&mut self, turn: &mut Turn<'_>, call: CallToken, payload: Value, run_id: String, running: bool) {
         let Some(starting) = self.starting.remove(&call) else { return };
-        let is_news = !self.tracker.heard_of(&starting.spawn_id);
+        let is_news = !self.tracker.heard_of(starting.spawn_id());
         let told = run_words::session_key(&payload);
         // A session that nobody named is the run's own.
         let alone = starting.session_key.is_none() && told.is_some();
-        let session_key = told.or(starting.session_key);
+        let session_key = told.or_else(|| starting.session_key.clone());
         self.tracker.follow(&run_id, session_key.as_deref());
         if alone {
             self.tracker.has_own_session(&run_id);
@@ -188,23 +177,25 @@ impl Runs {
         if is_news {
             self.tracker.tell_session(&run_id, true);
         }
-        let accepted = Accepted {
-            run_id,
+        let record = SpawnRecord {
+            state: if running { SpawnState::Running } else { SpawnState::Accepted },
+            run_id: Some(run_id),
             session_key,
             pid: run_words::pid(&payload),
-            running,
-            method: starting.method,
-            reply: run_words::cut(payload),
+            result: Some(run_words::cut(payload)),
+            ..starting.spawn.record.clone()
         };
-        turn.push(Effect::AnswerRun(call, Ok(accepted)));
+        turn.push(Effect::AnswerRun(call, Box::new(Ok(record))));
+        turn.push(Effect::SpawnAccepted(starting.spawn_id().to_owned(), starting.method()));
     }
 
     /// The gateway certainly hasn't taken it.
     pub(super) fn not_taken(&mut self, turn: &mut Turn<'_>, call: CallToken, failure: Failure) {
         if let Some(starting) = self.starting.remove(&call) {
-            self.tracker.forget(&starting.spawn_id);
+            self.tracker.forget(starting.spawn_id());
         }
-        turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty: Certainty::NotTaken })));
+        let not_accepted = NotAccepted { failure, certainty: Certainty::NotTaken };
+        turn.push(Effect::AnswerRun(call, Box::new(Err(not_accepted))));
     }
 
     /// The socket refused the frame that was to start a run: it never left.
@@ -216,113 +207,96 @@ impl Runs {
     }
 }
 
-/// The words for a spawn's work, or the method that the gateway lacks for it. `agents` are the gateway's, where known.
-fn word(
-    capabilities: &Capabilities,
-    agents: Option<&[AgentRow]>,
-    SpawnRequest { record, work, timeout, .. }: &SpawnRequest,
-    now: Instant,
-) -> Result<WorkRequest, &'static str> {
-    let spawn_id = record.spawn_id.as_str();
-    let plain = |method, params, session_key| WorkRequest {
-        spawn_id: spawn_id.to_owned(),
-        deadline: now + (*timeout).min(MAX_CALL),
-        sent: false,
-        method,
-        params: Value::Object(params),
-        session_key,
-        before: Vec::new(),
-        under_spawn_id: false,
-    };
-    let documented = |params, key| WorkRequest { under_spawn_id: true, ..plain("spawn", params, key) };
-    let over_http = |params, key| plain("spawn", with_key(params, spawn_id), key);
-    match work {
-        Work::Command { .. } => match capabilities.spawn_command() {
-            SpawnCommand::Spawn => Ok(documented(command_params(work), None)),
-            SpawnCommand::Http => Ok(over_http(command_params(work), None)),
-            SpawnCommand::Impossible => Err("spawn"),
-        },
-        Work::Task { session_key, .. } => {
-            let named = || session_key.clone();
-            match capabilities.spawn_task() {
-                SpawnTask::Spawn => Ok(documented(task_params(&DOCUMENTED, work, named()), named())),
-                SpawnTask::Http => Ok(over_http(task_params(&DOCUMENTED, work, named()), named())),
-                SpawnTask::AgentOneReply => Ok(plain("agent", task_params(&RELEASE, work, named()), named())),
-                SpawnTask::AgentTwoReplies => {
-                    let key = session_of(work, agents, spawn_id);
-                    Ok(plain("agent", agent_params(work, &key, spawn_id), Some(key)))
-                }
-                SpawnTask::ChatSend => {
-                    let key = session_of(work, agents, spawn_id);
-                    let (params, before) = chat_params(work, &key, spawn_id);
-                    Ok(WorkRequest { before, ..plain("chat.send", params, Some(key)) })
-                }
-                SpawnTask::Impossible => Err("agent"),
-            }
+impl StartingRun {
+    /// A spawn that goes out in this form. `agents` are the gateway's, where known.
+    fn new(spawn: &Arc<SpawnRequest>, form: SpawnForm, agents: Option<&[AgentRow]>, now: Instant) -> Self {
+        let mut run = Self {
+            deadline: now + spawn.timeout.min(MAX_CALL),
+            spawn: Arc::clone(spawn),
+            form,
+            sent: false,
+            session_key: None,
+            before: Vec::new(),
+        };
+        let Work::Task { agent, session_key, model, label, .. } = &spawn.work else { return run };
+        run.session_key.clone_from(session_key);
+        if matches!(form, SpawnForm::AgentTwoReplies | SpawnForm::ChatSend) {
+            // Without a session of its own it would run in the agent's main one and take over its label.
+            run.session_key.get_or_insert_with(|| {
+                let default =
+                    || agents.into_iter().flatten().find(|agent| agent.is_default).map(|agent| agent.id.clone());
+                let agent = agent.clone().or_else(default).unwrap_or_else(|| "main".to_owned());
+                own_session(&agent, &spawn.record.spawn_id)
+            });
+        }
+        if form == SpawnForm::ChatSend {
+            let key = &run.session_key;
+            let label = label.as_ref().map(|label| (json!({ "key": key, "label": label }), false));
+            let model = model.as_ref().map(|model| (json!({ "key": key, "model": model }), true));
+            let prepare = |(params, needed)| Preparation { params, needed };
+            run.before = label.into_iter().chain(model).map(prepare).collect();
+        }
+        run
+    }
+
+    fn spawn_id(&self) -> &str {
+        &self.spawn.record.spawn_id
+    }
+
+    /// The method on the wire; over HTTP, `spawn` stands for `POST /spawn`.
+    fn method(&self) -> &'static str {
+        match self.form {
+            SpawnForm::Spawn | SpawnForm::Http => "spawn",
+            SpawnForm::AgentOneReply | SpawnForm::AgentTwoReplies => "agent",
+            SpawnForm::ChatSend => "chat.send",
         }
     }
-}
 
-fn with_key(mut params: Map<String, Value>, spawn_id: &str) -> Map<String, Value> {
-    params.insert("idempotencyKey".to_owned(), spawn_id.into());
-    params
-}
-
-/// `command`, `args`, `env` and `cwd` of document 002.
-fn command_params(work: &Work) -> Map<String, Value> {
-    let mut params = Map::new();
-    if let Work::Command { command, args, env, cwd } = work {
-        let env: Map<String, Value> =
-            env.iter().map(|(name, value)| (name.clone(), Value::from(value.expose()))).collect();
-        params.insert("command".to_owned(), command.clone().into());
-        params.insert("args".to_owned(), args.clone().into());
-        params.insert("env".to_owned(), env.into());
-        put(&mut params, "cwd", cwd.clone());
+    /// Whether the request goes out under the spawn's id: document 002 knows a run by the id of its request.
+    fn is_under_spawn_id(&self) -> bool {
+        self.form == SpawnForm::Spawn
     }
-    params
-}
 
-fn task_params(names: &TaskNames, work: &Work, session_key: Option<String>) -> Map<String, Value> {
-    let mut params = Map::new();
-    if let Work::Task { task, agent, model, label, timeout_seconds, .. } = work {
-        params.insert(names.task.to_owned(), task.clone().into());
-        put(&mut params, names.agent, agent.clone());
-        put(&mut params, "sessionKey", session_key);
-        put(&mut params, "model", model.clone());
-        put(&mut params, "label", label.clone());
-        put(&mut params, names.timeout, *timeout_seconds);
+    fn params(&self) -> Map<String, Value> {
+        let mut params = Map::new();
+        match &self.spawn.work {
+            // Of document 002.
+            Work::Command { command, args, env, cwd } => {
+                let env: Map<String, Value> =
+                    env.iter().map(|(name, value)| (name.clone(), Value::from(value.expose()))).collect();
+                params.insert("command".to_owned(), command.clone().into());
+                params.insert("args".to_owned(), args.clone().into());
+                params.insert("env".to_owned(), env.into());
+                put(&mut params, "cwd", cwd.clone());
+            }
+            Work::Task { task, agent, model, label, timeout_seconds, .. } => {
+                let (task_name, agent_name, timeout_name) = match self.form {
+                    // The words of our own API, since document 002 has none.
+                    SpawnForm::Spawn | SpawnForm::Http => ("task", "agent", "timeoutSeconds"),
+                    // Those of real releases, and of document 004 as far as it names any.
+                    _ => ("message", "agentId", "timeout"),
+                };
+                params.insert(task_name.to_owned(), task.clone().into());
+                put(&mut params, "sessionKey", self.session_key.clone());
+                if self.form == SpawnForm::ChatSend {
+                    // It takes neither model nor label, which belong to the session there.
+                    put(&mut params, "timeoutMs", timeout_seconds.map(|seconds| u64::from(seconds) * 1_000));
+                } else {
+                    put(&mut params, agent_name, agent.clone());
+                    put(&mut params, "model", model.clone());
+                    put(&mut params, "label", label.clone());
+                    put(&mut params, timeout_name, *timeout_seconds);
+                }
+            }
+        }
+        if matches!(self.form, SpawnForm::Http | SpawnForm::AgentTwoReplies | SpawnForm::ChatSend) {
+            params.insert("idempotencyKey".to_owned(), self.spawn_id().into());
+        }
+        if matches!(self.form, SpawnForm::AgentTwoReplies | SpawnForm::ChatSend) {
+            params.insert("deliver".to_owned(), false.into());
+        }
+        params
     }
-    params
-}
-
-/// `agent` of real releases. Without a session of its own it would run in the agent's main one and take over its label.
-fn agent_params(work: &Work, key: &str, spawn_id: &str) -> Map<String, Value> {
-    let mut params = with_key(task_params(&RELEASE, work, Some(key.to_owned())), spawn_id);
-    params.insert("deliver".to_owned(), false.into());
-    params
-}
-
-/// `chat.send` of real releases: it takes neither model nor label, which belong to the session there.
-fn chat_params(work: &Work, key: &str, spawn_id: &str) -> (Map<String, Value>, Vec<Preparation>) {
-    let mut params = agent_params(work, key, spawn_id);
-    params.remove("agentId");
-    let mut take = |name: &str| params.remove(name);
-    let (label, model, timeout) = (take("label"), take("model"), take("timeout"));
-    put(&mut params, "timeoutMs", timeout.and_then(|seconds| seconds.as_u64()).map(|seconds| seconds * 1_000));
-    let prepare = |params, needed| Preparation { params, needed };
-    let label = label.map(|label| prepare(json!({ "key": key, "label": label }), false));
-    let model = model.map(|model| prepare(json!({ "key": key, "model": model }), true));
-    (params, label.into_iter().chain(model).collect())
-}
-
-/// The session that was named, else a new one whose key tells which spawn it is for.
-fn session_of(work: &Work, agents: Option<&[AgentRow]>, spawn_id: &str) -> String {
-    let Work::Task { session_key, agent, .. } = work else { return String::new() };
-    session_key.clone().unwrap_or_else(|| {
-        let default = || agents.into_iter().flatten().find(|agent| agent.is_default).map(|agent| agent.id.clone());
-        let agent = agent.clone().or_else(default).unwrap_or_else(|| "main".to_owned());
-        own_session(&agent, spawn_id)
-    })
 }
 
 fn put(params: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::active::{ActiveConnection, ready};
 use super::look_ups::{LookUps, find};
-use super::run_starts::WorkRequest;
+use super::run_starts::StartingRun;
 use super::run_tracker::RunTracker;
 use super::run_words::{self, Confidence};
 use super::turn::{CallToken, MAX_CALL, NoAnswer, Outcome, PendingKind, Turn};
@@ -26,7 +26,7 @@ const LIST_EVERY: Duration = Duration::from_secs(15);
 pub(super) struct Runs {
     pub(super) tracker: RunTracker,
     /// Runs whose acceptance is awaited.
-    pub(super) starting: HashMap<CallToken, WorkRequest>,
+    pub(super) starting: HashMap<CallToken, StartingRun>,
     look_ups: LookUps,
     /// Kills under way and the sessions that they are for.
     kills: HashMap<CallToken, String>,
@@ -84,7 +84,7 @@ impl Runs {
             PendingKind::Run(call) | PendingKind::Preparation(call, _) => match self.starting.get(&call) {
                 Some(starting) if starting.sent && certainty == Certainty::Unknown => {
                     self.starting.remove(&call);
-                    turn.push(Effect::AnswerRun(call, Err(NotAccepted { failure, certainty })));
+                    turn.push(Effect::AnswerRun(call, Box::new(Err(NotAccepted { failure, certainty }))));
                 }
                 Some(_) => self.not_taken(turn, call, failure),
                 None => {}

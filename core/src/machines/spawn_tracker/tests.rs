@@ -31,9 +31,9 @@ fn take(
     pid: Option<i64>,
     running: bool,
 ) {
-    let run_id = run_id.to_owned();
-    let accepted = Accepted { run_id, session_key, pid, running, method: "agent", reply: Value::Null };
-    tracker.accept(now, spawn_id, &accepted);
+    let (spawn_id, run_id) = (spawn_id.to_owned(), Some(run_id.to_owned()));
+    let state = if running { SpawnState::Running } else { SpawnState::Accepted };
+    tracker.accept(now, &SpawnRecord { spawn_id, run_id, session_key, pid, state, ..SpawnRecord::default() });
 }
 
 fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
@@ -44,15 +44,15 @@ fn stored(gateway: Option<GatewayId>, state: SpawnState) -> SpawnRecord {
 /// Writes everything that is to be written, and says which states were of this spawn.
 fn write_all(tracker: &mut SpawnTracker, spawn_id: &str) -> Vec<SpawnState> {
     let steps = tracker.take_batch(usize::MAX);
-    for id in SpawnStep::spawns(&steps) {
+    for id in SpawnRecord::ids(&steps) {
         tracker.written(&id, true);
     }
-    steps.iter().filter(|step| step.spawn_id == spawn_id).map(|step| step.to).collect()
+    steps.iter().filter(|step| step.spawn_id == spawn_id).map(|step| step.state).collect()
 }
 
 /// The states of a batch that is begun.
 fn begun(tracker: &mut SpawnTracker) -> Vec<SpawnState> {
-    tracker.take_batch(usize::MAX).iter().map(|step| step.to).collect()
+    tracker.take_batch(usize::MAX).iter().map(|step| step.state).collect()
 }
 
 fn accepted(now: Instant) -> SpawnTracker {
@@ -102,7 +102,7 @@ fn a_batch_takes_whole_spawns_in_the_order_of_their_moves() {
         tracker.open(spawn_id, PROD);
         take(&mut tracker, now, spawn_id, spawn_id, None, None, true);
     }
-    let ids = |steps: Vec<SpawnStep>| SpawnStep::spawns(&steps);
+    let ids = |steps: Vec<SpawnRecord>| SpawnRecord::ids(&steps);
     assert_eq!(ids(tracker.take_batch(3)), ["a", "b"], "the second one makes it three, and is not torn");
     assert_eq!(ids(tracker.take_batch(3)), ["c"]);
     assert!(!tracker.has_line());
@@ -260,7 +260,7 @@ fn a_spawn_that_is_lost_without_a_lost_connection_is_not_said_to_have_a_gateway_
     asked_in_silence(&mut tracker, now, 1_000);
     let steps = tracker.take_batch(usize::MAX).into_iter();
     let reasons: Vec<(SpawnState, String)> =
-        steps.filter_map(|step| Some((step.to, step.reason?))).filter(|(to, _)| *to != SpawnState::Sent).collect();
+        steps.filter_map(|step| Some((step.state, step.reason?))).filter(|(to, _)| *to != SpawnState::Sent).collect();
     let said = |state: SpawnState| reasons.iter().find(|(to, _)| *to == state).map(|(_, reason)| reason.as_str());
     assert_eq!(said(SpawnState::Unknown), Some("its gateway has said nothing of it for 310 s and cannot tell"));
     assert!(said(SpawnState::Lost).unwrap().starts_with("its gateway has said nothing of it for 9"), "{reasons:?}");
@@ -351,7 +351,7 @@ fn an_end_that_is_found_out_ended_when_the_gateway_says_or_says_that_this_is_not
         let notice = RunNotice { run_id: "s".to_owned(), session_key: None, stage };
         tracker.on_stage_found(now + LOST_AFTER, PROD, notice, ended_at_ms);
         let step = tracker.take_batch(9).pop().unwrap();
-        (step.to, step.completed_at_ms, step.reason)
+        (step.state, step.completed_at_ms, step.reason)
     };
     assert_eq!(found_out(Some(7)), (SpawnState::Failed, Some(7), None));
     assert_eq!(found_out(None), (SpawnState::Failed, None, Some(FOUND_OUT.to_owned())));
@@ -380,7 +380,7 @@ fn a_rerouted_spawn_belongs_to_the_other_gateway_only() {
     hear(&mut tracker, now, PROD, "s", None, RunStage::Killed { reason: "not ours".into() });
     assert_eq!(tracker.get("s").unwrap().state, SpawnState::Running);
     let moves = tracker.take_batch(1);
-    assert_eq!(moves[1].gateway, Some((BACKUP, "backup".to_owned())));
+    assert_eq!((moves[1].gateway_id, moves[1].gateway_name.as_deref()), (Some(BACKUP), Some("backup")));
 }
 
 #[test]
@@ -491,7 +491,7 @@ fn a_lost_spawn_names_the_run_that_its_gateway_was_asked_about() {
     write_all(&mut tracker, "s");
     tracker.on_gateway_deleted(PROD);
     let moves = tracker.take_batch(1);
-    assert_eq!((moves[0].to, moves[0].run_id.as_deref()), (SpawnState::Lost, Some("s")));
+    assert_eq!((moves[0].state, moves[0].run_id.as_deref()), (SpawnState::Lost, Some("s")));
 }
 
 #[test]
@@ -499,7 +499,7 @@ fn what_was_recorded_without_a_gateway_and_left_by_a_crash_ends_as_not_taken() {
     let mut tracker = SpawnTracker::new(LOST_AFTER);
     tracker.resume(start(), &stored(None, SpawnState::Recorded));
     let moves = tracker.take_batch(1);
-    let states: Vec<_> = moves.iter().map(|step| step.to).collect();
+    let states: Vec<_> = moves.iter().map(|step| step.state).collect();
     assert_eq!((states, moves[0].reason.as_deref()), (vec![SpawnState::Failed], Some(NOT_ACCEPTED)));
     assert!(tracker.written("s", true) && tracker.is_empty());
 }

@@ -29,7 +29,7 @@ async fn under_random_failures_each_spawn_is_taken_at_most_once_and_ends_exactly
             }
         }
         let spawn_id = match house.registry.send(task()).await.unwrap() {
-            Ok(answer) => Some(answer.record.spawn_id),
+            Ok(answer) => Some(answer.spawn_id),
             Err(failure) => failure.details.and_then(|details| details["spawnId"].as_str().map(str::to_owned)),
         };
         house.registry.send(Ping).await.unwrap();

@@ -8,7 +8,7 @@ use super::run_sim::{SPAWN, command, task};
 use super::sim::{Sim, record};
 use crate::dialing::{DialFailure, DialStep};
 use crate::gateway_record::Transport;
-use crate::spawn::{Certainty, RunFinding, RunStage, SessionAction};
+use crate::spawn::{Certainty, RunFinding, RunStage, SessionAction, SpawnState};
 
 fn online() -> Sim {
     http_online(record().with(|spec| spec.transport = Transport::Http))
@@ -31,8 +31,9 @@ fn work_is_posted_with_its_key_and_the_answer_is_the_acceptance() {
     );
     answer(&mut sim, 200, r#"{"status":"running","id":"job-7","sessionKey":"a:job-7","pid":4}"#);
     let accepted = sim.accepted();
-    assert_eq!((accepted.run_id.as_str(), accepted.session_key.as_deref()), ("job-7", Some("a:job-7")));
-    assert_eq!((accepted.pid, accepted.running, accepted.method), (Some(4), true, "spawn"));
+    assert_eq!((accepted.run_id.as_deref(), accepted.session_key.as_deref()), (Some("job-7"), Some("a:job-7")));
+    assert_eq!((accepted.pid, accepted.state), (Some(4), SpawnState::Running));
+    assert!(sim.log.iter().any(|effect| matches!(effect, Effect::SpawnAccepted(_, "spawn"))));
 
     sim.starts_as(2, "spawn-2", task());
     let HttpOperation::Spawn(params) = last_ask(&sim).operation else { panic!() };
@@ -98,7 +99,7 @@ fn a_run_that_ends_in_the_answer_itself_is_told_at_once() {
     let mut sim = online();
     sim.starts(1, command());
     answer(&mut sim, 200, r#"{"status":"completed","id":"job-7","result":{"exitCode":2}}"#);
-    assert_eq!(sim.accepted().run_id, SPAWN, "there is nothing left to look up");
+    assert_eq!(sim.accepted().run_id.as_deref(), Some(SPAWN), "there is nothing left to look up");
     assert!(matches!(&sim.stages()[..], [RunStage::Failed { error, .. }] if error == "exit code 2"));
 }
 

@@ -127,7 +127,7 @@ fn a_refusal_of_a_run_that_was_heard_of_is_its_end() {
     sim.starts(1, task());
     sim.event("agent", json!({"runId":SPAWN,"stream":"lifecycle","data":{"phase":"start"}}));
     sim.replies_error("it broke");
-    assert_eq!(sim.accepted().run_id, SPAWN);
+    assert_eq!(sim.accepted().run_id.as_deref(), Some(SPAWN));
     assert!(
         matches!(&sim.stages()[..], [RunStage::Running { .. }, RunStage::Failed { error, .. }] if error == "it broke")
     );
@@ -155,7 +155,7 @@ fn an_answer_that_names_the_run_of_another_request_acknowledges_nothing() {
     assert_eq!(sim.not_accepted().certainty, Certainty::Unknown);
     assert!(sim.not_accepted().failure.message.contains("another request"), "{:?}", sim.not_accepted());
     sim.says(json!({"type":"res","id":first,"ok":true,"payload":{"runId":"spawn-1","status":"accepted"}}));
-    assert_eq!(sim.accepted().run_id, "spawn-1");
+    assert_eq!(sim.accepted().run_id.as_deref(), Some("spawn-1"));
     // What became of the other one is told by its own words.
     sim.event("chat", json!({"runId":"spawn-2","state":"final","message":{"role":"assistant","content":"done"}}));
     let ended: Vec<_> = sim.notices().into_iter().map(|notice| notice.run_id).collect();

@@ -6,7 +6,7 @@ use super::super::*;
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
 use crate::machines::connection::GatewayNotice;
-use crate::spawn::{Certainty, Work};
+use crate::spawn::{Certainty, SpawnState, Work};
 
 fn full_task() -> Work {
     Work::Task {
@@ -69,8 +69,8 @@ fn protocol_3_gets_a_task_by_chat_so_that_it_can_be_killed_and_model_and_label_a
     );
     sim.replies(json!({"runId":SPAWN,"status":"started"}));
     let accepted = sim.accepted();
-    assert_eq!((accepted.run_id.as_str(), accepted.session_key.as_deref()), (SPAWN, Some(key)));
-    assert!(accepted.running);
+    assert_eq!((accepted.run_id.as_deref(), accepted.session_key.as_deref()), (Some(SPAWN), Some(key)));
+    assert_eq!(accepted.state, SpawnState::Running);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn document_004_answers_once_and_that_answer_is_the_outcome() {
     );
     let id = frame["id"].clone();
     sim.says(json!({"id":id,"result":{"text":"hello"}}));
-    assert_eq!(sim.accepted().run_id, SPAWN);
+    assert_eq!(sim.accepted().run_id.as_deref(), Some(SPAWN));
     let Some(crate::spawn::RunStage::Completed { result }) = sim.stages().pop() else { panic!("{:?}", sim.stages()) };
     assert_eq!(result, json!({"text":"hello"}));
     let told: Vec<&Effect> = sim

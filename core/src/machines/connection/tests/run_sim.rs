@@ -11,8 +11,8 @@ use crate::gateway_report::SharedSessions;
 use crate::machines::connection::{AgentNews, GatewayNotice};
 use crate::machines::routing::RouteRequest;
 use crate::spawn::{
-    Accepted, ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, SpawnRecord,
-    SpawnRequest, Work,
+    ControlSession, LookUpRun, NotAccepted, RunFinding, RunNotice, RunStage, SessionAction, SpawnRecord, SpawnRequest,
+    Work,
 };
 
 /// The spawn that most tests start.
@@ -111,7 +111,7 @@ impl Sim {
     pub(super) fn starts_as(&mut self, token: u64, spawn_id: &str, work: Work) {
         let record = SpawnRecord { spawn_id: spawn_id.to_owned(), ..SpawnRecord::default() };
         let request = SpawnRequest { record, route: RouteRequest::default(), work, timeout: Duration::from_secs(30) };
-        self.feed(|connection, moment| connection.start_run(moment, CallToken(token), &request));
+        self.feed(|connection, moment| connection.start_run(moment, CallToken(token), &Arc::new(request)));
     }
 
     pub(super) fn looks_up(&mut self, token: u64, run_id: &str, session_key: Option<&str>) {
@@ -165,17 +165,17 @@ impl Sim {
         self.says(json!({"type":"event","event":name,"payload":payload}));
     }
 
-    pub(super) fn started(&self) -> Vec<Result<Accepted, NotAccepted>> {
+    pub(super) fn started(&self) -> Vec<Result<SpawnRecord, NotAccepted>> {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::AnswerRun(_, result) => Some(result.clone()),
+                Effect::AnswerRun(_, result) => Some((**result).clone()),
                 _ => None,
             })
             .collect()
     }
 
-    pub(super) fn accepted(&self) -> Accepted {
+    pub(super) fn accepted(&self) -> SpawnRecord {
         self.started().pop().expect("an answer").expect("an acceptance")
     }
 

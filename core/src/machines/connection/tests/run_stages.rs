@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::run_sim::{SPAWN, command, task};
 use super::sim::Sim;
-use crate::spawn::{RunStage, SessionAction};
+use crate::spawn::{RunStage, SessionAction, SpawnState};
 
 const P3: &str = include_str!("../../../../../protocol/tests/golden/frames-p3.jsonl");
 const P4: &str = include_str!("../../../../../protocol/tests/golden/frames-p4.jsonl");
@@ -68,7 +68,7 @@ fn told(sim: &Sim) -> Vec<&'static str> {
 fn a_recorded_run_of_protocol_4_is_accepted_runs_and_ends_with_its_whole_result() {
     let sim = replay(4, "UUID_22");
     let accepted = sim.accepted();
-    assert_eq!((accepted.run_id.as_str(), accepted.running), ("UUID_22", false));
+    assert_eq!((accepted.run_id.as_deref(), accepted.state), (Some("UUID_22"), SpawnState::Accepted));
     assert_eq!(accepted.session_key.as_deref(), Some("agent:main:frames1"), "as the gateway says");
     assert_eq!(told(&sim), ["running", "completed"]);
     let Some(RunStage::Completed { result }) = sim.stages().pop() else { panic!() };
@@ -79,7 +79,7 @@ fn a_recorded_run_of_protocol_4_is_accepted_runs_and_ends_with_its_whole_result(
 #[test]
 fn a_recorded_chat_run_of_protocol_3_ends_with_its_text() {
     let sim = replay(3, "UUID_18");
-    assert!(sim.accepted().running);
+    assert_eq!(sim.accepted().state, SpawnState::Running);
     assert_eq!(told(&sim), ["completed"], "that it runs came with the acceptance");
     assert_eq!(sim.stages()[0], RunStage::Completed { result: json!({"text":"word0 word1 word2"}) });
 }
@@ -212,7 +212,10 @@ fn the_first_spawn_result_is_the_acceptance_and_the_later_ones_are_outcomes() {
     sim.starts(1, command());
     spawn_result(&mut sim, "running", Value::Null, Value::Null);
     let accepted = sim.accepted();
-    assert_eq!((accepted.run_id.as_str(), accepted.pid, accepted.running), (SPAWN, Some(12_345), true));
+    assert_eq!(
+        (accepted.run_id.as_deref(), accepted.pid, accepted.state),
+        (Some(SPAWN), Some(12_345), SpawnState::Running)
+    );
     assert!(sim.stages().is_empty());
     spawn_result(&mut sim, "completed", json!({"exitCode":0}), Value::Null);
     assert_eq!(sim.stages(), [RunStage::Completed { result: json!({"exitCode":0}) }]);
@@ -248,7 +251,7 @@ fn a_spawn_that_fails_at_once_was_taken_and_failed() {
     let mut sim = Sim::documented();
     sim.starts(1, command());
     spawn_result(&mut sim, "failed", Value::Null, json!("command not found: python"));
-    assert!(!sim.accepted().running);
+    assert_eq!(sim.accepted().state, SpawnState::Accepted);
     assert!(matches!(&sim.stages()[..], [RunStage::Failed { error, .. }] if error.contains("not found")));
 }
 
