@@ -3,6 +3,17 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Longest name of a node, characters.
+pub const MAX_NODE_NAME: usize = 63;
+/// What is said of a text that names no node.
+pub const NODE_NAME: &str = "must be 1 to 63 letters, digits, dots, dashes or underscores";
+
+/// Whether a node may have this name.
+pub fn is_node_name(name: &str) -> bool {
+    (1..=MAX_NODE_NAME).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// All nodes as one of them sees them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cluster {

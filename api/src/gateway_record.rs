@@ -10,6 +10,7 @@ use utoipa::{PartialSchema as _, ToSchema};
 
 use gatewarden_protocol::Secret;
 
+use crate::cluster::{MAX_NODE_NAME, NODE_NAME, is_node_name};
 use crate::daemon::{ActingPrimaryStatus, GatewayCounts};
 use crate::gateways::{Breaker, LastError, Pairing, Process};
 use crate::names::{
@@ -119,6 +120,9 @@ pub struct Gateway {
     pub command: Option<String>,
     /// Its process on this machine, where it names a unit or a command.
     pub process: Option<Process>,
+    /// The node of a cluster that alone holds its connection, by name.
+    #[serde(default)]
+    pub node: Option<String>,
     /// Of the record.
     pub created_at: i64,
     /// Of the record.
@@ -142,6 +146,7 @@ impl Gateway {
             unit: self.unit.map(Some),
             command: self.command.map(Some),
             drained: Some(self.drained),
+            node: self.node.map(Some),
         };
         NewGatewayBody { name: self.name, host: self.host, agents: None, settings }
     }
@@ -459,6 +464,8 @@ request! {
         command: Option<Option<String>> = clearable(text_or_nothing(255)) => "openclaw";
         /// No new work is routed here.
         drained: Option<bool> = flag_or_number();
+        /// The node of a cluster that alone holds its connection, by name; null or empty: any.
+        node: Option<Option<String>> = clearable(node_name()) => "warden-b";
     }
     /// A new gateway.
     NewGatewayBody {
@@ -579,6 +586,18 @@ fn kept_secret() -> impl Rule<Out = Option<Secret>> {
     over(clearable(secret(MAX_TOKEN)), |secret, fields, name| {
         let stays = fields.value(name).and_then(Value::as_str) == Some(REDACTED);
         if stays { None } else { secret.read(fields, name) }
+    })
+}
+
+/// What a node may be called; whether there is one of that name is another matter.
+fn node_name() -> impl Rule<Out = String> {
+    over(text_or_nothing(MAX_NODE_NAME), |text, fields, name| {
+        let text = text.read(fields, name)?;
+        if !is_node_name(&text) {
+            fields.wrong(name, NODE_NAME);
+            return None;
+        }
+        Some(text)
     })
 }
 

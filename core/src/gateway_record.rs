@@ -152,6 +152,8 @@ gateway_spec! {
     process: Option<ProcessSource>,
     /// No new work is routed here.
     drained: bool,
+    /// The node that alone holds its connection, by name; none where any may.
+    node: Option<String>,
 }
 
 impl GatewaySpec {
@@ -174,6 +176,7 @@ impl GatewaySpec {
             workspace_root: None,
             process: None,
             drained: false,
+            node: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gatewarden_actors::settings::RetentionSettings;
 use gatewarden_actors::store::postgres::address::ServerAddress;
 use gatewarden_actors::store::{Database, StoreOptions};
+use gatewarden_api::cluster::{NODE_NAME, is_node_name};
 
 use super::reader::{Reader, or};
 use super::value::{DEFAULT, Setting};
@@ -55,11 +56,8 @@ pub(super) fn node(reader: &mut Reader<'_>) -> NodeSettings {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let default = Setting::text(if host.is_empty() { "gatewarden" } else { &host }, "default (host name)");
     let name = reader.take("node.name", Some(default)).map(|raw| raw.to_string()).unwrap_or_default();
-    if name.is_empty()
-        || name.len() > 63
-        || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    {
-        reader.wrong("node.name", "must be 1 to 63 letters, digits, dots, dashes or underscores");
+    if !is_node_name(&name) {
+        reader.wrong("node.name", NODE_NAME);
     }
     let url = reader.optional_text("node.url").filter(|url| !url.is_empty());
     let is_http =

@@ -116,6 +116,7 @@ diesel::table! {
         held_until_ms -> Nullable<BigInt>,
         held_for_ms -> Nullable<BigInt>,
         seeded -> Bool,
+        node -> Nullable<Text>,
     }
 }
 

@@ -75,6 +75,12 @@ fn a_gateway_lives_its_life_by_commands() {
     );
     let shown = fine(&daemon, &["gateways", "show", "prod"]);
     assert!(shown.contains("configured primary") && !shown.contains("site=a"), "{shown}");
+    fine(&daemon, &["gateways", "update", "prod", "--node", "warden-b"]);
+    let node =
+        |shown: &str| shown.lines().find_map(|line| line.strip_prefix("node ").map(|name| name.trim().to_owned()));
+    assert_eq!(node(&fine(&daemon, &["gateways", "show", "prod"])).as_deref(), Some("warden-b"));
+    fine(&daemon, &["gateways", "update", "prod", "--no-node"]);
+    assert_eq!(node(&fine(&daemon, &["gateways", "show", "prod"])), None);
     let refused = run(&daemon, &["gateways", "rm", "nobody", "prod", "seeded"]);
     assert_eq!(refused.code, Some(1));
     for part in ["No gateway is called nobody", "prod: Cannot delete", "gatewarden gateways update NAME --primary"] {

@@ -169,7 +169,7 @@ fn every_setting_survives_an_export_and_an_import_and_a_saved_answer_of_the_api_
     let front = TlsFront::before(1, &["localhost"]);
     for body in [
         json!({"name": "of a unit", "host": "127.0.0.1", "port": 3, "unit": "gatewarden-gateway@main.service", "priority": -7,
-               "labels": {"site": "a \"b\""}, "transport": "http", "drained": true}),
+               "labels": {"site": "a \"b\""}, "transport": "http", "drained": true, "node": "warden-b"}),
         json!({"name": "of a command", "host": "127.0.0.1", "port": 4, "command": "late", "disable_device_pairing": true}),
         json!({"name": "by authority", "host": "wss://localhost:5/path", "tls": {"trust": "ca", "ca_pem": front.pem()}}),
         json!({"name": "by pin", "host": "wss://localhost:6", "tls": {"trust": "pins", "pins": [front.pin(), "ab".repeat(32)]}}),

@@ -102,6 +102,7 @@ fn malformed_fields_of_a_gateway_are_each_named() {
         ("tls", json!({"trust": "pins", "pins": ["abc"]})),
         ("tls", json!({"trust": "pins", "pins": []})),
         ("disable_device_pairing", json!("x")),
+        ("node", json!("a node")),
         ("agents", json!("x")),
     ];
     for (field, value) in cases {

@@ -134,6 +134,7 @@ fn a_migration_that_is_killed_is_made_whole_by_the_next_start_and_nothing_of_it_
 
     // As an older release left it: some migrations are to be made, and it is killed in the second.
     let now = server.ask(tables);
+    server.ask(include_str!("../../migrations/postgres/2026-11-30-090000_add_gateway_node/down.sql"));
     server.ask(include_str!("../../migrations/postgres/2026-11-29-090000_add_failed_logins/down.sql"));
     server.ask(include_str!("../../migrations/postgres/2026-11-27-090000_create_cluster/down.sql"));
     server.ask(include_str!("../../migrations/postgres/2026-11-26-090000_add_hold_downs/down.sql"));

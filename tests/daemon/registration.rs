@@ -7,7 +7,7 @@ use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait;
 
 /// Every field of the documented gateway object and those beyond it.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "id",
     "name",
     "host",
@@ -33,6 +33,7 @@ const FIELDS: [&str; 25] = [
     "reconnect_attempts",
     "labels",
     "password_set",
+    "node",
 ];
 
 fn has_every_field(gateway: &Value) {

@@ -215,6 +215,7 @@ function Connection({ gateway }) {
         ["Protocol", gateway.protocol ? `${gateway.protocol}${gateway.dialect ? ` (${gateway.dialect})` : ""}` : "–"],
         ["Version", gateway.version ?? "–"],
         ["TLS trust", capitalized(gateway.tls.trust)],
+        .../** @type {[string, any][]} */ (gateway.node ? [["Node", gateway.node]] : []),
         ["Scopes", gateway.scopes.join(", ") || "–"],
       ],
     }),

@@ -64,6 +64,7 @@ function recordOf(values) {
     unit: values.runs === "unit" ? values.process : null,
     command: values.runs === "command" ? values.process : null,
     drained: values.drained,
+    node: values.node.trim() || null,
   };
 }
 
@@ -96,7 +97,7 @@ function changeOf(values, known) {
 /** What the form changes, besides the secrets themselves. */
 const EDITED = [
   ...["name", "host", "port", "labels", "priority", "transport", "tls", "disable_device_pairing", "unit", "command"],
-  ...["drained", "token_set", "password_set"],
+  ...["drained", "node", "token_set", "password_set"],
 ];
 
 /** Other gateways at the same address. @param {Record<string, any>} values @param {number} [id] */
@@ -128,6 +129,7 @@ function valuesOf(gateway) {
     runs: gateway?.unit ? "unit" : gateway?.command ? "command" : "",
     process: gateway?.unit ?? gateway?.command ?? "",
     drained: gateway?.drained ?? false,
+    node: gateway?.node ?? "",
   };
 }
 
@@ -204,7 +206,7 @@ function gatewayFields(values, set, problems, gateway, found) {
     }),
     gateway?.[`${name}_set`] && check(`clear_${name}`, `Remove the ${name}`, { key: `clear_${name}` }),
   ];
-  const isWrong = ["password", "trust", "ca_pem", "pins", "transport", "process", "priority"].some(
+  const isWrong = ["password", "trust", "ca_pem", "pins", "transport", "process", "priority", "node"].some(
     (name) => problems[name],
   );
   return [
@@ -232,7 +234,7 @@ function gatewayFields(values, set, problems, gateway, found) {
     h(
       "details",
       { open: isWrong || undefined },
-      h("summary", null, "More: password, TLS, priority, process"),
+      h("summary", null, "More: password, TLS, priority, process, node"),
       h(
         "div",
         { class: "more-fields" },
@@ -298,6 +300,10 @@ function gatewayFields(values, set, problems, gateway, found) {
                 ? "For instance gatewarden-gateway@main.service, or one that the configuration lists"
                 : "As in [commands.NAME]. It is started at once",
           }),
+        field("node", "Node", {
+          spellcheck: false,
+          help: "In a cluster: the name of the node that alone may connect to it. Empty for any",
+        }),
       ),
     ),
   ];

@@ -95,6 +95,7 @@ test("all that can be set of a gateway is in its form, and only what was changed
   await dialog.getByLabel("SHA-256 of the certificates").fill("nonsense");
   await dialog.getByLabel("Priority").fill("7");
   await dialog.getByLabel("Drained").check();
+  await dialog.getByLabel("Node", { exact: true }).fill("warden-b");
   await dialog.getByLabel("How to speak to it").selectOption("ws");
   await dialog.getByRole("button", { name: "Add gateway" }).click();
   await page.locator("#field-pins-problem").waitFor();
@@ -111,8 +112,8 @@ test("all that can be set of a gateway is in its form, and only what was changed
   const { gateways } = await daemon.call("GET", "/api/gateways");
   const made = gateways.find((/** @type {any} */ one) => one.name === "whole");
   assert.deepEqual(
-    [made.priority, made.drained, made.transport, made.tls, made.password_set],
-    [7, true, "ws", { trust: "pins", pins: ["ab".repeat(32)] }, true],
+    [made.priority, made.drained, made.transport, made.tls, made.password_set, made.node],
+    [7, true, "ws", { trust: "pins", pins: ["ab".repeat(32)] }, true, "warden-b"],
   );
   const edit = async () => {
     await page.getByRole("button", { name: "Actions for whole" }).click();
@@ -123,9 +124,10 @@ test("all that can be set of a gateway is in its form, and only what was changed
   assert.equal(await dialog.getByLabel("Password", { exact: true }).inputValue(), "");
   await dialog.getByLabel("Priority").fill("8");
   await dialog.getByLabel("Remove the password").check();
+  await dialog.getByLabel("Node", { exact: true }).fill("");
   const sent = page.waitForRequest((request) => request.method() === "PUT");
   await dialog.getByRole("button", { name: "Save" }).click();
-  assert.deepEqual((await sent).postDataJSON(), { priority: 8, password: null });
+  assert.deepEqual((await sent).postDataJSON(), { priority: 8, node: null, password: null });
   await dialog.waitFor({ state: "detached" });
   await edit();
   await dialog.getByRole("button", { name: "Save" }).click();

@@ -50,6 +50,9 @@ pub(super) struct UpdateArgs {
     /// It is no process of the daemon's machine any more; a command ends, a unit goes on
     #[arg(long, conflicts_with_all = ["unit", "command"])]
     no_process: bool,
+    /// Any node may hold its connection
+    #[arg(long, conflicts_with = "node")]
+    no_node: bool,
     #[command(flatten)]
     fields: FieldArgs,
     #[command(flatten)]
@@ -87,6 +90,9 @@ struct FieldArgs {
     /// Whether it is used as a control UI without a device
     #[arg(long, value_name = "BOOL")]
     disable_device_pairing: Option<bool>,
+    /// The node of a cluster that alone holds its connection
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 }
 
 impl FieldArgs {
@@ -107,6 +113,7 @@ impl FieldArgs {
             unit: self.unit.clone().map(Some),
             command: self.command.clone().map(Some),
             disable_device_pairing: self.disable_device_pairing,
+            node: self.node.clone().map(Some),
             ..GatewaySettings::default()
         };
         Ok(GatewayFields { name: name.map(str::to_owned), host, settings, ..GatewayFields::default() })
@@ -149,6 +156,9 @@ pub(super) fn update(daemon: &Daemon, args: &UpdateArgs) -> Result<u8, CliError>
     }
     if args.no_process {
         (fields.settings.unit, fields.settings.command) = (Some(None), Some(None));
+    }
+    if args.no_node {
+        fields.settings.node = Some(None);
     }
     let fields = some_change(fields)?;
     let id = daemon.gateway_id(&args.gateway)?;

@@ -141,6 +141,7 @@ fn settings(
         disable_device_pairing: new.disable_device_pairing,
         process,
         drained: new.drained,
+        node: new.node,
         ..GatewayChange::default()
     })
 }
@@ -165,12 +166,13 @@ pub(crate) fn settings_tag(record: &GatewayRecord, key: &Secret) -> EntityTag {
         workspace_root,
         process,
         drained,
+        node,
     } = &record.spec;
     let secrets = [token, password, url_token].map(|secret| secret.as_ref().map(|secret| secret.expose().to_owned()));
     let process = process.as_ref().map(|process| (process.kind(), process.name()));
     let place = (&record.uuid, name, host, port, secrets);
     let settings = (is_primary, priority, labels, transport.as_str(), tls, disable_device_pairing);
-    let text = json!([key.expose(), place, settings, workspace_root, process, drained]).to_string();
+    let text = json!([key.expose(), place, settings, workspace_root, process, drained, node]).to_string();
     let mut tag = hex::encode(Sha256::digest(text.as_bytes()));
     tag.truncate(32);
     EntityTag::new_strong(tag)
@@ -476,6 +478,7 @@ pub(crate) fn gateway(view: &GatewayView) -> Gateway {
         pairing: report.pairing.as_ref().map(event_data::pairing),
         scopes: report.scopes.clone(),
         drained: record.drained,
+        node: record.node.clone(),
         labels: record.labels.clone(),
         transport: record.transport.as_str().to_owned(),
         tls: shown_tls(&record.tls),

@@ -47,6 +47,7 @@ async fn the_gateway_object_has_every_documented_field_and_never_the_token() {
         ("source", json!("event")),
         ("as_of", json!(5)),
         ("drained", json!(false)),
+        ("node", Value::Null),
         ("labels", json!({})),
         ("transport", json!("auto")),
         ("tls", json!({"trust": "system"})),

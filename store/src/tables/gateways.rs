@@ -86,6 +86,7 @@ struct Row {
     held_until_ms: Option<i64>,
     held_for_ms: Option<i64>,
     seeded: bool,
+    node: Option<String>,
 }
 
 impl Row {
@@ -110,6 +111,7 @@ impl Row {
                 workspace_root: self.workspace_root,
                 process: self.unit.map(ProcessSource::Unit).or(self.command.map(ProcessSource::Command)),
                 drained: self.drained,
+                node: self.node,
             },
             uuid: self.uuid,
             gateway_agent_id: self.gateway_agent_id,
@@ -177,6 +179,7 @@ struct Columns {
     unit: Option<Option<String>>,
     command: Option<Option<String>>,
     drained: Option<bool>,
+    node: Option<Option<String>>,
     dialect: Option<&'static str>,
     status: Option<String>,
     last_seen: Option<i64>,
@@ -216,6 +219,7 @@ impl Columns {
             unit,
             command,
             drained: change.drained,
+            node: change.node,
             dialect: change.dialect.map(Dialect::as_str),
             status: change.status,
             last_seen: change.last_seen,

@@ -18,6 +18,7 @@ fn full_gateway() -> GatewaySpec {
         tls: TlsTrust::Pins { pins: vec!["ab".repeat(32)] },
         disable_device_pairing: true,
         process: None,
+        node: Some("warden-b".to_owned()),
         ..new_gateway("prod")
     }
 }
@@ -31,6 +32,7 @@ async fn a_gateway_comes_back_as_it_was_stored() {
     assert_eq!(record.url_token.as_ref().unwrap().expose(), "url-token-1");
     assert_eq!(record.password.as_ref().unwrap().expose(), "password-1");
     assert_eq!(record.labels["site"], "berlin \"mitte\"");
+    assert_eq!(record.node.as_deref(), Some("warden-b"));
     assert_eq!(record.tls, TlsTrust::Pins { pins: vec!["ab".repeat(32)] });
     assert_eq!((record.transport, record.priority, record.port), (Transport::Ws, -3, 18789));
     assert!(record.is_primary && record.disable_device_pairing && !record.drained);

@@ -1,4 +1,4 @@
-use gatewarden_actors::gateway_report::Status;
+use gatewarden_actors::gateway_report::{GatewayReport, Status};
 use gatewarden_actors::ids::GatewayId;
 use gatewarden_api::gateway_record::{STATUSES, TRANSPORTS};
 
@@ -316,19 +316,39 @@ fn what_was_seen_in_the_future_is_refused_and_a_clock_that_is_a_little_ahead_is_
 }
 
 #[test]
+fn a_gateway_is_kept_to_a_node_of_a_possible_name_or_to_none() {
+    let made = |node: Value| new(json!({"name": "a", "host": "h", "port": 1, "node": node})).map(|spec| spec.node);
+    let longest = "a".repeat(63);
+    for name in ["warden-b", "a.b_c", &longest] {
+        assert_eq!(made(json!(name)), Ok(Some(name.to_owned())));
+    }
+    for name in [json!("a b"), json!("b/c"), json!("ä"), json!("a".repeat(64)), json!(5)] {
+        assert!(made(name.clone()).unwrap_err().message.contains("node must"), "{name}");
+    }
+    let present = record("127.0.0.1", 18_789).with(|spec| spec.node = Some("warden-b".to_owned()));
+    for (body, node) in [(json!({"node": null}), Some(None)), (json!({"node": ""}), Some(None)), (json!({}), None)] {
+        assert_eq!(changed(body.clone(), &present).unwrap().node, node, "{body}");
+    }
+    let view = GatewayView::new(Arc::new(present.clone()), GatewayReport::unknown(0), false);
+    assert_eq!(gateway(&view).into_request().settings.node, Some(Some("warden-b".to_owned())));
+    assert!(present.dials_like(&record("127.0.0.1", 18_789)), "who holds a connection doesn't change what it is");
+}
+
+#[test]
 fn a_tag_changes_with_whatever_is_set_and_with_nothing_that_is_observed() {
     let (key, before) = (Secret::new("k"), record("127.0.0.1", 18_789));
     let tag = |record: &GatewayRecord| settings_tag(record, &key);
     let mut seen = before.clone();
     (seen.observed.latency, seen.revision, seen.updated_at, seen.dialect) = (Some(5), 9, 9, Some(Dialect::Http));
     assert_eq!(tag(&seen), tag(&before));
-    let changes: [fn(&mut GatewaySpec); 6] = [
+    let changes: [fn(&mut GatewaySpec); 7] = [
         |spec| spec.token = Some(Secret::new("other")),
         |spec| spec.password = Some(Secret::new("secret")),
         |spec| spec.labels = [("a".to_owned(), "b".to_owned())].into(),
         |spec| spec.process = Some(ProcessSource::Unit("a".to_owned())),
         |spec| spec.drained = true,
         |spec| spec.is_primary = true,
+        |spec| spec.node = Some("warden-b".to_owned()),
     ];
     for change in changes {
         assert_ne!(tag(&before.clone().with(change)), tag(&before));
