@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::measured::{load_average, most_files, setup};
+use crate::measured::{load_average, setup};
 use crate::support::daemon::{ADMIN_KEY, Daemon};
 use crate::support::scripted_gateway::ScriptedGateway;
 use crate::support::wait::{self, Stopwatch};
@@ -331,4 +331,10 @@ fn over(clients: usize, wire: Wire) {
         100.0 * ours / bare,
         load_average()
     );
+}
+
+/// How many files may be open in this process, and in the daemon that it starts.
+fn most_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }

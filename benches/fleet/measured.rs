@@ -26,12 +26,6 @@ pub(crate) fn with_many_files() {
     panic!("sh does not run: {error}");
 }
 
-/// How many files may be open in this process, and in the daemon that it starts.
-pub(crate) fn most_files() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
-}
-
 /// How busy the machine is, to be said beside a figure.
 pub(crate) fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
