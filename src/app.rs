@@ -32,6 +32,7 @@ use gatewarden_actors::gateway::{GatewayActor, GatewayParts};
 use gatewarden_actors::log_relay::{LogRelayActor, LogRelayParts};
 use gatewarden_actors::metrics::Metrics;
 use gatewarden_actors::notifier::{NotifierActor, NotifierParts, forget_others};
+use gatewarden_actors::placement::{Carriers, Placement};
 use gatewarden_actors::processes::{ProcessParts, ProcessesActor};
 use gatewarden_actors::registry::SpawnGateway;
 use gatewarden_actors::registry::messages::Ping;
@@ -39,13 +40,15 @@ use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::token_addresses;
 use gatewarden_actors::registry::{FleetSettings, RegistryActor, RegistryParts, Stored};
 
+use gatewarden_actors::settings::GatewaySettings;
 use gatewarden_actors::store::batching::AuditLogWriter;
 use gatewarden_actors::store::batching::HealthLogWriter;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::key_file::SealingKey;
-use gatewarden_actors::store::member::Member;
+use gatewarden_actors::store::member::{Member, Standing};
 use gatewarden_protocol::{DeviceIdentity, Secret};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
@@ -57,6 +60,7 @@ use crate::http::keyring::Keyring;
 use crate::http::mutations::Mutations;
 use crate::http::senders::{BoundedSender, DirectSender, RegistrySender};
 use crate::http::settings::event_places;
+use crate::mesh::carriers;
 use crate::systemd::Notifier;
 
 use place::MeshPlace;
@@ -131,7 +135,8 @@ impl App {
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone())?;
         store.forget_leftover_key();
-        let identity = Arc::new(DeviceIdentity::from_seed(&*store.load_or_create_device_seed().await?));
+        let device_seed = store.load_or_create_device_seed().await?;
+        let identity = Arc::new(DeviceIdentity::from_seed(&device_seed));
         let admin_key = match &config.api_key {
             Some(key) => AdminKey::configured(key.clone()),
             None => {
@@ -176,6 +181,14 @@ impl App {
         // Those of a clock that was put back count from the first start on. The store says why it can't write; they count all the same.
         let _ = store.thin_failed_logins().await;
         let records = store.load_gateways().await?;
+        let carriers = match (&mesh, member.as_ref().map(|member| member.view().borrow().standing.clone())) {
+            (Some(MeshPlace { mesh, .. }), Some(Standing::Acts(epoch))) => {
+                let device_seed = Secret::new(hex::encode(*device_seed));
+                let (right, clock, metrics) = (right.clone(), clock.clone(), metrics.clone());
+                carriers::start(mesh, carriers::Parts { epoch, device_seed, right, clock, metrics }).await
+            }
+            _ => watch::channel(Carriers::new()).1,
+        };
         let (registry, roster) = RegistryActor::start(RegistryParts {
             stored: Stored {
                 device_tokens: token_addresses::device_tokens(&store, &records).await?,
@@ -192,7 +205,16 @@ impl App {
             store: store.clone(),
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),
-            spawn: spawner(config, identity, dialer.clone(), &clock, &metrics, &right),
+            spawn: spawner(Connecting {
+                settings: Arc::new(config.gateway.clone()),
+                identity,
+                dialer: dialer.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                right: right.clone(),
+                is_carried: false,
+            }),
+            placement: Placement::new(&config.node.name, carriers, clock.clone(), metrics.clone()),
             events: events.clone(),
             audit: audit.clone(),
             retention: config.retention.clone(),
@@ -263,7 +285,7 @@ impl App {
                 right,
             },
         };
-        let door = mesh.map(|MeshPlace { listener, mesh }| MeshDoor { listener, mesh });
+        let door = mesh.map(|MeshPlace { listener, mesh }| MeshDoor { listener, mesh, carry: None });
         let server =
             crate::http::serve(http, state, listener, door).map_err(|source| StartError::Listen { address, source })?;
         state_dir.note_address(address);
@@ -304,17 +326,20 @@ impl App {
     }
 }
 
-/// What the registry calls to start a `Gateway` actor. A gateway always lands on the same thread.
-fn spawner(
-    config: &Config,
+/// What all `Gateway` actors of this node have.
+struct Connecting {
+    settings: Arc<GatewaySettings>,
     identity: Arc<DeviceIdentity>,
     dialer: Arc<dyn Dialer>,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-    right: &RightToAct,
-) -> SpawnGateway {
-    let settings = Arc::new(config.gateway.clone());
-    let (clock, metrics, right) = (clock.clone(), metrics.clone(), right.clone());
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    right: RightToAct,
+    is_carried: bool,
+}
+
+/// What is called to start a `Gateway` actor on this node. A gateway always lands on the same thread.
+fn spawner(connecting: Connecting) -> SpawnGateway {
+    let Connecting { settings, identity, dialer, clock, metrics, right, is_carried } = connecting;
     let instance_id = uuid::Uuid::new_v4().to_string();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
@@ -328,6 +353,7 @@ fn spawner(
             right: right.clone(),
             instance_id: instance_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_carried,
             record,
             incarnation,
             supervisor,

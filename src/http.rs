@@ -114,7 +114,12 @@ pub(crate) fn serve(
 pub(crate) struct MeshDoor {
     pub(crate) listener: TcpListener,
     pub(crate) mesh: Arc<Mesh>,
+    /// Takes a connection over which another node has gateways carried; none where this node carries none.
+    pub(crate) carry: Option<Carry>,
 }
+
+/// Takes a connection of another node that speaks no HTTP.
+pub(crate) type Carry = Arc<dyn Fn(MeshSocket) + Send + Sync>;
 
 /// Connections to the port for nodes of which nobody knows yet whose they are, at one time: half as many as there may be of nodes, between
 /// these. The oldest goes for a newcomer; one address has a quarter, which is more than a node makes at one time.
@@ -183,7 +188,7 @@ where
         })
         .and_then(service)
     })?;
-    let Some((MeshDoor { listener, mesh }, connections)) = mesh else { return Ok(server.run()) };
+    let Some((MeshDoor { listener, mesh, carry }, connections)) = mesh else { return Ok(server.run()) };
     gatewarden_listener::prepare(&listener);
     actix_rt::spawn(connections.look_after());
     // Strangers take no place of a node's connection.
@@ -191,7 +196,7 @@ where
     let numbers = Arc::new(AtomicU64::new(0));
     let server = server.listen("mesh", listener, move || {
         let (connections, strangers) = (connections.clone(), strangers.clone());
-        let (mesh, numbers, signal) = (mesh.clone(), numbers.clone(), stopping.clone());
+        let (mesh, numbers, signal, carry) = (mesh.clone(), numbers.clone(), stopping.clone(), carry.clone());
         let introduce = |stream: &GuardedStream<MeshSocket>, data: &mut Extensions| {
             data.insert(stream.connection().clone());
             data.insert(ForwardingNode { certificate: stream.socket().certificate().clone() });
@@ -200,7 +205,7 @@ where
         fn_service(move |socket: TcpStream| {
             let entered = enter(&socket, &strangers);
             let (mesh, number) = (mesh.clone(), numbers.fetch_add(1, Ordering::Relaxed));
-            let (connections, stopping) = (connections.clone(), signal.clone());
+            let (connections, stopping, carry) = (connections.clone(), signal.clone(), carry.clone());
             async move {
                 let (stranger, peer) = entered?;
                 let take_place = || connections.enter(peer.ip());
@@ -210,6 +215,13 @@ where
                     DispatchError::Io(error)
                 })?;
                 drop(stranger);
+                if socket.carries() {
+                    // There is one for each node that acts. From here on it is none of this server's.
+                    if let Some(carry) = carry {
+                        carry(socket);
+                    }
+                    return Err(DispatchError::Io(std::io::ErrorKind::ConnectionAborted.into()));
+                }
                 // No node's connection is ended for a newcomer: each of them counts for itself.
                 place.connection().mark_known(NonZeroU64::MIN.saturating_add(number));
                 Ok((GuardedStream::new(socket, place), Some(peer)))

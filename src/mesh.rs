@@ -10,7 +10,9 @@
 //! | `identity` | a node's key and certificate, and which of others it takes |
 //! | `socket` | a connection that another node made, as the HTTP front serves it |
 //! | `exchange` | a request over a connection to another node, and its answer |
+//! | `carriers` | at the node that acts: connections over which others carry gateways |
 
+pub(crate) mod carriers;
 pub(crate) mod exchange;
 mod identity;
 pub(crate) mod socket;
@@ -38,6 +40,8 @@ use socket::MeshSocket;
 /// What a node that takes a connection says first: by then it has checked who comes, and the other end knows that it did, and which
 /// version of this protocol it speaks. HTTP/1.1 follows.
 const WELCOME: &[u8; 18] = b"gatewarden-mesh/1\n";
+/// What is asked for, by ALPN, of a connection over which gateways are carried.
+const CARRIES: &[u8] = b"gatewarden-gateways/1";
 /// How long a connection may take to stand, and how soon it is tried again at a node that doesn't know this one yet: it sees its entry
 /// at its next beat.
 const DIAL: Duration = Duration::from_secs(3);
@@ -69,6 +73,7 @@ pub(crate) struct Peer {
     pub(crate) address: String,
     /// SHA-256 of its certificate.
     pub(crate) certificate: String,
+    pub(crate) release: String,
 }
 
 impl Peer {
@@ -79,6 +84,7 @@ impl Peer {
             name: node.name.clone(),
             address: facts.address.clone(),
             certificate: facts.certificate.clone(),
+            release: node.release.clone(),
         })
     }
 }
@@ -150,9 +156,24 @@ impl Mesh {
     pub(crate) async fn dial(&self, peer: &Peer) -> io::Result<Stream> {
         let in_turn = async {
             let _turn = self.dials.acquire().await.map_err(io::Error::other)?;
-            self.until_known(peer).await
+            self.until_known(peer, None).await
         };
         self.within_time(peer, in_turn).await
+    }
+
+    /// A new connection to this node, over which it is to carry gateways.
+    pub(crate) async fn dial_carrier(&self, peer: &Peer) -> io::Result<Stream> {
+        let stream = self.within_time(peer, self.until_known(peer, Some(CARRIES))).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(CARRIES) {
+            return Err(io::Error::other("it is of a release that carries no gateways"));
+        }
+        Ok(stream)
+    }
+
+    /// The other living nodes that take connections.
+    pub(crate) fn others(&self) -> Vec<Peer> {
+        let view = self.view.borrow();
+        view.nodes.iter().filter(|node| node.node != view.id).filter_map(Peer::of).collect()
     }
 
     async fn within_time(&self, peer: &Peer, dialling: impl Future<Output = io::Result<Stream>>) -> io::Result<Stream> {
@@ -162,16 +183,16 @@ impl Mesh {
         dialled
     }
 
-    async fn until_known(&self, peer: &Peer) -> io::Result<Stream> {
+    async fn until_known(&self, peer: &Peer, protocol: Option<&[u8]>) -> io::Result<Stream> {
         loop {
-            match self.connect(peer).await {
+            match self.connect(peer, protocol).await {
                 Err(error) if is_not_known_there(&error) => tokio::time::sleep(AGAIN).await,
                 dialled => return dialled,
             }
         }
     }
 
-    async fn connect(&self, peer: &Peer) -> io::Result<Stream> {
+    async fn connect(&self, peer: &Peer, protocol: Option<&[u8]>) -> io::Result<Stream> {
         let tcp = TcpStream::connect(&peer.address).await?;
         tcp.set_nodelay(true)?;
         let millis = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
@@ -179,7 +200,7 @@ impl Mesh {
         sockopt::set_socket_keepalive(&tcp, true)?;
         sockopt::set_tcp_keepidle(&tcp, QUIET)?;
         sockopt::set_tcp_keepintvl(&tcp, QUIET)?;
-        let config = self.identity.client_config(&peer.certificate)?;
+        let config = self.identity.client_config(&peer.certificate, protocol)?;
         let mut stream = TlsConnector::from(config).connect(identity::server_name()?, tcp).await?;
         let mut welcome = [0; WELCOME.len()];
         stream.read_exact(&mut welcome).await?;
@@ -205,10 +226,7 @@ impl Mesh {
     }
 
     async fn look_around(&self) {
-        let others: Vec<Peer> = {
-            let view = self.view.borrow();
-            view.nodes.iter().filter(|node| node.node != view.id).filter_map(Peer::of).collect()
-        };
+        let others = self.others();
         self.reached
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -216,7 +234,7 @@ impl Mesh {
         let looks = futures_util::stream::iter(others);
         looks
             .for_each_concurrent(LOOKS_AT_ONCE, async |other| {
-                let _ = self.within_time(&other, self.until_known(&other)).await;
+                let _ = self.within_time(&other, self.until_known(&other, None)).await;
             })
             .await;
     }

@@ -36,8 +36,9 @@ use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
 use crate::machines::connection::{
-    AuthPermit, CallToken, Connection, ConnectionParts, Count, Effect, Epoch, GatewayNotice, Moment, ProbeToken,
+    AuthPermit, CallToken, Connection, ConnectionParts, Effect, Epoch, GatewayNotice, Moment, ProbeToken,
 };
+use crate::machines::placement::HeldBy;
 use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
 use crate::spawn::{Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, SpawnRecord, SpawnRequest};
@@ -83,29 +84,81 @@ pub(crate) enum GatewayCommand {
 /// The way to one `Gateway` actor.
 #[derive(Clone)]
 pub struct GatewayHandle {
-    commands: Recipient<GatewayCommand>,
+    way: Way,
+    held_by: HeldBy,
+}
+
+#[derive(Clone)]
+enum Way {
+    Here(Recipient<GatewayCommand>),
+    /// To one that another node carries.
+    Carried(Arc<dyn CarriedWay>),
+}
+
+/// The way to an actor of another node.
+pub(crate) trait CarriedWay: Send + Sync {
+    /// Whether the actor is alive, and its node there.
+    fn is_alive(&self) -> bool;
+
+    /// Whether its node is there.
+    fn has_node(&self) -> bool;
+
+    /// Hands over what must not be lost, as long as the node is there.
+    fn tell(&self, command: GatewayCommand);
+
+    /// Hands over a command; false where too much waits for the node.
+    fn try_tell(&self, command: GatewayCommand) -> bool;
 }
 
 impl From<Addr<GatewayActor>> for GatewayHandle {
     fn from(actor: Addr<GatewayActor>) -> Self {
-        Self::new(actor.recipient())
+        Self::new(actor.recipient(), HeldBy::Here)
     }
 }
 
 impl GatewayHandle {
-    /// To the actor that takes these commands.
-    pub(crate) fn new(commands: Recipient<GatewayCommand>) -> Self {
-        Self { commands }
+    /// To the actor of this node that takes these commands.
+    pub(crate) fn new(commands: Recipient<GatewayCommand>, held_by: HeldBy) -> Self {
+        Self { way: Way::Here(commands), held_by }
     }
 
-    /// Whether the actor is alive. False for good once it stopped or panicked.
+    /// To one that the node of this name carries.
+    pub(crate) fn carried(way: Arc<dyn CarriedWay>, node: Arc<str>) -> Self {
+        Self { way: Way::Carried(way), held_by: HeldBy::Node(node) }
+    }
+
+    /// Where the connection is held.
+    pub(crate) fn held_by(&self) -> &HeldBy {
+        &self.held_by
+    }
+
+    /// The other node that holds the connection.
+    pub(crate) fn other_node(&self) -> Option<Arc<str>> {
+        match &self.held_by {
+            HeldBy::Node(node) => Some(node.clone()),
+            HeldBy::Here | HeldBy::Nobody(_) => None,
+        }
+    }
+
+    /// Whether the actor is alive. False for good once it stopped or panicked, or the node that carries it is gone.
     pub(crate) fn is_alive(&self) -> bool {
-        self.commands.connected()
+        match &self.way {
+            Way::Here(commands) => commands.connected(),
+            Way::Carried(carried) => carried.is_alive(),
+        }
+    }
+
+    /// Whether it is not the actor that failed, but the node that carried it.
+    pub(crate) fn has_lost_its_node(&self) -> bool {
+        matches!(&self.way, Way::Carried(carried) if !carried.has_node())
     }
 
     /// Hands over what needs no answer and must not be lost. Its sender sees to it that only few are under way.
     pub(crate) fn tell(&self, command: GatewayCommand) {
-        self.commands.do_send(command);
+        match &self.way {
+            Way::Here(commands) => commands.do_send(command),
+            Way::Carried(carried) => carried.tell(command),
+        }
     }
 
     /// Ends the actor, and doesn't wait for it.
@@ -120,9 +173,12 @@ impl GatewayHandle {
         command: impl FnOnce(Reply<T>) -> GatewayCommand,
     ) -> ResponseFuture<Result<T, NoAnswer>> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.commands.try_send(command(reply));
+        let is_sent = match &self.way {
+            Way::Here(commands) => commands.try_send(command(reply)).is_ok(),
+            Way::Carried(carried) => carried.try_tell(command(reply)),
+        };
         Box::pin(async move {
-            sent.map_err(|_| NoAnswer::NotTaken)?;
+            is_sent.then_some(()).ok_or(NoAnswer::NotTaken)?;
             match tokio::time::timeout(within, answer).await {
                 Ok(answer) => answer.map_err(|_| NoAnswer::Ended),
                 Err(_) => Err(NoAnswer::Late),
@@ -168,6 +224,8 @@ pub struct GatewayParts {
     pub instance_id: String,
     /// The daemon's version, told to gateways.
     pub version: String,
+    /// Whether it is carried for another node, which counts what happens.
+    pub is_carried: bool,
 }
 
 /// Who waits for an answer of the connection.
@@ -199,6 +257,7 @@ pub struct GatewayActor {
     clock: Clock,
     metrics: Arc<Metrics>,
     right: RightToAct,
+    is_carried: bool,
     network: Network,
     timer: DeadlineTimer,
     waiting: HashMap<u64, Waiting>,
@@ -210,7 +269,7 @@ impl GatewayActor {
     /// An actor that dials as soon as it is started and has a permit.
     pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts { record, settings, identity, version, instance_id, .. } = parts;
-        let GatewayParts { incarnation, dialer, supervisor, clock, metrics, right, .. } = parts;
+        let GatewayParts { incarnation, dialer, supervisor, clock, metrics, right, is_carried, .. } = parts;
         let id = record.id;
         let moment = moment_of(&clock);
         let memory = dialer.memory().account();
@@ -226,6 +285,7 @@ impl GatewayActor {
             clock,
             metrics,
             right,
+            is_carried,
             network: Network::default(),
             timer: DeadlineTimer::default(),
             waiting: HashMap::new(),
@@ -295,11 +355,7 @@ impl GatewayActor {
 
     fn perform_one(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::Notify(notice) => {
-                // Reports are throttled by the connection, so that what waits for the registry stays small.
-                self.metrics.notice_sent();
-                self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
-            }
+            Effect::Notify(notice) => self.notify(notice),
             Effect::Dial(epoch, request) => self.dial(epoch, *request, ctx),
             Effect::Http { epoch, id, operation, timeout } => self.ask_http(epoch, id, operation, timeout, ctx),
             // It may have waited for what must be set before.
@@ -337,7 +393,8 @@ impl GatewayActor {
                 }
             }
             Effect::Logs(news) => self.followers.tell(news, &self.metrics),
-            Effect::Count(count) => self.count(&count),
+            Effect::Count(count) if self.is_carried => self.notify(GatewayNotice::Count(count)),
+            Effect::Count(count) => self.metrics.count(self.id, &count),
             // Phases are for debugging: a gateway that is down goes through them twice a minute. The line for operators is
             // the one on the change of status, which the registry writes.
             Effect::PhaseChanged { from, to, reason } => {
@@ -389,14 +446,10 @@ impl GatewayActor {
         });
     }
 
-    fn count(&self, count: &Count) {
-        match count {
-            Count::Latency(round_trip) => self.metrics.observe_latency(self.id, *round_trip),
-            Count::Reconnect => self.metrics.count_reconnect(self.id),
-            Count::Refusal(code) => self.metrics.count_refusal(self.id, code),
-            Count::Rpc(method, outcome) => self.metrics.count_rpc(self.id, method, outcome),
-            Count::DroppedFrame(reason) => self.metrics.count_dropped_frame(self.id, reason),
-        }
+    /// Reports are throttled by the connection, so that what waits for the supervisor stays small.
+    fn notify(&self, notice: GatewayNotice) {
+        self.metrics.notice_sent();
+        self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
     }
 
     /// Arms the timer for what is due next.

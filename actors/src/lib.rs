@@ -25,6 +25,7 @@ pub mod log_relay;
 pub mod log_watch;
 pub mod metrics;
 pub mod notifier;
+pub mod placement;
 pub mod processes;
 pub mod registry;
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use gatewarden_protocol::{LogEntry, LogLevel};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::lagging_queue::{Capacity, LaggingReceiver, LaggingSender, Lossy, lagging_queue};
@@ -17,7 +18,7 @@ const QUEUE_ENTRIES: usize = 5_000;
 const QUEUE_BYTES: usize = 1024 * 1024;
 
 /// Where a follower begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogBegin {
     /// With what is written from now on.
     Now,
@@ -28,7 +29,7 @@ pub enum LogBegin {
 }
 
 /// What a follower wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogRequest {
     /// Where it begins.
     pub begin: LogBegin,
@@ -43,7 +44,7 @@ impl LogRequest {
 }
 
 /// What a follower gets.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum LogDelivery {
     /// The next entry.
     Entry {
@@ -134,6 +135,17 @@ pub(crate) fn pair(
     (LogFeed { queue: sender, request }, subscription)
 }
 
+/// Both ends of a log that another node follows for this one: what comes is chosen there.
+pub(crate) fn relayed(
+    request: LogRequest,
+    metrics: &Arc<Metrics>,
+    begins_at: Option<LogCursor>,
+) -> (LogFeed, LogSubscription) {
+    let (feed, mut subscription) = pair(request, metrics, &[], None, None);
+    subscription.begins_at = begins_at;
+    (feed, subscription)
+}
+
 /// Entries that came together: only the last one has the place after them all.
 fn together(
     entries: impl Iterator<Item = Arc<LogEntry>>,
@@ -159,7 +171,7 @@ impl LogFeed {
         self.queue.send(together(wanted, cursor));
     }
 
-    /// Queues a notice.
+    /// Queues a notice, or an entry that was chosen already.
     pub(crate) fn notice(&self, notice: LogDelivery) {
         self.queue.send([notice]);
     }

@@ -26,6 +26,7 @@ use crate::event::EventKind;
 use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
+use crate::machines::connection::Count;
 use crate::processes::view::ProcessView;
 use crate::spawn::SpawnState;
 
@@ -222,6 +223,17 @@ impl Metrics {
     /// One heartbeat's or probe's round trip.
     pub fn observe_latency(&self, id: GatewayId, round_trip: Duration) {
         self.gateways.change(id, |series| series.observe_latency(id, round_trip));
+    }
+
+    /// What a gateway's connection counts.
+    pub fn count(&self, id: GatewayId, count: &Count) {
+        match count {
+            Count::Latency(round_trip) => self.observe_latency(id, *round_trip),
+            Count::Reconnect => self.count_reconnect(id),
+            Count::Refusal(code) => self.count_refusal(id, code.as_str()),
+            Count::Rpc(method, outcome) => self.count_rpc(id, method, outcome.as_str()),
+            Count::DroppedFrame(reason) => self.count_dropped_frame(id, reason.as_str()),
+        }
     }
 
     /// One attempt to connect after the first.

@@ -48,6 +48,7 @@ use crate::machines::election::PrimaryChange;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::self_doubt::DoubtChange;
 use crate::metrics::Metrics;
+use crate::placement::Placement;
 use crate::processes::ProcessesActor;
 use crate::settings::RetentionSettings;
 use crate::spawn::{NoAnswer, SpawnRecord, SpawnRequest, SpawnState};
@@ -57,6 +58,9 @@ use crate::store::records::{AuditActor, AuditEntry, AuditResult};
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How often gateways are moved to the node that is to hold them, and how many at once.
+const MOVE_INTERVAL: Duration = Duration::from_millis(500);
+const MOVED_AT_ONCE: usize = 16;
 /// How often changed observations are stored; a crash loses at most this much of them, never a record.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often logs and histories are thinned.
@@ -81,8 +85,10 @@ pub struct RegistryParts {
     pub settings: FleetSettings,
     /// What is registered when there is no gateway at all.
     pub seed: Option<GatewaySpec>,
-    /// Starts a `Gateway` actor.
+    /// Starts a `Gateway` actor on this node.
     pub spawn: SpawnGateway,
+    /// On which node each gateway's actor is to be.
+    pub placement: Placement,
     /// Where subscribers hear of changes.
     pub events: EventPublisher,
     /// Where changes of the acting primary are recorded.
@@ -115,6 +121,9 @@ pub struct RegistryActor {
     health_log: HealthLogWriter,
     seed: Option<GatewaySpec>,
     spawn: SpawnGateway,
+    placement: Placement,
+    /// Whether a gateway may be elsewhere than it is to be.
+    is_displaced: bool,
     retention: RetentionSettings,
     events: EventPublisher,
     audit: AuditTrail,
@@ -148,6 +157,8 @@ impl RegistryActor {
             health_log: parts.health_log,
             seed: parts.seed,
             spawn: parts.spawn,
+            placement: parts.placement,
+            is_displaced: false,
             retention: parts.retention,
             events: parts.events,
             audit: parts.audit,
@@ -194,7 +205,8 @@ impl RegistryActor {
         match effect {
             Effect::Start(record, incarnation) => {
                 let id = record.id;
-                self.handles.insert(id, (self.spawn)(record, incarnation, ctx.address().recipient()));
+                let handle = self.placement.start(record, incarnation, ctx.address().recipient(), &self.spawn);
+                self.handles.insert(id, handle);
             }
             Effect::Stop(id) => {
                 if let Some(handle) = self.handles.remove(&id) {
@@ -202,7 +214,10 @@ impl RegistryActor {
                 }
             }
             // A dead actor is started from the record anyway.
-            Effect::Update(record) => self.tell(record.id, GatewayCommand::Update(record)),
+            Effect::Update(record) => {
+                self.is_displaced = true;
+                self.tell(record.id, GatewayCommand::Update(record));
+            }
             Effect::Reconnect(id) => self.tell(id, GatewayCommand::Reconnect),
             Effect::Permit(id, permit) => self.tell(id, GatewayCommand::Permit(permit)),
             Effect::ForgetRun(id, run_id) => self.tell(id, GatewayCommand::ForgetRun(run_id)),
@@ -452,7 +467,8 @@ impl RegistryActor {
         self.metrics.publish_gateway(&member.record, &member.report, acting);
         let held_until_ms = member.held_until_ms(time_of(&self.clock));
         let view = GatewayView::new(member.record.clone(), member.report.clone(), acting).held_until(held_until_ms);
-        self.roster.publish(view.with_process(process));
+        let on_node = self.handles.get(&id).and_then(GatewayHandle::other_node);
+        self.roster.publish(view.with_process(process).on_node(on_node));
         self.processes.tell(&member.record, &member.heard);
     }
 
@@ -464,13 +480,41 @@ impl RegistryActor {
         }
         let is_dead = |(id, handle): (&GatewayId, &GatewayHandle)| (!handle.is_alive()).then_some(*id);
         for id in self.handles.iter().filter_map(is_dead).collect::<Vec<_>>() {
-            self.handles.remove(&id);
-            self.feed(ctx, |fleet, time| fleet.on_actor_died(time, id));
+            let lost_its_node = self.handles.remove(&id).is_some_and(|handle| handle.has_lost_its_node());
+            self.feed(ctx, |fleet, time| {
+                if !lost_its_node || !fleet.on_moved(time, id, true) {
+                    fleet.on_actor_died(time, id);
+                }
+            });
         }
         let is_forgotten = |(id, owner): (&GatewayId, &watch::Sender<_>)| owner.is_closed().then_some(*id);
         for id in self.trials.iter().filter_map(is_forgotten).collect::<Vec<_>>() {
             self.trials.remove(&id);
             self.feed(ctx, |fleet, _| fleet.on_trial_forgotten(id));
+        }
+    }
+
+    /// Moves gateways to where they are to be held, some at a time: each is dialled anew.
+    fn move_displaced(&mut self, ctx: &mut Context<Self>) {
+        self.is_displaced |= self.placement.has_changed();
+        if !self.is_displaced || self.fleet.is_stopping() {
+            return;
+        }
+        let displaced: Vec<GatewayId> = self
+            .handles
+            .iter()
+            .filter(|(id, handle)| {
+                let record = self.fleet.get(**id).map(|member| &member.record);
+                record.is_some_and(|record| self.placement.held_by(record) != *handle.held_by())
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        self.is_displaced = !displaced.is_empty();
+        let mut moved = 0;
+        for id in displaced {
+            if moved < MOVED_AT_ONCE && self.feed(ctx, |fleet, time| fleet.on_moved(time, id, false)) {
+                moved += 1;
+            }
         }
     }
 
@@ -508,6 +552,7 @@ impl Actor for RegistryActor {
         self.processes.join(ctx);
         self.feed(ctx, |fleet, _| fleet.start());
         ctx.run_interval(WATCH_INTERVAL, Self::watch);
+        ctx.run_interval(MOVE_INTERVAL, Self::move_displaced);
         ctx.run_interval(SAVE_INTERVAL, |registry, ctx| {
             registry.feed(ctx, Fleet::prune);
             registry.save_observations(ctx);

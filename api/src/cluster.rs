@@ -59,4 +59,8 @@ pub struct ClusterNode {
     /// Whether the node that answers reached it there, when it last tried, about every 10 s; none where it has not yet.
     #[serde(default)]
     pub reached: Option<bool>,
+    /// Gateways whose connection it holds; none where another node than the one that acts answers.
+    #[serde(default)]
+    #[schema(example = 12)]
+    pub gateways: Option<usize>,
 }

@@ -75,6 +75,10 @@ pub struct Gateway {
     /// Until when it can't act as primary because it came and went too often.
     #[serde(default)]
     pub held_down_until: Option<i64>,
+    /// The other node of a cluster that holds its connection, by name; none: the node that acts does, or nobody.
+    #[serde(default)]
+    #[schema(example = "host-b")]
+    pub held_by: Option<String>,
     /// Active sessions.
     pub sessions_count: i64,
     /// Agents.

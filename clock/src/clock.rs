@@ -20,6 +20,8 @@ pub struct Clock {
     /// None where nobody watches the wall clock, as in the commands: then it is believed.
     steady: Arc<ArcSwapOption<SteadyTime>>,
     woke: Arc<ArcSwapOption<Woke>>,
+    /// By how much the wall clock that counts is ahead of this machine's.
+    ahead_ms: Arc<AtomicI64>,
 }
 
 /// The end of a time in which this program got none, as whoever asked first after it found it.
@@ -33,7 +35,7 @@ struct Woke {
 #[derive(Clone, Debug)]
 enum Wall {
     System,
-    Virtual { started: tokio::time::Instant, at_start_ms: i64, ahead_ms: Arc<AtomicI64> },
+    Virtual { started: tokio::time::Instant, at_start_ms: i64 },
 }
 
 impl Clock {
@@ -47,24 +49,36 @@ impl Clock {
             random: Arc::new(AtomicU64::new(u64::from_le_bytes(seed))),
             steady: Arc::default(),
             woke: Arc::default(),
+            ahead_ms: Arc::default(),
         }
+    }
+
+    /// A clock of this machine that goes by the wall time of another one: see [`Self::set_wall`].
+    #[must_use]
+    pub fn for_another(&self) -> Self {
+        let ahead_ms = Arc::new(AtomicI64::new(self.ahead_ms.load(Ordering::Relaxed)));
+        Self { ahead_ms, steady: Arc::default(), woke: Arc::default(), ..self.clone() }
+    }
+
+    /// Sets the wall time, for all clones. This machine's own clock stays as it is.
+    pub fn set_wall(&self, wall_ms: i64) {
+        self.jump(wall_ms.saturating_sub(self.wall_ms()));
     }
 
     /// A clock for tests: wall time follows tokio's clock from `at_start_ms`, randomness follows from `seed`.
     pub fn simulated(at_start_ms: i64, seed: u64) -> Self {
         Self {
-            wall: Wall::Virtual { started: tokio::time::Instant::now(), at_start_ms, ahead_ms: Arc::default() },
+            wall: Wall::Virtual { started: tokio::time::Instant::now(), at_start_ms },
             random: Arc::new(AtomicU64::new(seed)),
             steady: Arc::default(),
             woke: Arc::default(),
+            ahead_ms: Arc::default(),
         }
     }
 
-    /// Sets the wall clock of a simulated one ahead, or back, for all its clones. The system's is not ours to set.
+    /// Sets the wall clock ahead, or back, for all clones.
     pub fn jump(&self, by_ms: i64) {
-        if let Wall::Virtual { ahead_ms, .. } = &self.wall {
-            ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
-        }
+        self.ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// Monotonic now; follows a paused tokio clock.
@@ -74,15 +88,16 @@ impl Clock {
 
     /// Wall time in milliseconds since the Unix epoch.
     pub fn wall_ms(&self) -> i64 {
-        match &self.wall {
+        let of_machine = match &self.wall {
             #[expect(clippy::disallowed_methods, reason = "this is the seam")]
             Wall::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
-            Wall::Virtual { started, at_start_ms, ahead_ms } => at_start_ms
-                .saturating_add(ahead_ms.load(Ordering::Relaxed))
-                .saturating_add(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX)),
-        }
+            Wall::Virtual { started, at_start_ms } => {
+                at_start_ms.saturating_add(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
+            }
+        };
+        of_machine.saturating_add(self.ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Milliseconds of a clock that never jumps, and goes on while the machine is suspended.

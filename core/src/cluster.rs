@@ -65,6 +65,11 @@ impl RightToAct {
         now_ms < self.0.load(Ordering::Acquire)
     }
 
+    /// How much longer it holds, ms: 0 where it doesn't, [`VALID_MS`] at most.
+    pub fn remaining_ms(&self, now_ms: i64) -> i64 {
+        self.0.load(Ordering::Acquire).saturating_sub(now_ms).clamp(0, VALID_MS)
+    }
+
     /// It holds until then.
     pub fn set(&self, until_ms: i64) {
         self.0.store(until_ms, Ordering::Release);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 gatewarden_protocol::named! {
@@ -100,7 +101,7 @@ gatewarden_protocol::named! {
 
 /// A failed request: what a person and a program need to know. The cause of an internal fault is logged where it
 /// happens and never carried here.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// Stable code.
     pub code: ErrorCode,

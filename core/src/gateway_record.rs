@@ -45,7 +45,7 @@ pub enum TlsTrust {
 }
 
 /// What runs a gateway on this machine, so that it can be started and stopped here.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ProcessSource {
     /// A unit of the system's service manager, with its suffix: `gatewarden-gateway@edge.service`.
     Unit(String),
@@ -70,13 +70,13 @@ impl ProcessSource {
     }
 }
 
-/// Declares what an operator sets of a gateway, once: the spec, and a change of it.
+/// Declares what an operator sets of a gateway, once: the spec, and a change of it. In brackets: how the spec is sent to another node.
 macro_rules! gateway_spec {
-    ($($(#[$doc:meta])* $field:ident: $type:ty,)*) => {
+    ($($(#[$doc:meta])* $([$how:meta])? $field:ident: $type:ty,)*) => {
         /// What an operator sets of a gateway.
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         pub struct GatewaySpec {
-            $($(#[$doc])* pub $field: $type,)*
+            $($(#[$doc])* $(#[$how])? pub $field: $type,)*
         }
 
         /// A change to a gateway: `None` leaves a field as it is.
@@ -128,10 +128,13 @@ gateway_spec! {
     /// 1 to 65535; a port in a URL host has been copied here.
     port: u16,
     /// Shared token, if one is set.
+    [serde(with = "gatewarden_protocol::secret::exposed")]
     token: Option<Secret>,
     /// Shared password, for a gateway whose `gateway.auth.mode` is `password`.
+    [serde(with = "gatewarden_protocol::secret::exposed")]
     password: Option<Secret>,
     /// The `?token=` of a URL host, kept apart because only `ws_url` gives it back.
+    [serde(with = "gatewarden_protocol::secret::exposed")]
     url_token: Option<Secret>,
     /// The configured primary: at most one in the database. `true` moves the place here; `false` only leaves it.
     is_primary: bool,
@@ -276,7 +279,7 @@ impl GatewayChange {
 
 /// A registered gateway as stored: what an operator set, which it dereferences to, and what became of it. Secrets are opened
 /// here and sealed in the database.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GatewayRecord {
     /// The database's key.
     pub id: GatewayId,
@@ -325,7 +328,7 @@ impl GatewayRecord {
 }
 
 /// The observation columns of document 000, as last stored.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Observed {
     /// `online`, `offline`, `timeout`, `degraded` or `unknown`.
     pub status: Option<String>,
@@ -342,7 +345,7 @@ pub struct Observed {
 }
 
 /// A hold-down from acting as primary: see [`crate::machines::flap`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldDown {
     /// Wall ms.
     pub until_ms: i64,
@@ -351,9 +354,10 @@ pub struct HeldDown {
 }
 
 /// A device token that a gateway issued to this installation, kept sealed and by address.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceToken {
     /// The token.
+    #[serde(with = "gatewarden_protocol::secret::exposed")]
     pub token: Secret,
     /// The role that it was issued for.
     pub role: String,

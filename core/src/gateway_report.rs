@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatewarden_protocol::Dialect;
 use gatewarden_protocol::refusal::RefusalCode;
 use gatewarden_protocol::sessions::SessionRow;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
 
@@ -78,7 +78,7 @@ gatewarden_protocol::named! {
 }
 
 /// What is wrong, for a machine (`code`) and for a person (`message`, `help`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// Stable snake_case code.
     pub code: String,
@@ -126,7 +126,7 @@ gatewarden_protocol::named! {
 }
 
 /// The breaker as shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BreakerView {
     /// Its state.
     pub state: BreakerState,
@@ -139,7 +139,7 @@ pub struct BreakerView {
 }
 
 /// A pairing request that waits for an operator on the gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairingView {
     /// What to approve, where the gateway said it.
     pub request_id: Option<String>,
@@ -150,7 +150,7 @@ pub struct PairingView {
 }
 
 /// Everything that a `Gateway` actor says about its gateway. Replaced as a whole; readers never see a mixture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GatewayReport {
     /// Derived status.
     pub status: Status,
@@ -275,7 +275,7 @@ impl GatewayReport {
 }
 
 /// The sessions of one gateway as last known. Replaced as a whole.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SessionSnapshot {
     /// Newest first.
     pub rows: Vec<Arc<SessionRow>>,
@@ -289,7 +289,7 @@ pub struct SessionSnapshot {
 pub type SharedSessions = Arc<SessionSnapshot>;
 
 /// One entry of the health log: a status change, or a fold of the heartbeats of one probe interval.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthPoint {
     /// Wall ms.
     pub at_ms: i64,
@@ -312,7 +312,7 @@ pub struct HealthPoint {
 }
 
 /// What a probe found. It also feeds the gateway's status.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeOutcome {
     /// Wall ms at the end of the probe.
     pub probed_at_ms: i64,

@@ -12,6 +12,7 @@ pub mod log_tail;
 pub mod login_attempt;
 pub mod notification;
 pub mod notification_outbox;
+pub mod placement;
 pub mod process_supervision;
 pub mod process_verification;
 pub mod provisioning;

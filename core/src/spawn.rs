@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gatewarden_protocol::{Secret, named};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{ErrorCode, Failure};
@@ -88,7 +89,7 @@ impl SpawnState {
 }
 
 /// A piece of work for some gateway, from the client's request to its answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SpawnRequest {
     /// What is recorded of it. Its id is drawn by whoever asks; where it goes is filled in by the fleet.
     pub record: SpawnRecord,
@@ -102,7 +103,7 @@ pub struct SpawnRequest {
 
 /// A spawn as it is recorded, without its request's text. One step of it is a record, too: of the id, the state to go to, and what
 /// becomes known with that. What is `None` there stays as it is, but for the reason of an earlier state.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SpawnRecord {
     /// A uuid: the idempotency key on the wire, and the run's id on real gateways.
     pub spawn_id: String,
@@ -173,7 +174,7 @@ pub struct SpawnDoubt {
 }
 
 /// What is to be run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     /// A task for an agent.
     Task {
@@ -197,6 +198,7 @@ pub enum Work {
         /// Its arguments.
         args: Vec<String>,
         /// Environment variables; their values are treated as secrets.
+        #[serde(with = "gatewarden_protocol::secret::exposed")]
         env: BTreeMap<String, Secret>,
         /// Working directory.
         cwd: Option<String>,
@@ -219,7 +221,7 @@ pub fn spawn_of_session(key: &str) -> Option<&str> {
 }
 
 /// Whether a gateway can have taken work that it didn't acknowledge. Work may move elsewhere only if it is certain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Certainty {
     /// It never reached the gateway, or the gateway refused it before acceptance.
     NotTaken,
@@ -228,7 +230,7 @@ pub enum Certainty {
 }
 
 /// The gateway didn't acknowledge the work.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NotAccepted {
     /// What happened.
     pub failure: Failure,
@@ -267,7 +269,7 @@ impl NoAnswer {
 }
 
 /// How a run moved on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RunStage {
     /// It runs.
     Running {
@@ -294,7 +296,7 @@ pub enum RunStage {
 }
 
 /// What a gateway knows of a run when asked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RunFinding {
     /// It is under way.
     Running,
@@ -305,7 +307,7 @@ pub enum RunFinding {
 }
 
 /// The answer to a question about a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LookedUp {
     /// What the gateway knows.
     pub finding: RunFinding,
@@ -328,7 +330,7 @@ named! {
 }
 
 /// From the registry, after a lost connection or a restart: what became of a run? Never starts anything.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LookUpRun {
     /// The run's id.
     pub run_id: String,
@@ -340,7 +342,7 @@ pub struct LookUpRun {
 
 /// From the registry: pause, resume or kill what runs in a session. Replies with what the gateway said.
 /// `not_supported_by_gateway` names gateway, version and missing method.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ControlSession {
     /// The session's key on this gateway.
     pub session_key: String,
@@ -351,7 +353,7 @@ pub struct ControlSession {
 }
 
 /// A run moved on, as the gateway said by a second reply or by events. Told once per stage; a final stage is the last.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunNotice {
     /// The run's id: the spawn's id on real gateways.
     pub run_id: String,

@@ -5,7 +5,7 @@
 
 mod timestamp;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::decoding::{Allowance, decode, held_bytes, text_bytes};
@@ -16,7 +16,7 @@ use crate::limits::{
 use crate::words;
 
 /// How grave an entry is, gravest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// The gateway can't go on.
@@ -64,7 +64,7 @@ impl LogLevel {
 }
 
 /// One entry of a gateway's log.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogEntry {
     /// When, Unix ms; none where the gateway doesn't say.
     pub timestamp: Option<i64>,

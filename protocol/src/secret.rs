@@ -38,6 +38,87 @@ impl From<String> for Secret {
     }
 }
 
+/// The text of secrets in a message to another node of ours: for a field that has to say so, with `#[serde(with = ...)]`. Only for a
+/// connection that is encrypted and whose other end has the sealing key.
+pub mod exposed {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Secret;
+
+    /// What holds secrets, and the same with their texts.
+    pub trait Exposed: Sized {
+        /// With the texts, borrowed.
+        type Shown<'a>: Serialize
+        where
+            Self: 'a;
+        /// With the texts, owned.
+        type Read: for<'de> Deserialize<'de>;
+
+        /// Shows the texts.
+        fn shown(&self) -> Self::Shown<'_>;
+
+        /// Wraps the texts.
+        fn hidden(read: Self::Read) -> Self;
+    }
+
+    impl Exposed for Secret {
+        type Shown<'a> = &'a str;
+        type Read = String;
+
+        fn shown(&self) -> &str {
+            self.expose()
+        }
+
+        fn hidden(read: String) -> Self {
+            Self::new(read)
+        }
+    }
+
+    impl Exposed for Option<Secret> {
+        type Shown<'a> = Option<&'a str>;
+        type Read = Option<String>;
+
+        fn shown(&self) -> Option<&str> {
+            self.as_ref().map(Secret::expose)
+        }
+
+        fn hidden(read: Option<String>) -> Self {
+            read.map(Secret::new)
+        }
+    }
+
+    impl Exposed for BTreeMap<String, Secret> {
+        type Shown<'a> = BTreeMap<&'a str, &'a str>;
+        type Read = BTreeMap<String, String>;
+
+        fn shown(&self) -> BTreeMap<&str, &str> {
+            self.iter().map(|(name, secret)| (name.as_str(), secret.expose())).collect()
+        }
+
+        fn hidden(read: BTreeMap<String, String>) -> Self {
+            read.into_iter().map(|(name, text)| (name, Secret::new(text))).collect()
+        }
+    }
+
+    /// Writes the texts.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<T: Exposed, S: Serializer>(secrets: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        secrets.shown().serialize(serializer)
+    }
+
+    /// Reads the texts.
+    ///
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, T: Exposed, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        T::Read::deserialize(deserializer).map(T::hidden)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

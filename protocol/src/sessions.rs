@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::capabilities::Capabilities;
@@ -39,7 +40,7 @@ crate::named! {
 }
 
 /// How a session's last run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RunEnd {
     /// Well.
     Done,
@@ -50,7 +51,7 @@ pub enum RunEnd {
 }
 
 /// One session of a gateway. What the gateway doesn't tell is none.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SessionRow {
     /// The gateway's key, any text: `agent:main:main`, `researcher:main`.
     pub key: String,

@@ -6,9 +6,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Arbiter;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::cluster::RightToAct;
+use gatewarden_actors::dialing::{Dialer, MemoryBudget, NetworkDialer};
 use gatewarden_actors::metrics::Metrics;
+use gatewarden_actors::placement::{CarriedGatewaysActor, CarriedParts, StarterOfCarried};
 use gatewarden_actors::store::key_file::SealingKey;
 use gatewarden_actors::store::member::{Member, Standing, View};
 use gatewarden_actors::store::postgres::cluster::NodeFacts;
@@ -16,10 +19,12 @@ use gatewarden_actors::store::postgres::mesh_entry::MeshFacts;
 use gatewarden_actors::store::{Database, StoreError, StoreOptions};
 use gatewarden_listener::Limits;
 use gatewarden_protocol::Secret;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{AdminKey, Holder, StartError, StateDir, raise_file_limit};
+use super::{AdminKey, Connecting, Holder, StartError, StateDir, raise_file_limit, spawner};
 use crate::config::Config;
+use crate::http::Carry;
 use crate::http::settings::{HttpSettings, connection_limits};
 use crate::http::standby;
 use crate::mesh::{Identity, Mesh};
@@ -138,7 +143,7 @@ impl Place {
             Standing::Acts(_) => true,
             _ => {
                 let unstored = config.api_key.as_ref().or(member.admin_key()).cloned();
-                self.stand_by(&member, unstored, metrics, notifier, signals, announce).await?
+                self.stand_by(config, &member, unstored, metrics, notifier, signals, announce).await?
             }
         };
         let seen = member.view().borrow().clone();
@@ -151,8 +156,10 @@ impl Place {
         Ok(acts)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a daemon lives by, once")]
     async fn stand_by(
         &self,
+        config: &Config,
         member: &Member,
         unstored: Option<Secret>,
         metrics: &Arc<Metrics>,
@@ -163,8 +170,13 @@ impl Place {
         let unusable = |source| StartError::Listen { address: self.address, source };
         let listener = self.listener.try_clone().map_err(unusable)?;
         let mesh = self.mesh.as_ref().map(|place| place.mesh.clone());
-        let for_nodes =
-            self.mesh.as_ref().map(|place| place.listener.try_clone()).transpose().map_err(StartError::Mesh)?;
+        // Dropped when it stands by no longer: the gateways that it carries end then.
+        let (_carries, until_over) = watch::channel(());
+        let for_nodes = self.mesh.as_ref().map(|place| {
+            let carry = carrying(config, member, metrics, &self.clock, until_over);
+            Ok((place.listener.try_clone()?, carry))
+        });
+        let for_nodes = for_nodes.transpose().map_err(StartError::Mesh)?;
         let (http, clock) = (self.http.clone(), self.clock.clone());
         let standby = standby::Standby::new(http, member.clone(), unstored, metrics.clone(), clock, mesh);
         let server = standby::serve(standby, listener, for_nodes).map_err(unusable)?;
@@ -233,6 +245,34 @@ impl Place {
         }
         Ok(acts)
     }
+}
+
+/// How a node that stands by carries gateways for the one that acts, until then.
+fn carrying(
+    config: &Config,
+    member: &Member,
+    metrics: &Arc<Metrics>,
+    clock: &Clock,
+    until_over: watch::Receiver<()>,
+) -> Carry {
+    let memory = MemoryBudget::with_limits(config.gateway.memory_total, config.gateway.memory_each);
+    metrics.set_gateway_memory(memory.clone());
+    let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::with_memory(memory));
+    let settings = Arc::new(config.gateway.clone());
+    let (metrics, clock, view) = (metrics.clone(), clock.clone(), member.view());
+    let arbiter = Arbiter::new();
+    Arc::new(move |socket| {
+        let (dialer, settings, view) = (dialer.clone(), settings.clone(), view.clone());
+        let (metrics, clock, until_over) = (metrics.clone(), clock.clone(), until_over.clone());
+        arbiter.spawn_fn(move || {
+            let counted = metrics.clone();
+            let starter: StarterOfCarried = Box::new(move |identity, clock, right| {
+                spawner(Connecting { settings, identity, dialer, clock, metrics: counted, right, is_carried: true })
+            });
+            let epoch = Box::new(move || view.borrow().epoch);
+            CarriedGatewaysActor::start(CarriedParts { starter, epoch, until_over, clock, metrics }, socket);
+        });
+    })
 }
 
 /// Where it takes connections of other nodes. With a database in a file there are none.

@@ -31,12 +31,13 @@ fn table(seen: &Cluster) -> Table {
             Cell::new(&node.role),
             Cell::new(&node.url),
             Cell::new(mesh(node)),
+            Cell::new(node.gateways.map_or_else(|| "-".to_owned(), |held| held.to_string())),
             Cell::new(&node.version),
             Cell::new(format!("{:.1} s ago", age.as_secs_f64())),
             Cell::new(at(node.since)),
         ]
     };
-    let heading = ["NODE", "ROLE", "ADDRESS", "MESH", "RELEASE", "SIGN OF LIFE", "SINCE"];
+    let heading = ["NODE", "ROLE", "ADDRESS", "MESH", "GATEWAYS", "RELEASE", "SIGN OF LIFE", "SINCE"];
     Table::of(&heading, seen.nodes.iter().map(row), "There is no node.").leaving_out(&["SINCE", "RELEASE", "MESH"])
 }
 
@@ -74,6 +75,7 @@ mod tests {
             since: 1_795_000_000,
             mesh: (name == "b").then(|| "b:3001".to_owned()),
             reached: (name == "b").then_some(false),
+            gateways: None,
         };
         let nodes = vec![node("a", "standby"), node("b", "acting")];
         let mut seen = Cluster { clustered: true, acting: true, epoch: 7, acting_since: 1_795_000_000, nodes };

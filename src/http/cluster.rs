@@ -1,5 +1,8 @@
 //! `/api/cluster`: the nodes that share the database, and which of them acts.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, get};
 use gatewarden_actors::store::member::Member;
 use gatewarden_api::cluster::{Cluster, ClusterNode};
@@ -28,6 +31,7 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
             since,
             mesh: None,
             reached: None,
+            gateways: Some(app.roster.len()),
         };
         return HttpResponse::Ok().json(Cluster {
             clustered: false,
@@ -37,7 +41,16 @@ pub(crate) async fn read_cluster(_by: Authorized<Viewer>, app: App) -> HttpRespo
             nodes: vec![alone],
         });
     };
-    HttpResponse::Ok().json(seen_by(member, node.mesh.as_deref(), app.clock.uptime_ms()))
+    let mut seen = seen_by(member, node.mesh.as_deref(), app.clock.uptime_ms());
+    let mut held: HashMap<Option<Arc<str>>, usize> = HashMap::new();
+    for view in app.roster.list() {
+        *held.entry(view.on_node.clone()).or_default() += 1;
+    }
+    for node in &mut seen.nodes {
+        let name = (!node.this).then(|| node.name.as_str().into());
+        node.gateways = Some(held.get(&name).copied().unwrap_or(0));
+    }
+    HttpResponse::Ok().json(seen)
 }
 
 /// All nodes as a node saw them at its last beat.
@@ -60,6 +73,7 @@ pub(super) fn seen_by(member: &Member, mesh: Option<&Mesh>, now_ms: i64) -> Clus
         since: other.joined_ms.div_euclid(1000),
         mesh: other.mesh.proven().map(|facts| facts.address.clone()),
         reached: mesh.and_then(|mesh| mesh.reached(&other.node)),
+        gateways: None,
     });
     Cluster {
         clustered: true,

@@ -39,7 +39,7 @@ use super::keyring::{Keyring, key_hash};
 use super::limits::Limits;
 use super::peer::{client_address, client_connection, forwarding_node, is_direct_loopback, mark_known};
 use super::settings::{HttpSettings, MetricsAccess};
-use super::{MeshDoor, Shape, every_minute, listen, mesh_connections};
+use super::{Carry, MeshDoor, Shape, every_minute, listen, mesh_connections};
 use crate::mesh::exchange::Pool;
 use crate::mesh::{Mesh, Peer};
 
@@ -155,10 +155,16 @@ impl Standby {
 const ADMIN: &str = "the admin key";
 
 /// Starts it on a socket that is already bound. The caller stops it when this node begins to act.
-pub(crate) fn serve(standby: Standby, listener: TcpListener, mesh: Option<TcpListener>) -> std::io::Result<Server> {
+/// `mesh`: where nodes connect, and what takes those connections over which gateways are carried.
+pub(crate) fn serve(
+    standby: Standby,
+    listener: TcpListener,
+    mesh: Option<(TcpListener, Carry)>,
+) -> std::io::Result<Server> {
     let connections = standby.front.clone();
     let shape = Shape::of(&standby.settings);
-    let door = mesh.zip(standby.mesh.clone()).map(|(listener, mesh)| MeshDoor { listener, mesh });
+    let door =
+        mesh.zip(standby.mesh.clone()).map(|((listener, carry), mesh)| MeshDoor { listener, mesh, carry: Some(carry) });
     // What is passed on has to go fast; without that there is little to do. Whoever waits for an answer gets it before the end.
     let shape = match &door {
         Some(_) => Shape { stop_s: shape.stop_s.min(LAST_ANSWERS_S), ..shape },

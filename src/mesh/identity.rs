@@ -22,6 +22,8 @@ use rustls::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::CARRIES;
+
 /// Certificates have no names: this one is only asked for by form.
 const NAME: &str = "node.invalid";
 
@@ -63,8 +65,8 @@ impl Identity {
         &self.fingerprint
     }
 
-    /// For connections to whoever has this certificate.
-    pub(super) fn client_config(&self, certificate: &str) -> io::Result<Arc<ClientConfig>> {
+    /// For connections to whoever has this certificate, over which this protocol is to be spoken; none: HTTP.
+    pub(super) fn client_config(&self, certificate: &str, protocol: Option<&[u8]>) -> io::Result<Arc<ClientConfig>> {
         let expected = certificate.to_owned();
         let verifier = Known::new(&self.provider, move |shown| shown == expected);
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
@@ -74,6 +76,7 @@ impl Identity {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(self.own.clone());
         config.resumption = Resumption::disabled();
+        config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
         Ok(Arc::new(config))
     }
 
@@ -89,6 +92,8 @@ impl Identity {
             .with_cert_resolver(self.own.clone());
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        // Whoever asks for nothing speaks HTTP.
+        config.alpn_protocols = vec![CARRIES.to_vec()];
         Ok(Arc::new(config))
     }
 }
@@ -296,7 +301,7 @@ mod tests {
     async fn met(client: &Identity, expected: &str, server: &Identity, lets_in: &str) -> Result<String, String> {
         let lets_in = lets_in.to_owned();
         let acceptor = TlsAcceptor::from(server.server_config(move |shown| shown == lets_in).unwrap());
-        let connector = TlsConnector::from(client.client_config(expected).unwrap());
+        let connector = TlsConnector::from(client.client_config(expected, None).unwrap());
         let (near, far) = duplex(64 * 1024);
         let serving = async {
             let mut tls = acceptor.accept(far).await?;

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::CARRIES;
+
 /// An encrypted connection of a node that was let in.
 #[derive(Debug)]
 pub(crate) struct MeshSocket {
@@ -20,6 +22,11 @@ pub(crate) struct MeshSocket {
 impl MeshSocket {
     pub(super) fn new(tls: TlsStream<TcpStream>, certificate: String) -> Self {
         Self { tls: Box::new(tls), certificate: certificate.into() }
+    }
+
+    /// Whether the other node has gateways carried over it: else it speaks HTTP.
+    pub(crate) fn carries(&self) -> bool {
+        self.tls.get_ref().1.alpn_protocol() == Some(CARRIES)
     }
 
     /// SHA-256 of the other node's certificate.

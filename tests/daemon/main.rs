@@ -128,6 +128,8 @@ mod postgres_moves;
 #[cfg(test)]
 mod postgres_nodes;
 #[cfg(test)]
+mod postgres_placement;
+#[cfg(test)]
 mod postgres_server_trouble;
 #[cfg(test)]
 mod postgres_spawns;

@@ -23,12 +23,12 @@ use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway}
 use crate::support::tls_front::TlsFront;
 use crate::support::wait;
 
-fn node(server: &Server, name: &str) -> Setup {
+pub(crate) fn node(server: &Server, name: &str) -> Setup {
     server.setup().env("GATEWARDEN_NODE__NAME", name).env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0")
 }
 
 /// A further node: it has the encryption key of the first.
-fn next_to(first: &Daemon, setup: Setup) -> Setup {
+pub(crate) fn next_to(first: &Daemon, setup: Setup) -> Setup {
     let key = "gatewarden.key";
     fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
     fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");

@@ -275,3 +275,39 @@ fn nodes_that_are_killed_in_turn_lose_no_spawn_on_real_gateways_and_double_none(
         assert!(completed > 0, "nothing came through: {counts:?}");
     }
 }
+
+#[test]
+fn a_real_gateway_that_another_node_holds_does_its_work_and_moves_to_the_one_that_acts() {
+    let Some(server) = Server::start() else { return };
+    let model = MockModel::start();
+    let peer = Peer::start_with_model(NEWEST, &model);
+    let node = |name: &str| {
+        server.setup().env("GATEWARDEN_NODE__NAME", name).env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0")
+    };
+    let a = node("a").start();
+    let other = node("b");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(other.state()).expect("a directory");
+    fs::copy(a.setup().state().join("gatewarden.key"), other.state().join("gatewarden.key")).expect("the key");
+    let _b = other.start();
+    let body = json!({"name": "edge", "host": "127.0.0.1", "port": peer.port, "token": peer.token, "node": "b"});
+    let edge = a.register_with(&body);
+    let held_by = |node: Value| move |gateway: &Value| gateway["status"] == "online" && gateway["held_by"] == node;
+    a.until(edge, "b holds it", RUN_MOVES_WITHIN, held_by(json!("b")));
+    let work = |task: &str| {
+        let spawned = a.post("/api/spawn", &json!({"task": task, "gateway_id": edge})).expect(202).json();
+        let path = format!("/api/spawn/{}", spawned["spawnId"].as_str().expect("an id"));
+        wait::until_ok("it completes", RUN_MOVES_WITHIN, || {
+            let spawn = a.get(&path).expect(200).json();
+            if spawn["status"] == "completed" { Ok(()) } else { Err(spawn.to_string()) }
+        });
+        assert_eq!(model.tasks().iter().filter(|asked| asked.contains(task)).count(), 1, "it ran once");
+    };
+    work("over-the-other-node");
+    let sessions = a.get(&format!("/api/sessions?gateway={edge}")).expect(200).json();
+    assert_ne!(sessions["sessions"], json!([]), "its sessions are known: {sessions}");
+    let logs = a.get(&format!("/api/gateways/{edge}/logs?limit=5")).expect(200).text;
+    assert!(logs.contains("message"), "{logs}");
+    a.update(&json!({"id": edge, "node": null})).expect(200);
+    a.until(edge, "a holds it", RUN_MOVES_WITHIN, held_by(Value::Null));
+    work("at-the-node-that-acts");
+}

@@ -27,6 +27,8 @@ pub struct GatewayView {
     pub process: Option<Arc<ProcessView>>,
     /// Wall ms until which it is held down from acting as primary since it bounced, while it is.
     pub held_until_ms: Option<i64>,
+    /// The other node that holds its connection, by name.
+    pub on_node: Option<Arc<str>>,
     /// Filled by the first reader that renders it (the HTTP front), used by all later ones.
     pub rendered: OnceLock<Bytes>,
 }
@@ -34,13 +36,27 @@ pub struct GatewayView {
 impl GatewayView {
     /// A view that nobody has rendered yet.
     pub fn new(record: SharedRecord, report: GatewayReport, acting_primary: bool) -> Self {
-        Self { record, report, acting_primary, process: None, held_until_ms: None, rendered: OnceLock::new() }
+        Self {
+            record,
+            report,
+            acting_primary,
+            process: None,
+            held_until_ms: None,
+            on_node: None,
+            rendered: OnceLock::new(),
+        }
     }
 
     /// The same, held down until then.
     #[must_use]
     pub fn held_until(self, held_until_ms: Option<i64>) -> Self {
         Self { held_until_ms, ..self }
+    }
+
+    /// The same, whose connection another node holds.
+    #[must_use]
+    pub fn on_node(self, on_node: Option<Arc<str>>) -> Self {
+        Self { on_node, ..self }
     }
 
     /// The same with a process.

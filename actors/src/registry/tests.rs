@@ -1,5 +1,6 @@
 //! The registry with scripted gateways and a real store in a temporary directory.
 
+mod nodes;
 mod scripted_gateway;
 mod spawns;
 mod stalled_store;
@@ -23,6 +24,7 @@ use crate::gateway_record::{DeviceToken, GatewayChange};
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::event_places::Holder;
+use crate::placement::Carriers;
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use crate::store::StoreOptions;
 use crate::store::batching::AuditLogWriter;
@@ -39,6 +41,8 @@ struct House {
     store: StoreHandle,
     hub: Addr<EventHubActor>,
     audit: AuditTrail,
+    /// The nodes that carry gateways for this one.
+    carrying: tokio::sync::watch::Sender<Carriers>,
     _dir: TempDir,
 }
 
@@ -68,6 +72,7 @@ impl House {
         let script = Script::new();
         let (hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
+        let (carrying, carriers) = tokio::sync::watch::channel(Carriers::new());
         let (registry, roster) = RegistryActor::start(RegistryParts {
             health_log: HealthLogWriter::start(store.clone()),
             stored: Stored {
@@ -84,6 +89,7 @@ impl House {
             },
             seed,
             spawn: script.spawner(),
+            placement: Placement::new("here", carriers, clock.clone(), metrics.clone()),
             events,
             audit: audit.clone(),
             retention: RetentionSettings::default(),
@@ -92,7 +98,7 @@ impl House {
             processes: None,
             store: store.clone(),
         });
-        Self { registry, roster, script, store, hub, audit, _dir: dir }
+        Self { registry, roster, script, store, hub, audit, carrying, _dir: dir }
     }
 
     async fn create(&self, name: &str, port: u16) -> Arc<GatewayView> {

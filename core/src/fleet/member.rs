@@ -306,7 +306,10 @@ impl Fleet {
             GatewayNotice::Agents(news) if !self.is_on_trial(id) => {
                 self.effects.push(Effect::NoteAgents(id, news));
             }
-            GatewayNotice::Health(_) | GatewayNotice::Agents(_) | GatewayNotice::AuthSettled { .. } => {}
+            GatewayNotice::Health(_)
+            | GatewayNotice::Agents(_)
+            | GatewayNotice::AuthSettled { .. }
+            | GatewayNotice::Count(_) => {}
             GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
         }
     }
@@ -417,6 +420,28 @@ impl Fleet {
         let before = member.take_process(time, halted);
         self.announce_report(id, &before);
         self.publish(id);
+    }
+
+    /// The node that held a gateway's connection is gone, or it is to be held elsewhere: it is dialled anew, as when an operator has it
+    /// reconnected. A gateway that is to move and has work under way, or is logging in, stays for now: then false.
+    pub fn on_moved(&mut self, time: Time, id: GatewayId, is_lost: bool) -> bool {
+        let is_at_work = !is_lost && self.spawns.in_flight(id) > 0;
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.is_running && !is_at_work) else {
+            return false;
+        };
+        if !is_lost && !member.permits.is_empty() {
+            return false;
+        }
+        for address in std::mem::take(&mut member.permits) {
+            self.addresses.settle(&address, time.now, AuthResult::Unknown);
+        }
+        if !is_lost {
+            self.effects.push(Effect::Stop(id));
+        }
+        self.start_actor(id);
+        self.begin_anew(time, id, false);
+        self.publish(id);
+        true
     }
 
     /// A gateway's actor is gone though nobody stopped it. It is started again from its record; one that dies too often is

@@ -58,7 +58,7 @@ impl Fleet {
 
     /// An operator has a gateway dialled anew: what was known of it, and what its connection says before it has heard of that, holds
     /// no more. Where the reason is a `change` of its record, the outcome speaks of that and not of a gateway that comes and goes.
-    fn begin_anew(&mut self, time: Time, id: GatewayId, change: bool) {
+    pub(super) fn begin_anew(&mut self, time: Time, id: GatewayId, change: bool) {
         let Some(member) = self.members.get_mut(&id) else { return };
         member.reconnect_until = member.report.is_usable().then(|| time.now + REDIAL_PATIENCE);
         member.changed |= change;

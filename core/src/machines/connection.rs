@@ -45,6 +45,7 @@ use gatewarden_protocol::Secret;
 use gatewarden_protocol::address::GatewayAddress;
 use gatewarden_protocol::health_document::HealthDocument;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::active::ActiveConnection;
@@ -155,7 +156,7 @@ pub enum Effect {
 }
 
 /// What a `Gateway` actor says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum GatewayNotice {
     /// The report changed (any field).
     Report(Box<GatewayReport>),
@@ -191,21 +192,49 @@ pub enum GatewayNotice {
     Sessions(SharedSessions),
     /// What it says its agents are doing; at most a few times a second, each agent once.
     Agents(Vec<AgentNews>),
+    /// Something to count, of a gateway that another node carries.
+    Count(Count),
+}
+
+gatewarden_protocol::named! {
+    /// What came of a request to a gateway.
+    pub enum RpcOutcome {
+        /// It was answered.
+        Ok = "ok",
+        /// The gateway refused it.
+        Refused = "refused",
+        /// No answer came in time.
+        Timeout = "timeout",
+        /// The connection ended before an answer.
+        Lost = "lost",
+    }
+}
+
+gatewarden_protocol::named! {
+    /// Why a frame was dropped.
+    pub enum DropReason {
+        /// It is no frame.
+        Garbage = "garbage",
+        /// A reply to nothing that was asked.
+        UnmatchedReply = "unmatched_reply",
+        /// A request, or an event of a kind that nobody knows.
+        UnknownEvent = "unknown_event",
+    }
 }
 
 /// Something to count.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Count {
     /// A heartbeat's or probe's round trip.
     Latency(Duration),
     /// An attempt to connect after the first.
     Reconnect,
-    /// A refusal, by its stable code.
-    Refusal(&'static str),
+    /// A refusal.
+    Refusal(RefusalCode),
     /// A request: method and outcome.
-    Rpc(String, &'static str),
+    Rpc(String, RpcOutcome),
     /// A frame that was dropped, and why.
-    DroppedFrame(&'static str),
+    DroppedFrame(DropReason),
 }
 
 /// What a connection is made of.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::LogTail as TailReply;
 use gatewarden_protocol::capabilities::LogSource;
 use gatewarden_protocol::logs::line_bytes;
+use serde::{Deserialize, Serialize};
 
 /// Between an answer and the next question, while somebody watches.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +39,7 @@ pub const MAX_WATCHERS: usize = 64;
 pub struct WatchToken(pub u64);
 
 /// A place in a gateway's log. As text (`<offset>-<file>`) it serves as the id of a log stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogCursor {
     /// Offset, bytes.
     pub at: u64,

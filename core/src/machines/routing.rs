@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::GatewayReport;
 use crate::ids::GatewayId;
@@ -22,7 +24,7 @@ pub enum RoutingPolicy {
 }
 
 /// What a request says about its gateway.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RouteRequest {
     /// The agent's preferred gateway, by id or name.
     pub preferred: Option<String>,

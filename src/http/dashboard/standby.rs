@@ -86,6 +86,7 @@ mod tests {
             since: 1,
             mesh: None,
             reached: None,
+            gateways: None,
         };
         let nodes = vec![node("<b>", "javascript:alert(1)", "acting"), node("b", "http://b:3000", "standby")];
         let seen = Cluster { clustered: true, acting: false, epoch: 1, acting_since: 1, nodes };

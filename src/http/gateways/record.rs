@@ -457,6 +457,7 @@ pub(crate) fn gateway(view: &GatewayView) -> Gateway {
         last_failure: report.last_failure_ms.map(seconds),
         last_seen: report.last_seen_ms.map(seconds).or(record.observed.last_seen),
         held_down_until: view.held_until_ms.map(seconds),
+        held_by: view.on_node.as_deref().map(str::to_owned),
         // A round trip of earlier says nothing of a gateway that gives no answer now.
         latency: (report.latency_ms.and_then(whole_ms).or(record.observed.latency))
             .filter(|_| !matches!(report.status, Status::Offline | Status::Timeout)),

@@ -75,6 +75,7 @@ impl<'a> Fleet<'a> {
             let setup = server
                 .setup()
                 .env("GATEWARDEN_NODE__NAME", name)
+                .env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0")
                 .env("GATEWARDEN_STORE__URL", &format!("{url}?application_name=node-{name}"))
                 .env("GATEWARDEN_LOG__LEVEL", "info")
                 .env("GATEWARDEN_ROUTING__LOST_AFTER", "10s")

@@ -78,12 +78,17 @@ pub(super) struct Fronts(Vec<(i64, ScriptedGateway)>);
 impl Fronts {
     pub(super) fn register(fleet: &Fleet<'_>) -> Self {
         let daemon = fleet.acting_daemon();
-        let front = |(number, form): (usize, Form)| {
+        // The first is held by whichever node acts, the others by one each.
+        let front = |(form, node): (Form, Option<&str>)| {
             let gateway = ScriptedGateway::start(Behaviour::of(form, "right").runs(Memory::Keeps));
-            (daemon.register(&format!("front-{number}"), gateway.port(), "right"), gateway)
+            let name = format!("front-{}", node.unwrap_or("any"));
+            let body = json!({
+                "name": name, "host": "127.0.0.1", "port": gateway.port(), "token": "right", "node": node,
+            });
+            (daemon.register_with(&body), gateway)
         };
-        let forms = [Form::Protocol4, Form::Protocol3, Form::Protocol4].into_iter().enumerate();
-        let fronts = Self(forms.map(front).collect());
+        let forms = [(Form::Protocol4, None), (Form::Protocol3, Some("b")), (Form::Protocol4, Some("c"))];
+        let fronts = Self(forms.into_iter().map(front).collect());
         fronts.ids().into_iter().for_each(|id| drop(daemon.until_status(id, "online")));
         fronts
     }

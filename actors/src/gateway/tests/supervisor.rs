@@ -92,7 +92,8 @@ impl Handler<FromGateway> for Supervisor {
             GatewayNotice::PermitWanted { .. }
             | GatewayNotice::Run(_)
             | GatewayNotice::Sessions(_)
-            | GatewayNotice::Agents(_) => {}
+            | GatewayNotice::Agents(_)
+            | GatewayNotice::Count(_) => {}
             GatewayNotice::AuthSettled { result, .. } => {
                 self.budget.settle(now, result);
                 heard.settled.push((now, result));

@@ -156,6 +156,7 @@ impl World {
                 right: right.clone(),
                 instance_id: "run-1".into(),
                 version: "0.1.0".into(),
+                is_carried: false,
             },
         );
         supervisor.send(Adopt(gateway.clone())).await.unwrap();
@@ -206,7 +207,7 @@ impl World {
 
     /// Asks the actor, and waits for as long as it takes.
     pub(super) async fn ask<T: 'static>(&self, command: impl FnOnce(Reply<T>) -> GatewayCommand) -> T {
-        let handle = GatewayHandle::new(self.gateway.clone().recipient());
+        let handle = GatewayHandle::from(self.gateway.clone());
         handle.ask(Duration::from_secs(3_600), command).await.unwrap()
     }
 

@@ -17,6 +17,7 @@ use crate::gateway_record::SharedRecord;
 use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::machines::connection::{AuthPermit, GatewayNotice};
+use crate::machines::placement::HeldBy;
 use crate::registry::SpawnGateway;
 use crate::spawn::{
     ControlSession, LookUpRun, LookedUp, NotAccepted, RunFinding, SpawnRecord, SpawnRequest, SpawnState,
@@ -95,7 +96,7 @@ impl Script {
             let addr = gateway.start();
             actors.borrow_mut().insert(id, addr.clone());
             heard.send((id, Heard::Started { incarnation })).unwrap();
-            GatewayHandle::new(addr.recipient())
+            GatewayHandle::new(addr.recipient(), HeldBy::Here)
         })
     }
 

@@ -10,12 +10,14 @@ use gatewarden_protocol::health_document::HealthDocument;
 use gatewarden_protocol::hello::Hello;
 use gatewarden_protocol::refusal::{Refusal, RefusalCode, UpgradeAnswer, classify_upgrade};
 use gatewarden_protocol::{CalendarVersion, Capabilities, DeviceIdentity, Dialect};
+use serde::{Deserialize, Serialize};
 
 use super::active::ActiveConnection;
 use super::ending::Verdict;
 use super::http_dialect::{SLACK, well_or_not};
 use super::{
-    Connection, Count, Effect, Epoch, GatewayNotice, HttpAnswer, HttpOperation, Machines, Moment, State, Until,
+    Connection, Count, DropReason, Effect, Epoch, GatewayNotice, HttpAnswer, HttpOperation, Machines, Moment, State,
+    Until,
 };
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply};
@@ -50,7 +52,7 @@ pub enum AuthPermit {
 }
 
 /// How a permitted authentication ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuthResult {
     /// The gateway let us in.
     Accepted,
@@ -269,7 +271,7 @@ impl Connection {
             Err(FrameError::TooMuch(excess)) => self.end(moment, Refusal::new(memory_code(excess), "")),
             Err(error) => {
                 let hopeless = handshaking.login.on_strange_frame(&error);
-                self.push(Effect::Count(Count::DroppedFrame("garbage")));
+                self.push(Effect::Count(Count::DroppedFrame(DropReason::Garbage)));
                 if hopeless {
                     self.end(moment, Refusal::new(self.peer.strange_code(), &error.to_string()));
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gatewarden_protocol::refusal::{Pairing, Refusal, RefusalClass, RefusalCode};
 
 use super::status::LastAttempt;
-use super::{AuthResult, Connection, Count, Effect, GatewayNotice, Machines, Moment, Permission, State};
+use super::{AuthResult, Connection, Count, Effect, GatewayNotice, Machines, Moment, Permission, RpcOutcome, State};
 use crate::gateway_report::{PairingView, Phase, Problem, SharedSessions, StatusSource};
 use crate::machines::backoff::MAX_JITTER;
 use crate::spawn::Certainty;
@@ -122,7 +122,7 @@ impl Connection {
             return self.find_out_anew(moment, &refusal);
         }
         self.kept = None;
-        self.push(Effect::Count(Count::Refusal(refusal.code.as_str())));
+        self.push(Effect::Count(Count::Refusal(refusal.code)));
         self.hang_up(moment, close_code(&refusal), "done", Some(&refusal));
         if matches!(refusal.code, RefusalCode::MemoryExceeded | RefusalCode::MemorySpent) {
             // Its sessions go, too, so that it costs nothing while it is away.
@@ -318,7 +318,7 @@ impl Connection {
         if let State::Live(mut active) = state {
             let Machines { mut turn, runs, publisher, logs, .. } = self.machines(moment);
             for settled in active.pending.drain_all() {
-                turn.push(Effect::Count(Count::Rpc(settled.method, "lost")));
+                turn.push(Effect::Count(Count::Rpc(settled.method, RpcOutcome::Lost)));
                 let failure = turn.peer.connection_ended();
                 runs.unanswered(&mut turn, settled.waiter, failure, Certainty::Unknown);
             }

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::turn::{NoAnswer, Outcome, PendingKind};
 use super::{
-    AgentNews, Connection, Count, Effect, Epoch, HttpAnswer, Machines, Moment, State, http_dialect, run_words,
+    AgentNews, Connection, Count, DropReason, Effect, Epoch, HttpAnswer, Machines, Moment, RpcOutcome, State,
+    http_dialect, run_words,
 };
 use crate::dialing::failure::memory_code;
 use crate::dialing::{DialFailure, Health, HealthFailure, SocketError};
@@ -103,11 +104,11 @@ impl Connection {
             Ok(Frame::Response(response)) => self.on_response(moment, response),
             Ok(Frame::Event(event)) => self.on_event(moment, &event),
             // Gateways ask operators nothing; what they may invent is not ours to answer.
-            Ok(Frame::Request { .. }) => self.push(Effect::Count(Count::DroppedFrame("unknown_event"))),
+            Ok(Frame::Request { .. }) => self.push(Effect::Count(Count::DroppedFrame(DropReason::UnknownEvent))),
             Err(FrameError::TooMuch(excess)) => self.end(moment, Refusal::new(memory_code(excess), "")),
             Err(error) => {
                 let too_many = active.on_garbage(moment.now);
-                self.push(Effect::Count(Count::DroppedFrame("garbage")));
+                self.push(Effect::Count(Count::DroppedFrame(DropReason::Garbage)));
                 if too_many {
                     self.end(moment, Refusal::new(RefusalCode::Garbage, &error.to_string()));
                 }
@@ -144,7 +145,7 @@ impl Connection {
                     Unmatched::Duplicate => "a second or late one",
                     Unmatched::Foreign => "one that answers nothing of ours",
                 };
-                turn.push(Effect::Count(Count::DroppedFrame("unmatched_reply")));
+                turn.push(Effect::Count(Count::DroppedFrame(DropReason::UnmatchedReply)));
                 turn.push(Effect::Remark(format!("ignored a reply: {kind}")));
             }
         }
@@ -156,7 +157,7 @@ impl Connection {
         if active.pending.is_empty() {
             active.heartbeat.all_answered();
         }
-        let said = if outcome.is_ok() { "ok" } else { "refused" };
+        let said = if outcome.is_ok() { RpcOutcome::Ok } else { RpcOutcome::Refused };
         let outcome = outcome.map_err(|error| match active.capabilities.learn(&settled.method, &error) {
             true => NoAnswer::NotOffered(error),
             false => NoAnswer::Refused(error),
@@ -170,12 +171,12 @@ impl Connection {
         for settled in active.pending.expire(moment.now) {
             let failure = self.peer.overdue(&settled.method);
             let outcome = Err(NoAnswer::Lost(failure, Certainty::Unknown));
-            self.deliver(moment, settled, "timeout", outcome);
+            self.deliver(moment, settled, RpcOutcome::Timeout, outcome);
         }
     }
 
     /// Hands what came of a request to whoever waits for it.
-    fn deliver(&mut self, moment: Moment, settled: Settled<PendingKind>, said: &'static str, outcome: Outcome) {
+    fn deliver(&mut self, moment: Moment, settled: Settled<PendingKind>, said: RpcOutcome, outcome: Outcome) {
         self.tracker.mark();
         self.push(Effect::Count(Count::Rpc(settled.method.clone(), said)));
         let Machines { mut turn, active: Some(active), runs, logs, .. } = self.machines(moment) else { return };
@@ -221,7 +222,7 @@ impl Connection {
     fn on_list(&mut self, moment: Moment, method: String, list: &str) {
         self.tracker.mark();
         let Machines { mut turn, active: Some(active), runs, publisher, .. } = self.machines(moment) else { return };
-        turn.push(Effect::Count(Count::Rpc(method, "ok")));
+        turn.push(Effect::Count(Count::Rpc(method, RpcOutcome::Ok)));
         if active.on_list(&mut turn, list) {
             publisher.note(moment.wall_ms);
             runs.after_list(&mut turn, active);

@@ -8,6 +8,7 @@ use gatewarden_protocol::limits::MAX_DECODED_ROW;
 use gatewarden_protocol::{Method, WireError, words};
 use serde_json::{Value, json};
 
+use super::RpcOutcome;
 use super::peer::Peer;
 use super::turn::{NoAnswer, Outcome, PendingKind};
 use crate::dialing::{DialFailure, DialStep, Health, HealthFailure, HttpReply};
@@ -79,19 +80,19 @@ pub(super) fn outcome(
     method: &str,
     kind: PendingKind,
     answer: Result<(HttpReply, Value), DialFailure>,
-) -> (&'static str, Outcome) {
+) -> (RpcOutcome, Outcome) {
     let is_run = matches!(kind, PendingKind::Run(_));
     let reply = match answer {
-        Ok((reply, body)) if is_success(&reply) => return ("ok", Ok(body)),
+        Ok((reply, body)) if is_success(&reply) => return (RpcOutcome::Ok, Ok(body)),
         Ok((reply, _)) => reply,
         // On the way there it is certain that nothing was asked.
         Err(DialFailure::Timeout { step }) if step == DialStep::Request || !is_run => {
-            return ("timeout", Err(NoAnswer::Lost(peer.overdue(method), Certainty::Unknown)));
+            return (RpcOutcome::Timeout, Err(NoAnswer::Lost(peer.overdue(method), Certainty::Unknown)));
         }
         Err(failure) => {
             let never_left = matches!(failure.step(), DialStep::Resolve | DialStep::Connect | DialStep::Tls);
             let certainty = if never_left { Certainty::NotTaken } else { Certainty::Unknown };
-            return ("lost", Err(NoAnswer::Lost(unasked(peer, &failure), certainty)));
+            return (RpcOutcome::Lost, Err(NoAnswer::Lost(unasked(peer, &failure), certainty)));
         }
     };
     let body = decode(&reply.body, &mut Allowance(MAX_DECODED_ROW)).unwrap_or(Value::Null);
@@ -105,7 +106,7 @@ pub(super) fn outcome(
         500 | 502 | 504..=599 if is_run => NoAnswer::Lost(peer.refused(method, &error), Certainty::Unknown),
         _ => NoAnswer::Refused(error),
     };
-    ("refused", Err(no_answer))
+    (RpcOutcome::Refused, Err(no_answer))
 }
 
 /// The same for a caller's question for the health document.
@@ -113,7 +114,7 @@ pub(super) fn health_outcome(
     peer: &Peer,
     method: &str,
     answer: Result<Health, HealthFailure>,
-) -> (&'static str, Outcome) {
+) -> (RpcOutcome, Outcome) {
     match answer {
         Ok(health) => {
             let document = &health.document;
@@ -122,12 +123,13 @@ pub(super) fn health_outcome(
                 "version": document.version,
                 "uptimeMs": document.uptime_ms,
             });
-            ("ok", Ok(payload))
+            (RpcOutcome::Ok, Ok(payload))
         }
         Err(HealthFailure::Unreached(failure)) => outcome(peer, method, PendingKind::Heartbeat, Err(failure)),
-        Err(failure @ HealthFailure::NotAHealthDocument { .. }) => {
-            ("refused", Err(NoAnswer::Refused(WireError { message: failure.to_string(), ..WireError::default() })))
-        }
+        Err(failure @ HealthFailure::NotAHealthDocument { .. }) => (
+            RpcOutcome::Refused,
+            Err(NoAnswer::Refused(WireError { message: failure.to_string(), ..WireError::default() })),
+        ),
     }
 }
 

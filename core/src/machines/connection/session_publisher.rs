@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatewarden_protocol::words;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::GatewayNotice;
@@ -18,7 +19,7 @@ const BETWEEN: Duration = Duration::from_millis(250);
 const MAX_AGENTS: usize = 256;
 
 /// What a gateway says of one of its agents (`agent.status` of document 002).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentNews {
     /// The agent's name there.
     pub name: String,

@@ -281,7 +281,10 @@ fn a_reply_reaches_its_caller_once_and_second_or_foreign_ones_are_ignored() {
     sim.says(json!({"type":"res","id":id,"ok":true,"payload":{"runId":"K","status":"ok"}}));
     assert_eq!(sim.answers(), [(CallToken(5), Ok(json!({"runId":"K","status":"accepted"})))]);
     let dropped = |sim: &Sim| {
-        sim.log.iter().filter(|effect| matches!(effect, Effect::Count(Count::DroppedFrame("unmatched_reply")))).count()
+        sim.log
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Count(Count::DroppedFrame(DropReason::UnmatchedReply))))
+            .count()
     };
     assert_eq!(dropped(&sim), 0, "the outcome of an accepted request is expected");
     sim.says(json!({"type":"res","id":id,"ok":true,"payload":{}}));

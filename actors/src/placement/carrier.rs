@@ -1,0 +1,296 @@
+//! At the node that acts: another one that carries gateways for it. What their actors are told goes there, what they say comes back.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::prelude::*;
+use gatewarden_protocol::Secret;
+use tracing::warn;
+
+use super::link::{ALIVE_EVERY, Link, MAX_SILENCE, Outbox, open};
+use super::messages::{Answer, AskId, FromCarried, Permit, Question, ToCarried, VERSION};
+use crate::clock::Clock;
+use crate::cluster::RightToAct;
+use crate::dialing::Held;
+use crate::error::Failure;
+use crate::gateway::{CarriedWay, FromGateway, GatewayCommand, GatewayHandle, Reply};
+use crate::gateway_record::SharedRecord;
+use crate::gateway_report::ProbeOutcome;
+use crate::ids::GatewayId;
+use crate::log_watch::{LogFeed, LogRequest, LogSubscription, relayed};
+use crate::machines::connection::{AuthPermit, GatewayNotice};
+use crate::metrics::Metrics;
+use crate::spawn::{LookedUp, NotAccepted, SpawnRecord};
+
+/// Messages that may wait for it: several gateways' worth.
+const MAILBOX: usize = 4_096;
+
+/// What a [`CarrierActor`] is made of.
+pub struct CarrierParts {
+    /// The other node's name.
+    pub node: Arc<str>,
+    /// The epoch of the role under which this node acts.
+    pub epoch: i64,
+    /// The seed of the installation's device, in hexadecimal digits.
+    pub device_seed: Secret,
+    /// This node's right to act.
+    pub right: RightToAct,
+    /// Time.
+    pub clock: Clock,
+    /// Counters: what happens to a gateway is counted where it is shown.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Another node that carries gateways for this one. It ends with the connection, and its gateways' actors with it.
+pub struct CarrierActor {
+    parts: CarrierParts,
+    outbox: Outbox,
+    gateways: HashMap<GatewayId, CarriedGateway>,
+    waiting: HashMap<AskId, Waiting>,
+    feeds: HashMap<AskId, LogFeed>,
+    last_ask: AskId,
+    heard_ms: i64,
+    /// Told when it has ended.
+    _until_end: tokio::sync::oneshot::Sender<()>,
+}
+
+struct CarriedGateway {
+    incarnation: u64,
+    supervisor: Recipient<FromGateway>,
+    is_alive: Arc<AtomicBool>,
+}
+
+enum Waiting {
+    Probe(Reply<ProbeOutcome>),
+    Value(Reply<Result<Held<serde_json::Value>, Failure>>),
+    Run(Reply<Result<SpawnRecord, NotAccepted>>),
+    LookUp(Reply<Result<LookedUp, Failure>>),
+    Logs(LogRequest, Reply<Result<LogSubscription, Failure>>),
+}
+
+/// The way to the actor of one gateway that another node carries.
+#[derive(Clone)]
+struct Carried {
+    id: GatewayId,
+    carrier: Addr<CarrierActor>,
+    is_alive: Arc<AtomicBool>,
+}
+
+impl CarriedWay for Carried {
+    fn is_alive(&self) -> bool {
+        self.has_node() && self.is_alive.load(Ordering::Acquire)
+    }
+
+    fn has_node(&self) -> bool {
+        self.carrier.connected()
+    }
+
+    fn tell(&self, command: GatewayCommand) {
+        self.carrier.do_send(Tell(self.id, command));
+    }
+
+    fn try_tell(&self, command: GatewayCommand) -> bool {
+        self.carrier.try_send(Tell(self.id, command)).is_ok()
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tell(GatewayId, GatewayCommand);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Carry {
+    record: SharedRecord,
+    gateway: CarriedGateway,
+}
+
+/// Has a gateway carried by the node of this name.
+pub(super) fn start(
+    carrier: &Addr<CarrierActor>,
+    node: Arc<str>,
+    record: SharedRecord,
+    incarnation: u64,
+    supervisor: Recipient<FromGateway>,
+) -> GatewayHandle {
+    let is_alive = Arc::new(AtomicBool::new(true));
+    let carried = Carried { id: record.id, carrier: carrier.clone(), is_alive: is_alive.clone() };
+    carrier.do_send(Carry { record, gateway: CarriedGateway { incarnation, supervisor, is_alive } });
+    GatewayHandle::carried(Arc::new(carried), node)
+}
+
+impl CarrierActor {
+    /// Starts it on the current arbiter, over a connection to the other node. What is returned beside it resolves at its end.
+    pub fn start(parts: CarrierParts, link: impl Link) -> (Addr<Self>, tokio::sync::oneshot::Receiver<()>) {
+        let (until_end, ended) = tokio::sync::oneshot::channel();
+        let addr = Self::create(|ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            let (outbox, incoming) = open::<FromCarried>(link);
+            ctx.add_stream(incoming);
+            Self {
+                heard_ms: parts.clock.uptime_ms(),
+                parts,
+                outbox,
+                gateways: HashMap::new(),
+                waiting: HashMap::new(),
+                feeds: HashMap::new(),
+                last_ask: 0,
+                _until_end: until_end,
+            }
+        });
+        (addr, ended)
+    }
+
+    fn push(&self, message: &ToCarried, ctx: &mut Context<Self>) {
+        if !self.outbox.push(message) {
+            warn!(node.name = %self.parts.node, "node {} does not take what is said to it", self.parts.node);
+            ctx.stop();
+        }
+    }
+
+    fn ask(&mut self, gateway: GatewayId, question: Question, waiting: Waiting, ctx: &mut Context<Self>) {
+        self.last_ask += 1;
+        let ask = self.last_ask;
+        self.waiting.insert(ask, waiting);
+        self.push(&ToCarried::Ask { gateway, ask, question }, ctx);
+    }
+
+    /// Whoever doesn't wait any more needs no answer. Where the kinds differ the answer is dropped, which says as much.
+    fn on_answer(&mut self, ask: AskId, answer: Answer, ctx: &mut Context<Self>) {
+        match (self.waiting.remove(&ask), answer) {
+            (Some(Waiting::Probe(reply)), Answer::Probe(outcome)) => drop(reply.send(*outcome)),
+            (Some(Waiting::Value(reply)), Answer::Value(result)) => drop(reply.send(result.map(Held::from))),
+            (Some(Waiting::Run(reply)), Answer::Run(result)) => drop(reply.send(result.map(|record| *record))),
+            (Some(Waiting::LookUp(reply)), Answer::LookUp(result)) => drop(reply.send(result)),
+            (Some(Waiting::Logs(request, reply)), Answer::Logs(Ok(begins_at))) => {
+                let (feed, subscription) = relayed(request, &self.parts.metrics, begins_at);
+                if reply.send(Ok(subscription)).is_ok() {
+                    self.feeds.insert(ask, feed);
+                } else {
+                    self.push(&ToCarried::LeaveLog(ask), ctx);
+                }
+            }
+            (Some(Waiting::Logs(_, reply)), Answer::Logs(Err(failure))) => drop(reply.send(Err(failure))),
+            _ => {}
+        }
+    }
+
+    fn on_notice(&self, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
+        let Some(gateway) = self.gateways.get(&id).filter(|gateway| gateway.incarnation == incarnation) else { return };
+        if let GatewayNotice::Count(count) = &notice {
+            return self.parts.metrics.count(id, count);
+        }
+        self.parts.metrics.notice_sent();
+        gateway.supervisor.do_send(FromGateway { id, incarnation, notice });
+    }
+
+    /// Ends it where the other node is silent, and asks no more for logs that nobody follows.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let silent_ms = self.parts.clock.uptime_ms().saturating_sub(self.heard_ms);
+        if u128::try_from(silent_ms).unwrap_or(0) > MAX_SILENCE.as_millis() {
+            warn!(node.name = %self.parts.node, silent_ms, "node {} gives no sign of life", self.parts.node);
+            return ctx.stop();
+        }
+        let left: Vec<AskId> = self.feeds.extract_if(|_, feed| !feed.is_read()).map(|(ask, _)| ask).collect();
+        for ask in left {
+            self.push(&ToCarried::LeaveLog(ask), ctx);
+        }
+    }
+}
+
+impl Actor for CarrierActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (version, epoch) = (VERSION.to_owned(), self.parts.epoch);
+        self.push(&ToCarried::Hello { version, epoch, device_seed: self.parts.device_seed.clone() }, ctx);
+        ctx.run_interval(ALIVE_EVERY, Self::look);
+    }
+}
+
+impl Handler<Carry> for CarrierActor {
+    type Result = ();
+
+    fn handle(&mut self, Carry { record, gateway }: Carry, ctx: &mut Self::Context) {
+        let (id, incarnation) = (record.id, gateway.incarnation);
+        self.gateways.insert(id, gateway);
+        self.push(&ToCarried::Start { record, incarnation }, ctx);
+    }
+}
+
+impl Handler<Tell> for CarrierActor {
+    type Result = ();
+
+    fn handle(&mut self, Tell(id, command): Tell, ctx: &mut Self::Context) {
+        match command {
+            GatewayCommand::Update(record) => self.push(&ToCarried::Update(record), ctx),
+            GatewayCommand::Reconnect => self.push(&ToCarried::Reconnect(id), ctx),
+            GatewayCommand::Permit(AuthPermit::Granted { device_token }) => {
+                self.push(&ToCarried::Permit(id, Permit::Granted(device_token)), ctx);
+            }
+            GatewayCommand::Permit(AuthPermit::Denied { retry_at }) => {
+                let wait = retry_at.saturating_duration_since(self.parts.clock.now());
+                self.push(&ToCarried::Permit(id, Permit::Denied { wait }), ctx);
+            }
+            GatewayCommand::ForgetRun(run_id) => self.push(&ToCarried::ForgetRun(id, run_id), ctx),
+            GatewayCommand::Probe { timeout, reply } => {
+                self.ask(id, Question::Probe { timeout }, Waiting::Probe(reply), ctx);
+            }
+            GatewayCommand::Call { method, params, timeout, reply } => {
+                self.ask(id, Question::Call { method, params, timeout }, Waiting::Value(reply), ctx);
+            }
+            GatewayCommand::StartRun(request, reply) => {
+                let request = Arc::unwrap_or_clone(request);
+                self.ask(id, Question::StartRun(Box::new(request)), Waiting::Run(reply), ctx);
+            }
+            GatewayCommand::LookUpRun(wanted, reply) => {
+                self.ask(id, Question::LookUpRun(wanted), Waiting::LookUp(reply), ctx);
+            }
+            GatewayCommand::Control(control, reply) => {
+                self.ask(id, Question::Control(control), Waiting::Value(reply), ctx);
+            }
+            GatewayCommand::WatchLogs(request, reply) => {
+                self.ask(id, Question::WatchLogs(request), Waiting::Logs(request, reply), ctx);
+            }
+            GatewayCommand::ShutDown(reply) => {
+                self.gateways.remove(&id);
+                self.push(&ToCarried::Stop(id), ctx);
+                let _ = reply.send(());
+            }
+        }
+    }
+}
+
+impl StreamHandler<io::Result<FromCarried>> for CarrierActor {
+    fn handle(&mut self, message: io::Result<FromCarried>, ctx: &mut Self::Context) {
+        self.heard_ms = self.parts.clock.uptime_ms();
+        match message {
+            Ok(FromCarried::Alive { asked }) => {
+                let remaining_ms = self.parts.right.remaining_ms(self.parts.clock.uptime_ms());
+                let wall_ms = self.parts.clock.wall_ms();
+                self.push(&ToCarried::Right { asked, remaining_ms, wall_ms }, ctx);
+            }
+            Ok(FromCarried::Notice { gateway, incarnation, notice }) => self.on_notice(gateway, incarnation, notice),
+            Ok(FromCarried::Answer { ask, answer }) => self.on_answer(ask, answer, ctx),
+            Ok(FromCarried::Log { ask, delivery: Some(delivery) }) => {
+                self.feeds.get(&ask).into_iter().for_each(|feed| feed.notice(delivery.clone()));
+            }
+            Ok(FromCarried::Log { ask, delivery: None }) => drop(self.feeds.remove(&ask)),
+            Ok(FromCarried::Died { gateway, incarnation }) => {
+                if let Some(died) = self.gateways.get(&gateway).filter(|one| one.incarnation == incarnation) {
+                    died.is_alive.store(false, Ordering::Release);
+                }
+            }
+            Err(error) => {
+                warn!(node.name = %self.parts.node, %error, "the connection to node {} broke", self.parts.node);
+                ctx.stop();
+            }
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
