@@ -15,9 +15,10 @@ mod state_dir;
 mod upkeep;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix::{Addr, Arbiter};
+use actix_rt::ArbiterHandle;
 use actix_web::dev::ServerHandle;
 use gatewarden_actors::agent_book::AgentBook;
 use gatewarden_actors::agent_sync::{AgentSyncActor, AgentSyncParts};
@@ -130,7 +131,7 @@ impl App {
         notifier: Arc<Notifier>,
         place: Place,
     ) -> Result<Self, StartError> {
-        let Place { listener, address, was_passed, state_dir, http, clock, member, options, mesh } = place;
+        let Place { listener, address, was_passed, state_dir, http, clock, member, options, mesh, threads } = place;
         let right = member.as_ref().map_or_else(RightToAct::always, |member| member.right().clone());
         let key = SealingKey::load_or_create(config.credentials_dir.as_deref(), state_dir.path())?;
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone())?;
@@ -206,6 +207,7 @@ impl App {
             health_log: health_log.clone(),
             seed: Some(config.seed.clone()),
             spawn: spawner(Connecting {
+                threads,
                 settings: Arc::new(config.gateway.clone()),
                 identity,
                 dialer: dialer.clone(),
@@ -326,8 +328,22 @@ impl App {
     }
 }
 
+/// The threads of this node's `Gateway` actors, made when the first one is started.
+#[derive(Clone, Default)]
+struct GatewayThreads(Arc<OnceLock<Vec<ArbiterHandle>>>);
+
+impl GatewayThreads {
+    fn handles(&self) -> &[ArbiterHandle] {
+        self.0.get_or_init(|| {
+            let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+            (0..threads).map(|_| Arbiter::new().handle()).collect()
+        })
+    }
+}
+
 /// What all `Gateway` actors of this node have.
 struct Connecting {
+    threads: GatewayThreads,
     settings: Arc<GatewaySettings>,
     identity: Arc<DeviceIdentity>,
     dialer: Arc<dyn Dialer>,
@@ -339,10 +355,8 @@ struct Connecting {
 
 /// What is called to start a `Gateway` actor on this node. A gateway always lands on the same thread.
 fn spawner(connecting: Connecting) -> SpawnGateway {
-    let Connecting { settings, identity, dialer, clock, metrics, right, is_carried } = connecting;
+    let Connecting { threads, settings, identity, dialer, clock, metrics, right, is_carried } = connecting;
     let instance_id = uuid::Uuid::new_v4().to_string();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let arbiters: Vec<Arbiter> = (0..threads).map(|_| Arbiter::new()).collect();
     Box::new(move |record, incarnation, supervisor| {
         let parts = GatewayParts {
             settings: settings.clone(),
@@ -359,9 +373,10 @@ fn spawner(connecting: Connecting) -> SpawnGateway {
             supervisor,
         };
         // Ids are handed out in sequence, so this spreads evenly.
-        let place = usize::try_from(parts.record.id.0).unwrap_or_default() % threads;
-        let actor = match arbiters.get(place) {
-            Some(arbiter) => GatewayActor::start_in(&arbiter.handle(), parts),
+        let threads = threads.handles();
+        let place = usize::try_from(parts.record.id.0).unwrap_or_default() % threads.len().max(1);
+        let actor = match threads.get(place) {
+            Some(thread) => GatewayActor::start_in(thread, parts),
             None => actix::Actor::start(GatewayActor::new(parts)),
         };
         actor.into()

@@ -448,7 +448,9 @@ impl GatewayActor {
 
     /// Reports are throttled by the connection, so that what waits for the supervisor stays small.
     fn notify(&self, notice: GatewayNotice) {
-        self.metrics.notice_sent();
+        if !self.is_carried {
+            self.metrics.notice_sent();
+        }
         self.supervisor.do_send(FromGateway { id: self.id, incarnation: self.incarnation, notice });
     }
 

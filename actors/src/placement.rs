@@ -59,7 +59,9 @@ impl Placement {
     /// Whether nodes came or went since this was asked last.
     pub(crate) fn has_changed(&mut self) -> bool {
         let changed = self.carriers.has_changed().unwrap_or(false);
-        self.carriers.mark_unchanged();
+        if changed {
+            self.carriers.mark_unchanged();
+        }
         changed
     }
 

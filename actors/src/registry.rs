@@ -16,7 +16,7 @@ pub mod roster;
 mod session_news;
 pub mod token_addresses;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,8 +122,8 @@ pub struct RegistryActor {
     seed: Option<GatewaySpec>,
     spawn: SpawnGateway,
     placement: Placement,
-    /// Whether a gateway may be elsewhere than it is to be.
-    is_displaced: bool,
+    /// Gateways that may be elsewhere than they are to be.
+    displaced: BTreeSet<GatewayId>,
     retention: RetentionSettings,
     events: EventPublisher,
     audit: AuditTrail,
@@ -158,7 +158,7 @@ impl RegistryActor {
             seed: parts.seed,
             spawn: parts.spawn,
             placement: parts.placement,
-            is_displaced: false,
+            displaced: BTreeSet::new(),
             retention: parts.retention,
             events: parts.events,
             audit: parts.audit,
@@ -215,7 +215,7 @@ impl RegistryActor {
             }
             // A dead actor is started from the record anyway.
             Effect::Update(record) => {
-                self.is_displaced = true;
+                self.displaced.insert(record.id);
                 self.tell(record.id, GatewayCommand::Update(record));
             }
             Effect::Reconnect(id) => self.tell(id, GatewayCommand::Reconnect),
@@ -494,28 +494,33 @@ impl RegistryActor {
         }
     }
 
-    /// Moves gateways to where they are to be held, some at a time: each is dialled anew.
+    /// Moves gateways to where they are to be held, some at a time: each is dialled anew. One that is at work waits.
     fn move_displaced(&mut self, ctx: &mut Context<Self>) {
-        self.is_displaced |= self.placement.has_changed();
-        if !self.is_displaced || self.fleet.is_stopping() {
+        if self.placement.has_changed() {
+            self.displaced = self.handles.keys().copied().collect();
+        }
+        if self.displaced.is_empty() || self.fleet.is_stopping() {
             return;
         }
-        let displaced: Vec<GatewayId> = self
-            .handles
-            .iter()
-            .filter(|(id, handle)| {
-                let record = self.fleet.get(**id).map(|member| &member.record);
-                record.is_some_and(|record| self.placement.held_by(record) != *handle.held_by())
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        self.is_displaced = !displaced.is_empty();
-        let mut moved = 0;
-        for id in displaced {
-            if moved < MOVED_AT_ONCE && self.feed(ctx, |fleet, time| fleet.on_moved(time, id, false)) {
-                moved += 1;
+        let (mut moved, mut at_work) = (0, Vec::new());
+        while moved < MOVED_AT_ONCE
+            && let Some(id) = self.displaced.pop_first()
+        {
+            if !self.is_displaced(id) {
+                continue;
+            }
+            match self.feed(ctx, |fleet, time| fleet.on_moved(time, id, false)) {
+                true => moved += 1,
+                false => at_work.push(id),
             }
         }
+        self.displaced.extend(at_work);
+    }
+
+    fn is_displaced(&self, id: GatewayId) -> bool {
+        let record = self.fleet.get(id).map(|member| &member.record);
+        let held_by = self.handles.get(&id).map(GatewayHandle::held_by);
+        record.zip(held_by).is_some_and(|(record, held_by)| self.placement.held_by(record) != *held_by)
     }
 
     fn save_observations(&mut self, ctx: &mut Context<Self>) {

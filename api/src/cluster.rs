@@ -59,7 +59,7 @@ pub struct ClusterNode {
     /// Whether the node that answers reached it there, when it last tried, about every 10 s; none where it has not yet.
     #[serde(default)]
     pub reached: Option<bool>,
-    /// Gateways whose connection it holds; none where another node than the one that acts answers.
+    /// Gateways that it is to hold; those that nobody holds count for the node that acts. None where another node than that answers.
     #[serde(default)]
     #[schema(example = 12)]
     pub gateways: Option<usize>,

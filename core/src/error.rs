@@ -110,6 +110,7 @@ pub struct Failure {
     /// What to do about it.
     pub help: Option<String>,
     /// Machine-readable details, for instance the offending fields.
+    #[serde(default, deserialize_with = "gatewarden_protocol::nested_json::deserialize")]
     pub details: Option<Value>,
     /// When to try again.
     pub retry_after: Option<Duration>,

@@ -221,10 +221,15 @@ impl GatewaySpec {
         GatewayAddress::parse(&self.host, Some(self.port)).ok().map(|parsed| parsed.address)
     }
 
-    /// The address in its canonical form: what permits and device tokens belong to. A host that doesn't parse was refused before it was
-    /// stored; should one be stored all the same, its own text serves.
+    /// The address in its canonical form: what permits and device tokens belong to. That of a node's own machine is another one than
+    /// that of any other node's. A host that doesn't parse was refused before it was stored; should one be stored all the same, its own
+    /// text serves.
     pub fn address_key(&self) -> String {
-        self.address().map_or_else(|| format!("ws://{}:{}", self.host, self.port), |address| address.key())
+        match (self.address(), &self.node) {
+            (Some(address), Some(node)) if address.is_loopback() => format!("{} of node {node}", address.key()),
+            (Some(address), _) => address.key(),
+            (None, _) => format!("ws://{}:{}", self.host, self.port),
+        }
     }
 
     /// The gateway's shared token: its own field, else the one that came in its URL.

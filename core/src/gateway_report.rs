@@ -252,12 +252,12 @@ impl GatewayReport {
     pub(crate) fn trace(&self) -> Trace {
         use RefusalCode::{
             Closed, ConnectTimeout, ConnectionReset, DialTimeout, HeartbeatLost, HeartbeatMissed, HostUnreachable,
-            NameNotResolved,
+            NameNotResolved, NodeMissing,
         };
         let is_one_of = |codes: &[RefusalCode]| {
             self.last_error.as_ref().is_none_or(|problem| codes.iter().any(|code| code.as_str() == problem.code))
         };
-        if is_one_of(&[Closed, ConnectionReset]) {
+        if is_one_of(&[Closed, ConnectionReset, NodeMissing]) {
             Trace::Open
         } else if is_one_of(&[
             DialTimeout,

@@ -139,6 +139,7 @@ pub struct SpawnRecord {
     /// Process id at the gateway.
     pub pid: Option<i64>,
     /// The gateway's result; one above 64 KiB of JSON is left out, and says so.
+    #[serde(default, deserialize_with = "gatewarden_protocol::nested_json::deserialize")]
     pub result: Option<Value>,
     /// Stable code of what went wrong.
     pub error_code: Option<String>,
@@ -279,6 +280,7 @@ pub enum RunStage {
     /// It ended well.
     Completed {
         /// What came of it, cut to 64 KiB.
+        #[serde(deserialize_with = "gatewarden_protocol::nested_json::deserialize")]
         result: Value,
     },
     /// It ended badly.
@@ -286,6 +288,7 @@ pub enum RunStage {
         /// The gateway's own words.
         error: String,
         /// What came of it, if anything.
+        #[serde(deserialize_with = "gatewarden_protocol::nested_json::deserialize")]
         result: Value,
     },
     /// It was stopped on request.

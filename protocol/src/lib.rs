@@ -24,6 +24,7 @@ pub mod identity;
 pub mod limits;
 pub mod logs;
 pub mod message_reader;
+pub mod nested_json;
 pub mod pending;
 pub mod quirks;
 pub mod refusal;

@@ -79,7 +79,7 @@ pub struct LogEntry {
     pub message: String,
     /// Values beside the text: what the gateway attached, at most [`MAX_LOG_EXTRA`] bytes as JSON, else
     /// `{"left_out_bytes": n}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::nested_json::deserialize")]
     pub extra: Option<Value>,
 }
 

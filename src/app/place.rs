@@ -4,9 +4,9 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use actix::Arbiter;
 use gatewarden_actors::clock::Clock;
 use gatewarden_actors::cluster::RightToAct;
 use gatewarden_actors::dialing::{Dialer, MemoryBudget, NetworkDialer};
@@ -22,7 +22,7 @@ use gatewarden_protocol::Secret;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{AdminKey, Connecting, Holder, StartError, StateDir, raise_file_limit, spawner};
+use super::{AdminKey, Connecting, GatewayThreads, Holder, StartError, StateDir, raise_file_limit, spawner};
 use crate::config::Config;
 use crate::http::Carry;
 use crate::http::settings::{HttpSettings, connection_limits};
@@ -46,6 +46,7 @@ pub(crate) struct Place {
     pub(super) options: StoreOptions,
     /// Where it takes connections of other nodes, once it has joined.
     pub(super) mesh: Option<MeshPlace>,
+    pub(super) threads: GatewayThreads,
 }
 
 /// A socket for other nodes, and this node's end of the connections with them.
@@ -102,6 +103,7 @@ impl Place {
             member: None,
             options: config.store.clone(),
             mesh: None,
+            threads: GatewayThreads::default(),
         })
     }
 
@@ -173,7 +175,7 @@ impl Place {
         // Dropped when it stands by no longer: the gateways that it carries end then.
         let (_carries, until_over) = watch::channel(());
         let for_nodes = self.mesh.as_ref().map(|place| {
-            let carry = carrying(config, member, metrics, &self.clock, until_over);
+            let carry = carrying(config, member, metrics, &self.clock, &self.threads, until_over);
             Ok((place.listener.try_clone()?, carry))
         });
         let for_nodes = for_nodes.transpose().map_err(StartError::Mesh)?;
@@ -253,24 +255,40 @@ fn carrying(
     member: &Member,
     metrics: &Arc<Metrics>,
     clock: &Clock,
+    threads: &GatewayThreads,
     until_over: watch::Receiver<()>,
 ) -> Carry {
     let memory = MemoryBudget::with_limits(config.gateway.memory_total, config.gateway.memory_each);
     metrics.set_gateway_memory(memory.clone());
     let dialer: Arc<dyn Dialer> = Arc::new(NetworkDialer::with_memory(memory));
     let settings = Arc::new(config.gateway.clone());
-    let (metrics, clock, view) = (metrics.clone(), clock.clone(), member.view());
-    let arbiter = Arbiter::new();
+    let (metrics, clock, view, threads) = (metrics.clone(), clock.clone(), member.view(), threads.clone());
+    // The highest epoch of whoever had gateways carried: where the database is out of reach, that is known first.
+    let greeted = Arc::new(AtomicI64::new(i64::MIN));
     Arc::new(move |socket| {
-        let (dialer, settings, view) = (dialer.clone(), settings.clone(), view.clone());
+        let greeted = greeted.clone();
+        let (dialer, settings, view, own) = (dialer.clone(), settings.clone(), view.clone(), threads.clone());
         let (metrics, clock, until_over) = (metrics.clone(), clock.clone(), until_over.clone());
-        arbiter.spawn_fn(move || {
-            let counted = metrics.clone();
+        let Some(thread) = threads.handles().first() else { return };
+        // A thread that has ended takes the connection with it, and the other end learns of that.
+        let _ = thread.spawn_fn(move || {
             let starter: StarterOfCarried = Box::new(move |identity, clock, right| {
-                spawner(Connecting { settings, identity, dialer, clock, metrics: counted, right, is_carried: true })
+                spawner(Connecting {
+                    threads: own,
+                    settings,
+                    identity,
+                    dialer,
+                    clock,
+                    metrics,
+                    right,
+                    is_carried: true,
+                })
             });
-            let epoch = Box::new(move || view.borrow().epoch);
-            CarriedGatewaysActor::start(CarriedParts { starter, epoch, until_over, clock, metrics }, socket);
+            let epoch = Box::new(move |of_other: i64| {
+                let greeted = greeted.fetch_max(of_other, Ordering::AcqRel).max(of_other);
+                view.borrow().epoch.max(greeted)
+            });
+            CarriedGatewaysActor::start(CarriedParts { starter, epoch, until_over, clock }, socket);
         });
     })
 }

@@ -18,6 +18,9 @@ use super::{Mesh, Peer};
 
 /// How often it is looked whether a node came, or can be reached again.
 const LOOK: Duration = Duration::from_millis(500);
+/// A node that carried for a shorter time is not asked again at once: its gateways would be dialled anew again and again.
+const SHORT_MS: i64 = 30_000;
+const PAUSE: Duration = Duration::from_secs(5);
 /// How long the start of the gateways waits for the nodes that are there: each that comes later has gateways moved to it.
 const FIRST: Duration = Duration::from_millis(500);
 
@@ -51,7 +54,12 @@ pub(crate) async fn start(mesh: &Arc<Mesh>, parts: Parts) -> watch::Receiver<Car
                     let (mesh, carriers, dialled, parts) =
                         (mesh.clone(), carriers.clone(), dialled.clone(), parts.clone());
                     actix_rt::spawn(async move {
-                        carry(&mesh, &peer, parts, &carriers).await;
+                        let began_ms = parts.clock.uptime_ms();
+                        let clock = parts.clock.clone();
+                        let carried = carry(&mesh, &peer, parts, &carriers).await;
+                        if carried && clock.uptime_ms() - began_ms < SHORT_MS {
+                            tokio::time::sleep(PAUSE).await;
+                        }
                         dialled.borrow_mut().remove(&peer.node);
                     });
                 }
@@ -68,23 +76,28 @@ fn of_this_release(mesh: &Mesh) -> impl Iterator<Item = Peer> {
     mesh.others().into_iter().filter(|peer| peer.release == env!("CARGO_PKG_VERSION"))
 }
 
-/// Has this node carry gateways for as long as it does.
-async fn carry(mesh: &Mesh, peer: &Peer, parts: Parts, carriers: &watch::Sender<Carriers>) {
+/// Has this node carry gateways for as long as it does. Whether it did.
+async fn carry(mesh: &Mesh, peer: &Peer, parts: Parts, carriers: &watch::Sender<Carriers>) -> bool {
     let link = match mesh.dial_carrier(peer).await {
         Ok(link) => link,
         Err(error) => {
             tracing::debug!(node.name = %peer.name, %error, "node {} carries no gateways", peer.name);
-            return;
+            return false;
         }
     };
     let node: Arc<str> = peer.name.as_str().into();
     let Parts { epoch, device_seed, right, clock, metrics } = parts;
     let parts = CarrierParts { node: node.clone(), epoch, device_seed, right, clock, metrics };
-    let (carrier, ended) = CarrierActor::start(parts, link);
+    let (carrier, accepted, ended) = CarrierActor::start(parts, link);
+    if accepted.await.is_err() {
+        tracing::debug!(node.name = %peer.name, "node {} does not carry gateways for this one", peer.name);
+        return false;
+    }
     carriers.send_modify(|carriers| drop(carriers.insert(node.clone(), carrier.clone())));
     tracing::info!(node.name = %peer.name, "node {} carries gateways", peer.name);
     // Its sender goes with the actor.
     let _ = ended.await;
     carriers.send_modify(|carriers| carriers.retain(|_, other| *other != carrier));
     tracing::warn!(node.name = %peer.name, "node {} carries no gateways any more: others dial them", peer.name);
+    true
 }

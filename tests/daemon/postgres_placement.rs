@@ -9,7 +9,7 @@ use crate::support::client::fine;
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
 use crate::support::postgres_server::Server;
-use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
+use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 
 fn gateway() -> ScriptedGateway {
@@ -82,6 +82,8 @@ fn another_node_holds_a_gateways_connection_and_the_one_that_acts_does_all_with_
     assert!(counts(&metrics), "what happens to it is counted where it is shown: {metrics}");
     assert!(fine(&a, &["cluster"]).contains("GATEWAYS"));
 
+    let slow = Fate { job: "slow".to_owned(), takes_ms: 3_000, ..Fate::default() };
+    let slow = spawn(&a, edge, &serde_json::to_string(&slow).expect("plain"));
     b.kill();
     until_shown("nobody holds it", &a, edge, |shown| {
         shown["status"] == "offline" && shown["last_error"]["code"] == "node_missing" && shown["held_by"].is_null()
@@ -89,6 +91,7 @@ fn another_node_holds_a_gateways_connection_and_the_one_that_acts_does_all_with_
     assert_eq!(a.gateway(here)["status"], "online", "the others stay");
     let _b = b.setup().start();
     until_shown("b holds it again", &a, edge, is_online_at(Some("b")));
+    assert_eq!(until_ended(&a, &slow)["status"], "completed", "what was under way is asked about");
     assert_eq!(until_ended(&a, &spawn(&a, edge, "again"))["status"], "completed");
 
     a.update(&json!({"id": edge, "node": null})).expect(200);

@@ -1,26 +1,27 @@
 //! At a node that stands by: the gateways that it carries for the one that acts. Their actors are as everywhere; who supervises them is
 //! at the other end of the connection, and all of them end with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use gatewarden_protocol::{DeviceIdentity, Secret};
+use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::link::{ALIVE_EVERY, Link, MAX_SILENCE, Outbox, open};
-use super::messages::{Answer, AskId, FromCarried, Permit, Question, ToCarried, VERSION};
+use super::link::{ALIVE_EVERY, Link, Outbox, Received, is_too_long, open};
+use super::messages::{Answer, Apart, AskId, FromCarried, Permit, Question, ToCarried, VERSION};
 use crate::clock::Clock;
 use crate::cluster::RightToAct;
+use crate::dialing::Held;
 use crate::error::Failure;
 use crate::gateway::{FromGateway, GatewayCommand, GatewayHandle, Reply};
 use crate::gateway_record::SharedRecord;
 use crate::ids::GatewayId;
 use crate::log_watch::LogSubscription;
 use crate::machines::connection::AuthPermit;
-use crate::metrics::Metrics;
 
 /// Starts the actor of a carried gateway.
 pub type StartCarried = Box<dyn Fn(SharedRecord, u64, Recipient<FromGateway>) -> GatewayHandle>;
@@ -31,23 +32,20 @@ pub type StarterOfCarried = Box<dyn FnOnce(Arc<DeviceIdentity>, Clock, RightToAc
 pub struct CarriedParts {
     /// How actors are started here.
     pub starter: StarterOfCarried,
-    /// The epoch of the role as this node knows it: who acts under an earlier one acts no longer.
-    pub epoch: Box<dyn Fn() -> i64>,
+    /// The epoch of the role as this node knows it, given that of whoever has gateways carried: who acts under an earlier one acts no longer.
+    pub epoch: Box<dyn Fn(i64) -> i64>,
     /// Whose sender is dropped when this node carries nothing any more.
     pub until_over: watch::Receiver<()>,
     /// Time of this machine.
     pub clock: Clock,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
 }
 
 /// The gateways that this node carries over one connection to the node that acts.
 pub struct CarriedGatewaysActor {
     outbox: Outbox,
     state: State,
-    known_epoch: Box<dyn Fn() -> i64>,
+    known_epoch: Box<dyn Fn(i64) -> i64>,
     clock: Clock,
-    metrics: Arc<Metrics>,
     /// The right to act of the node that acts, as far as it is known here.
     right: RightToAct,
     /// This machine's clock with the wall time of the node that acts: what is said there has its times.
@@ -55,8 +53,10 @@ pub struct CarriedGatewaysActor {
     gateways: HashMap<GatewayId, (u64, GatewayHandle)>,
     /// Logs that are followed from there.
     logs: HashMap<AskId, SpawnHandle>,
-    /// The last sign of life that was given, by number, and when; ms of uptime.
-    asked: (u64, i64),
+    /// The last signs of life that were given, by number, and when; ms of uptime.
+    asked: VecDeque<(u64, i64)>,
+    last_asked: u64,
+    received: Received,
     heard_ms: i64,
 }
 
@@ -69,9 +69,9 @@ enum State {
 impl CarriedGatewaysActor {
     /// Starts it on the current arbiter, over a connection that another node made.
     pub fn start(parts: CarriedParts, link: impl Link) -> Addr<Self> {
-        let CarriedParts { starter, epoch, mut until_over, clock, metrics } = parts;
+        let CarriedParts { starter, epoch, mut until_over, clock } = parts;
         Self::create(|ctx| {
-            let (outbox, incoming) = open::<ToCarried>(link);
+            let (outbox, received, incoming) = open::<ToCarried>(link);
             ctx.add_stream(incoming);
             let over = async move { while until_over.changed().await.is_ok() {} };
             ctx.spawn(fut::wrap_future::<_, Self>(over).map(|(), _, ctx| ctx.stop()));
@@ -82,11 +82,12 @@ impl CarriedGatewaysActor {
                 heard_ms: clock.uptime_ms(),
                 acting_clock: clock.for_another(),
                 clock,
-                metrics,
                 right: RightToAct::none(),
                 gateways: HashMap::new(),
                 logs: HashMap::new(),
-                asked: (0, 0),
+                asked: VecDeque::new(),
+                last_asked: 0,
+                received,
             }
         })
     }
@@ -101,7 +102,7 @@ impl CarriedGatewaysActor {
     fn hello(&mut self, version: &str, epoch: i64, device_seed: &Secret, ctx: &mut Context<Self>) {
         let seed = hex::decode(device_seed.expose()).ok().and_then(|seed| <[u8; 32]>::try_from(seed).ok());
         match (std::mem::replace(&mut self.state, State::Ended), seed) {
-            (State::AwaitsHello(starter), Some(seed)) if version == VERSION && epoch >= (self.known_epoch)() => {
+            (State::AwaitsHello(starter), Some(seed)) if version == VERSION && epoch >= (self.known_epoch)(epoch) => {
                 let identity = Arc::new(DeviceIdentity::from_seed(&seed));
                 let start = starter(identity, self.acting_clock.clone(), self.right.clone());
                 self.state = State::Carries { start, epoch };
@@ -115,18 +116,19 @@ impl CarriedGatewaysActor {
         }
     }
 
-    /// Asks for the right again, too: an answer to the last one that is still on its way counts no more.
+    /// Asks for the right again, too. What is not answered for longer than silence is borne is forgotten.
     fn give_sign_of_life(&mut self, ctx: &mut Context<Self>) {
-        self.asked = (self.asked.0 + 1, self.clock.uptime_ms());
-        self.push(&FromCarried::Alive { asked: self.asked.0 }, ctx);
+        let (asked, now_ms) = (self.last_asked + 1, self.clock.uptime_ms());
+        self.last_asked = asked;
+        self.asked.push_back((asked, now_ms));
+        self.asked.retain(|(_, at_ms)| !is_too_long(now_ms - at_ms));
+        self.push(&FromCarried::Alive { asked }, ctx);
     }
 
     /// The right holds on for as long as it did at the node that acts when that answered, which is after this node asked.
     fn on_right(&mut self, asked: u64, remaining_ms: i64, wall_ms: i64) {
-        let (last, asked_ms) = self.asked;
-        if asked != last {
-            return;
-        }
+        let Some((_, asked_ms)) = self.asked.iter().find(|(number, _)| *number == asked).copied() else { return };
+        self.asked.retain(|(number, _)| *number > asked);
         let now_ms = self.clock.uptime_ms();
         let until_ms = if remaining_ms > 0 { asked_ms.saturating_add(remaining_ms) } else { i64::MIN };
         self.right.set(until_ms);
@@ -134,9 +136,13 @@ impl CarriedGatewaysActor {
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
-        let silent_ms = self.clock.uptime_ms().saturating_sub(self.heard_ms);
-        let is_silent = u128::try_from(silent_ms).unwrap_or(0) > MAX_SILENCE.as_millis();
-        let is_over = matches!(self.state, State::Carries { epoch, .. } if epoch < (self.known_epoch)());
+        let now_ms = self.clock.uptime_ms();
+        let silent_ms = now_ms.saturating_sub(self.heard_ms);
+        let is_silent = is_too_long(silent_ms);
+        if self.received.is_more() {
+            self.heard_ms = now_ms;
+        }
+        let is_over = matches!(self.state, State::Carries { epoch, .. } if epoch < (self.known_epoch)(epoch));
         if is_silent || is_over {
             warn!(silent_ms, "the node for which gateways were carried is silent, or acts no longer");
             return ctx.stop();
@@ -169,8 +175,10 @@ impl CarriedGatewaysActor {
         answer: impl FnOnce(T) -> Answer + 'static,
     ) {
         let (reply, answered) = oneshot::channel();
+        let is_there = self.gateways.contains_key(&gateway);
         self.tell(gateway, command(reply));
-        let answered = async move { answered.await.map_or(Answer::None, answer) };
+        let unanswered = if is_there { Answer::Ended } else { Answer::Nobody };
+        let answered = async move { answered.await.map_or(unanswered, answer) };
         ctx.spawn(answered.into_actor(self).map(move |answer, this, ctx| {
             this.push(&FromCarried::Answer { ask, answer }, ctx);
         }));
@@ -184,10 +192,7 @@ impl CarriedGatewaysActor {
             }
             Question::Call { method, params, timeout } => {
                 let command = |reply| GatewayCommand::Call { method, params, timeout, reply };
-                // What covers it is given back once it is written down for the other node.
-                self.ask(gateway, ask, ctx, command, |result: Result<crate::dialing::Held<_>, Failure>| {
-                    Answer::Value(result.map(crate::dialing::Held::into_inner))
-                });
+                self.ask(gateway, ask, ctx, command, value);
             }
             Question::StartRun(request) => {
                 let command = |reply| GatewayCommand::StartRun(Arc::new(*request), reply);
@@ -198,9 +203,7 @@ impl CarriedGatewaysActor {
             }
             Question::Control(control) => {
                 let command = |reply| GatewayCommand::Control(control, reply);
-                self.ask(gateway, ask, ctx, command, |result: Result<crate::dialing::Held<_>, Failure>| {
-                    Answer::Value(result.map(crate::dialing::Held::into_inner))
-                });
+                self.ask(gateway, ask, ctx, command, value);
             }
             Question::WatchLogs(request) => {
                 let (reply, answered) = oneshot::channel();
@@ -211,7 +214,7 @@ impl CarriedGatewaysActor {
                         Ok(Err(failure)) => {
                             return this.push(&FromCarried::Answer { ask, answer: Answer::Logs(Err(failure)) }, ctx);
                         }
-                        Err(_) => return this.push(&FromCarried::Answer { ask, answer: Answer::None }, ctx),
+                        Err(_) => return this.push(&FromCarried::Answer { ask, answer: Answer::Ended }, ctx),
                     };
                     let begins_at = subscription.begins_at();
                     this.push(&FromCarried::Answer { ask, answer: Answer::Logs(Ok(begins_at)) }, ctx);
@@ -246,8 +249,11 @@ impl Actor for CarriedGatewaysActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(ALIVE_EVERY, Self::look);
     }
+}
 
-    fn stopped(&mut self, _ctx: &mut Self::Context) {
+/// However it ends, a panic included.
+impl Drop for CarriedGatewaysActor {
+    fn drop(&mut self) {
         self.right.set(i64::MIN);
         for (_, handle) in self.gateways.values() {
             handle.shut_down();
@@ -258,18 +264,27 @@ impl Actor for CarriedGatewaysActor {
     }
 }
 
+/// What covers it is given back once it is written down for the other node.
+fn value(result: Result<Held<Value>, Failure>) -> Answer {
+    Answer::Value(result.map(|held| Apart(held.into_inner())))
+}
+
 impl Handler<FromGateway> for CarriedGatewaysActor {
     type Result = ();
 
     fn handle(&mut self, FromGateway { id, incarnation, notice }: FromGateway, ctx: &mut Self::Context) {
-        self.metrics.notice_taken();
         self.push(&FromCarried::Notice { gateway: id, incarnation, notice }, ctx);
     }
 }
 
 impl StreamHandler<io::Result<ToCarried>> for CarriedGatewaysActor {
     fn handle(&mut self, message: io::Result<ToCarried>, ctx: &mut Self::Context) {
-        self.heard_ms = self.clock.uptime_ms();
+        let now_ms = self.clock.uptime_ms();
+        if is_too_long(now_ms.saturating_sub(self.heard_ms)) {
+            // This node was frozen: the other end has given it up, and what it had asked for by then is not to be done any more.
+            return ctx.stop();
+        }
+        self.heard_ms = now_ms;
         let message = match message {
             Ok(message) => message,
             Err(error) => {

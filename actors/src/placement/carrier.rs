@@ -7,24 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::prelude::*;
 use gatewarden_protocol::Secret;
+use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::link::{ALIVE_EVERY, Link, MAX_SILENCE, Outbox, open};
-use super::messages::{Answer, AskId, FromCarried, Permit, Question, ToCarried, VERSION};
+use super::link::{ALIVE_EVERY, Link, Outbox, Received, is_too_long, open};
+use super::messages::{Answer, Apart, AskId, FromCarried, Permit, Question, ToCarried, VERSION};
 use crate::clock::Clock;
 use crate::cluster::RightToAct;
 use crate::dialing::Held;
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::gateway::{CarriedWay, FromGateway, GatewayCommand, GatewayHandle, Reply};
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::ProbeOutcome;
 use crate::ids::GatewayId;
 use crate::log_watch::{LogFeed, LogRequest, LogSubscription, relayed};
-use crate::machines::connection::{AuthPermit, GatewayNotice};
+use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::metrics::Metrics;
-use crate::spawn::{LookedUp, NotAccepted, SpawnRecord};
+use crate::spawn::{Certainty, LookedUp, NotAccepted, SpawnRecord};
 
-/// Messages that may wait for it: several gateways' worth.
+/// Messages that may wait for it where their sender can take a no.
 const MAILBOX: usize = 4_096;
 
 /// What a [`CarrierActor`] is made of.
@@ -51,15 +52,20 @@ pub struct CarrierActor {
     waiting: HashMap<AskId, Waiting>,
     feeds: HashMap<AskId, LogFeed>,
     last_ask: AskId,
+    received: Received,
     heard_ms: i64,
-    /// Told when it has ended.
-    _until_end: tokio::sync::oneshot::Sender<()>,
+    /// Told once the other node carries.
+    accepted: Option<oneshot::Sender<()>>,
+    /// Dropped with it.
+    _until_end: oneshot::Sender<()>,
 }
 
 struct CarriedGateway {
     incarnation: u64,
     supervisor: Recipient<FromGateway>,
     is_alive: Arc<AtomicBool>,
+    /// The address for which it asked for a permit to log in, and hasn't told how that ended.
+    permit: Option<String>,
 }
 
 enum Waiting {
@@ -117,17 +123,18 @@ pub(super) fn start(
 ) -> GatewayHandle {
     let is_alive = Arc::new(AtomicBool::new(true));
     let carried = Carried { id: record.id, carrier: carrier.clone(), is_alive: is_alive.clone() };
-    carrier.do_send(Carry { record, gateway: CarriedGateway { incarnation, supervisor, is_alive } });
+    carrier.do_send(Carry { record, gateway: CarriedGateway { incarnation, supervisor, is_alive, permit: None } });
     GatewayHandle::carried(Arc::new(carried), node)
 }
 
 impl CarrierActor {
-    /// Starts it on the current arbiter, over a connection to the other node. What is returned beside it resolves at its end.
-    pub fn start(parts: CarrierParts, link: impl Link) -> (Addr<Self>, tokio::sync::oneshot::Receiver<()>) {
-        let (until_end, ended) = tokio::sync::oneshot::channel();
+    /// Starts it on the current arbiter, over a connection to the other node. What is returned beside it resolves once that node
+    /// carries, and at its end.
+    pub fn start(parts: CarrierParts, link: impl Link) -> (Addr<Self>, oneshot::Receiver<()>, oneshot::Receiver<()>) {
+        let ((until_end, ended), (accepts, accepted)) = (oneshot::channel(), oneshot::channel());
         let addr = Self::create(|ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            let (outbox, incoming) = open::<FromCarried>(link);
+            let (outbox, received, incoming) = open::<FromCarried>(link);
             ctx.add_stream(incoming);
             Self {
                 heard_ms: parts.clock.uptime_ms(),
@@ -137,10 +144,12 @@ impl CarrierActor {
                 waiting: HashMap::new(),
                 feeds: HashMap::new(),
                 last_ask: 0,
+                received,
+                accepted: Some(accepts),
                 _until_end: until_end,
             }
         });
-        (addr, ended)
+        (addr, accepted, ended)
     }
 
     fn push(&self, message: &ToCarried, ctx: &mut Context<Self>) {
@@ -161,7 +170,14 @@ impl CarrierActor {
     fn on_answer(&mut self, ask: AskId, answer: Answer, ctx: &mut Context<Self>) {
         match (self.waiting.remove(&ask), answer) {
             (Some(Waiting::Probe(reply)), Answer::Probe(outcome)) => drop(reply.send(*outcome)),
-            (Some(Waiting::Value(reply)), Answer::Value(result)) => drop(reply.send(result.map(Held::from))),
+            (Some(Waiting::Value(reply)), Answer::Value(result)) => {
+                drop(reply.send(result.map(|Apart(value)| Held::from(value))));
+            }
+            (Some(Waiting::Run(reply)), Answer::Nobody) => {
+                let words = format!("Node {} does not hold the gateway any more", self.parts.node);
+                let failure = Failure::new(ErrorCode::GatewayUnavailable, words).with_help("Try again in a second.");
+                drop(reply.send(Err(NotAccepted { failure, certainty: Certainty::NotTaken })));
+            }
             (Some(Waiting::Run(reply)), Answer::Run(result)) => drop(reply.send(result.map(|record| *record))),
             (Some(Waiting::LookUp(reply)), Answer::LookUp(result)) => drop(reply.send(result)),
             (Some(Waiting::Logs(request, reply)), Answer::Logs(Ok(begins_at))) => {
@@ -177,10 +193,14 @@ impl CarrierActor {
         }
     }
 
-    fn on_notice(&self, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
-        let Some(gateway) = self.gateways.get(&id).filter(|gateway| gateway.incarnation == incarnation) else { return };
-        if let GatewayNotice::Count(count) = &notice {
-            return self.parts.metrics.count(id, count);
+    fn on_notice(&mut self, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
+        let gateway = self.gateways.get_mut(&id).filter(|gateway| gateway.incarnation == incarnation);
+        let Some(gateway) = gateway else { return };
+        match &notice {
+            GatewayNotice::Count(count) => return self.parts.metrics.count(id, count),
+            GatewayNotice::PermitWanted { address } => gateway.permit = Some(address.clone()),
+            GatewayNotice::AuthSettled { .. } => gateway.permit = None,
+            _ => {}
         }
         self.parts.metrics.notice_sent();
         gateway.supervisor.do_send(FromGateway { id, incarnation, notice });
@@ -188,8 +208,12 @@ impl CarrierActor {
 
     /// Ends it where the other node is silent, and asks no more for logs that nobody follows.
     fn look(&mut self, ctx: &mut Context<Self>) {
-        let silent_ms = self.parts.clock.uptime_ms().saturating_sub(self.heard_ms);
-        if u128::try_from(silent_ms).unwrap_or(0) > MAX_SILENCE.as_millis() {
+        let now_ms = self.parts.clock.uptime_ms();
+        if self.received.is_more() {
+            self.heard_ms = now_ms;
+        }
+        let silent_ms = now_ms.saturating_sub(self.heard_ms);
+        if is_too_long(silent_ms) {
             warn!(node.name = %self.parts.node, silent_ms, "node {} gives no sign of life", self.parts.node);
             return ctx.stop();
         }
@@ -255,7 +279,14 @@ impl Handler<Tell> for CarrierActor {
                 self.ask(id, Question::WatchLogs(request), Waiting::Logs(request, reply), ctx);
             }
             GatewayCommand::ShutDown(reply) => {
-                self.gateways.remove(&id);
+                // What becomes of its login is not waited for: it counts as failed where that isn't known.
+                if let Some(CarriedGateway { incarnation, supervisor, permit: Some(address), .. }) =
+                    self.gateways.remove(&id)
+                {
+                    let notice = GatewayNotice::AuthSettled { address, result: AuthResult::Unknown };
+                    self.parts.metrics.notice_sent();
+                    supervisor.do_send(FromGateway { id, incarnation, notice });
+                }
                 self.push(&ToCarried::Stop(id), ctx);
                 let _ = reply.send(());
             }
@@ -268,6 +299,10 @@ impl StreamHandler<io::Result<FromCarried>> for CarrierActor {
         self.heard_ms = self.parts.clock.uptime_ms();
         match message {
             Ok(FromCarried::Alive { asked }) => {
+                if let Some(accepted) = self.accepted.take() {
+                    // Who no longer waits has seen its end.
+                    let _ = accepted.send(());
+                }
                 let remaining_ms = self.parts.right.remaining_ms(self.parts.clock.uptime_ms());
                 let wall_ms = self.parts.clock.wall_ms();
                 self.push(&ToCarried::Right { asked, remaining_ms, wall_ms }, ctx);
@@ -281,6 +316,7 @@ impl StreamHandler<io::Result<FromCarried>> for CarrierActor {
             Ok(FromCarried::Died { gateway, incarnation }) => {
                 if let Some(died) = self.gateways.get(&gateway).filter(|one| one.incarnation == incarnation) {
                     died.is_alive.store(false, Ordering::Release);
+                    self.gateways.remove(&gateway);
                 }
             }
             Err(error) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,9 +16,15 @@ use tokio::sync::mpsc;
 const MAX_FRAME: usize = 64 * 1024 * 1024;
 /// What may wait to be sent. More waits only where the other node, or the way to it, is stuck: then the connection is given up.
 const MAX_WAITING: usize = 128 * 1024 * 1024;
-/// How often a node that carries gives a sign of life, and after how long without one, or without an answer to it, it counts as gone.
+/// How often a node that carries gives a sign of life.
 pub(super) const ALIVE_EVERY: Duration = Duration::from_millis(500);
-pub(super) const MAX_SILENCE: Duration = Duration::from_secs(3);
+/// After so long without one, or without an answer to one, the node at the other end counts as gone.
+const MAX_SILENCE_MS: i64 = 3_000;
+
+/// Whether whoever says nothing for so long is gone.
+pub(super) fn is_too_long(silent_ms: i64) -> bool {
+    silent_ms > MAX_SILENCE_MS
+}
 
 /// A connection to another node that is encrypted, and whose other end is known to be one.
 pub trait Link: AsyncRead + AsyncWrite + Unpin + 'static {}
@@ -49,22 +55,39 @@ impl Outbox {
     }
 }
 
+/// How much has come of the other end's words, also of one that isn't whole yet.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Received {
+    bytes: Arc<AtomicUsize>,
+    seen: usize,
+}
+
+impl Received {
+    /// Whether more came since this was asked last.
+    pub(super) fn is_more(&mut self) -> bool {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.seen, bytes) != bytes
+    }
+}
+
 /// Both ends of what is said over a connection. It is closed when the outbox and its clones are dropped.
 pub(super) fn open<T: DeserializeOwned + 'static>(
     link: impl Link,
-) -> (Outbox, impl Stream<Item = io::Result<T>> + 'static) {
+) -> (Outbox, Received, impl Stream<Item = io::Result<T>> + 'static) {
     let (reader, writer) = tokio::io::split(link);
+    let received = Received::default();
+    let bytes = received.bytes.clone();
     let (frames, waiting_frames) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     actix_rt::spawn(write(writer, waiting_frames, waiting.clone()));
-    let reader = stream::unfold(Some(reader), |reader| async move {
-        let mut reader = reader?;
-        match read(&mut reader).await {
-            Ok(message) => Some((Ok(message), Some(reader))),
+    let reader = stream::unfold(Some((reader, bytes)), |reader| async move {
+        let (mut reader, bytes) = reader?;
+        match read(&mut reader, &bytes).await {
+            Ok(message) => Some((Ok(message), Some((reader, bytes)))),
             Err(error) => Some((Err(error), None)),
         }
     });
-    (Outbox { frames, waiting }, Box::pin(reader))
+    (Outbox { frames, waiting }, received, Box::pin(reader))
 }
 
 async fn write(
@@ -87,12 +110,18 @@ async fn write(
     let _ = writer.shutdown().await;
 }
 
-async fn read<T: DeserializeOwned>(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+async fn read<T: DeserializeOwned>(reader: &mut (impl AsyncRead + Unpin), received: &AtomicUsize) -> io::Result<T> {
     let length = usize::try_from(reader.read_u32().await?).unwrap_or(usize::MAX);
     if length > MAX_FRAME {
         return Err(io::Error::other("a frame is too long"));
     }
-    let mut frame = vec![0; length];
-    reader.read_exact(&mut frame).await?;
+    let mut frame = BytesMut::new();
+    let mut rest = reader.take(u64::try_from(length).unwrap_or(u64::MAX));
+    while frame.len() < length {
+        match rest.read_buf(&mut frame).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => received.fetch_add(count, Ordering::Relaxed),
+        };
+    }
     serde_json::from_slice(&frame).map_err(io::Error::other)
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use gatewarden_protocol::Secret;
 use gatewarden_protocol::secret::exposed;
+use gatewarden_protocol::{Secret, nested_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -73,8 +73,15 @@ pub(super) enum Permit {
 /// What is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Question {
-    Probe { timeout: Duration },
-    Call { method: String, params: Value, timeout: Duration },
+    Probe {
+        timeout: Duration,
+    },
+    Call {
+        method: String,
+        #[serde(deserialize_with = "nested_json::deserialize")]
+        params: Value,
+        timeout: Duration,
+    },
     StartRun(Box<SpawnRequest>),
     LookUpRun(LookUpRun),
     Control(ControlSession),
@@ -113,10 +120,17 @@ pub(super) enum FromCarried {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Probe(Box<ProbeOutcome>),
-    Value(Result<Value, Failure>),
+    Value(Result<Apart, Failure>),
     Run(Result<Box<SpawnRecord>, NotAccepted>),
     LookUp(Result<LookedUp, Failure>),
     Logs(Result<Option<LogCursor>, Failure>),
-    /// There is no such gateway, or its actor ended before it answered.
-    None,
+    /// The gateway's actor ended before it answered: nobody knows what came of it.
+    Ended,
+    /// There is no actor of the gateway: nothing was asked.
+    Nobody,
 }
+
+/// A value of a gateway, however deep it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Apart(#[serde(deserialize_with = "nested_json::deserialize")] pub(super) Value);

@@ -56,7 +56,7 @@ impl NobodyActor {
         Problem {
             code: RefusalCode::NodeMissing.as_str().to_owned(),
             message: format!(
-                "Gateway \"{}\" is held by node {} alone, which is not there or takes no part in the mesh",
+                "Gateway \"{}\" is held by node {} alone, which is not there, of another release, or takes no part in the mesh",
                 spec.name, self.node
             ),
             help: format!(

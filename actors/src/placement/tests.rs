@@ -18,10 +18,10 @@ use crate::gateway_record::{DeviceToken, GatewaySpec};
 use crate::gateway_report::{GatewayReport, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogBegin, LogDelivery, LogRequest, LogSubscription, relayed};
-use crate::machines::connection::{AuthPermit, Count, GatewayNotice};
+use crate::machines::connection::{AuthPermit, AuthResult, Count, GatewayNotice};
 use crate::spawn::{
-    Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, SessionAction, SpawnRecord,
-    SpawnRequest, SpawnState, Work,
+    Certainty, ControlSession, LookUpRun, LookedUp, NoAnswer, NotAccepted, RunFinding, RunNotice, RunStage,
+    SessionAction, SpawnRecord, SpawnRequest, SpawnState, Work,
 };
 
 const ID: GatewayId = GatewayId(7);
@@ -119,13 +119,7 @@ fn other_node(link: DuplexStream, known: i64, clock: &Clock) -> OtherNode {
             handle
         })
     });
-    let parts = CarriedParts {
-        starter,
-        epoch: Box::new(move || known),
-        until_over,
-        clock: clock.clone(),
-        metrics: Arc::new(Metrics::new()),
-    };
+    let parts = CarriedParts { starter, epoch: Box::new(move |_| known), until_over, clock: clock.clone() };
     CarriedGatewaysActor::start(parts, link);
     OtherNode { started, heard, right, carries }
 }
@@ -286,6 +280,42 @@ async fn each_question_is_answered_by_the_actor_at_the_other_node() {
 }
 
 #[actix::test]
+async fn a_value_as_deep_as_may_be_breaks_nothing_in_either_direction() {
+    let mut nodes = Nodes::new().await;
+    let deepest: Value = serde_json::from_str(&format!("{}{}", "[".repeat(127), "]".repeat(127))).unwrap();
+    let (params, timeout) = (deepest.clone(), Duration::from_secs(5));
+    let call = |reply| GatewayCommand::Call { method: "x".to_owned(), params, timeout, reply };
+    let asked = nodes.handle.ask(PATIENCE, call);
+    let GatewayCommand::Call { params, reply, .. } = nodes.hears().await else { panic!("another one") };
+    assert_eq!(params, deepest);
+    reply.send(Ok(Held::from(deepest.clone()))).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap().into_inner(), deepest);
+
+    let asked = nodes.handle.ask(PATIENCE, |reply| GatewayCommand::StartRun(Arc::new(spawn_request()), reply));
+    let GatewayCommand::StartRun(request, reply) = nodes.hears().await else { panic!("another one") };
+    let accepted = SpawnRecord { result: Some(deepest.clone()), ..request.record.clone() };
+    reply.send(Ok(accepted.clone())).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), accepted);
+    let stage = RunStage::Completed { result: deepest.clone() };
+    let run = RunNotice { run_id: "run-1".to_owned(), session_key: None, stage: stage.clone() };
+    nodes.says(3, GatewayNotice::Run(run));
+    let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
+    assert!(matches!(heard.notice, GatewayNotice::Run(run) if run.stage == stage));
+}
+
+#[actix::test]
+async fn the_permit_of_a_gateway_that_is_held_no_longer_is_settled() {
+    let mut nodes = Nodes::new().await;
+    nodes.says(3, GatewayNotice::PermitWanted { address: "ws://192.0.2.7:18789".to_owned() });
+    let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
+    assert!(matches!(heard.notice, GatewayNotice::PermitWanted { .. }));
+    nodes.handle.shut_down();
+    let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
+    assert!(matches!(heard.notice, GatewayNotice::AuthSettled { address, result: AuthResult::Unknown }
+            if address == "ws://192.0.2.7:18789"));
+}
+
+#[actix::test]
 async fn what_an_actor_says_comes_with_its_incarnation_and_what_it_counts_is_counted_where_it_is_shown() {
     let mut nodes = Nodes::new().await;
     let report = GatewayReport { orders: 2, ..GatewayReport::unknown(5) };
@@ -383,7 +413,7 @@ async fn a_node_that_acts_no_longer_has_nothing_carried_and_neither_has_one_of_a
 
     let (here, there) = tokio::io::duplex(64 * 1024);
     let other = other_node(there, 4, &clock);
-    let (outbox, _incoming) = link::open::<Value>(here);
+    let (outbox, _, _incoming) = link::open::<Value>(here);
     let hello = json!({"Hello": {"version": "0.0.1", "epoch": 4, "device_seed": "07".repeat(32)}});
     assert!(outbox.push(&hello));
     tokio::time::sleep(PATIENCE).await;

@@ -254,7 +254,15 @@ impl RegistryActor {
                     format!("Gateway \"{name}\" did not {what} within {} ms", timeout.as_millis()),
                 )
                 .with_help(help)),
-                Err(NoAnswer::NotTaken | NoAnswer::Ended) => Err(Failure::new(
+                Err(NoAnswer::Ended) => Err(Failure::new(
+                    ErrorCode::GatewayUnavailable,
+                    format!("What holds the connection to gateway \"{name}\" ended before it answered"),
+                )
+                .with_help(
+                    "Whether the gateway carries the request out is not known; it is connected to anew by itself.",
+                )
+                .with_retry_after(Duration::from_secs(1))),
+                Err(NoAnswer::NotTaken) => Err(Failure::new(
                     ErrorCode::GatewayUnavailable,
                     format!("The connection to gateway \"{name}\" is being set up anew"),
                 )

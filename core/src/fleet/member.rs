@@ -425,11 +425,11 @@ impl Fleet {
     /// The node that held a gateway's connection is gone, or it is to be held elsewhere: it is dialled anew, as when an operator has it
     /// reconnected. A gateway that is to move and has work under way, or is logging in, stays for now: then false.
     pub fn on_moved(&mut self, time: Time, id: GatewayId, is_lost: bool) -> bool {
-        let is_at_work = !is_lost && self.spawns.in_flight(id) > 0;
-        let Some(member) = self.members.get_mut(&id).filter(|member| member.is_running && !is_at_work) else {
-            return false;
-        };
-        if !is_lost && !member.permits.is_empty() {
+        let open = self.spawns.in_flight(id);
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.is_running) else { return false };
+        // What is open at one that can't be asked is not disturbed: it is asked about once that one is held where it is to be.
+        let is_at_work = open > 0 && member.is_usable();
+        if !is_lost && (is_at_work || !member.permits.is_empty()) {
             return false;
         }
         for address in std::mem::take(&mut member.permits) {

@@ -29,11 +29,8 @@ pub fn held_by<'a>(spec: &GatewaySpec, here: &str, others: impl Iterator<Item = 
             None => HeldBy::Nobody(named.as_str().into()),
         };
     }
-    let is_of_this_machine = spec.process.is_some() || spec.address().is_none_or(|address| address.is_loopback());
-    if is_of_this_machine {
-        return HeldBy::Here;
-    }
-    let address = spec.address_key();
+    let address = spec.address().filter(|address| spec.process.is_none() && !address.is_loopback());
+    let Some(address) = address.map(|address| address.key()) else { return HeldBy::Here };
     let heaviest = others.max_by_key(|other| (weight(other, &address), (*other).clone()));
     match heaviest {
         Some(other) if (weight(other, &address), &**other) > (weight(here, &address), here) => {

@@ -168,7 +168,7 @@ codes! {
         "Five failed logins a minute are the most that are risked; the next attempt comes by itself, with the token that is stored then. Correct the token only if that has not been done yet."
     Parked "parked" Blocked "made its supervising actor fail too often, and is no longer watched";
         "Choose reconnect for this gateway to try again, and report the panic in the daemon's log: it is a fault of this daemon."
-    NodeMissing "node_missing" Retryable "is held by one node alone, which is not there or takes no part in the mesh";
+    NodeMissing "node_missing" Retryable "is held by one node alone, which is not there, of another release, or takes no part in the mesh";
         "Start that node, with node.mesh_listen, or let any node hold the gateway: set its node to null."
     Stale "stale" Retryable "has not been heard of for a while";
         "Run a health check of this gateway, and look at the daemon's own state: GET /api/status."

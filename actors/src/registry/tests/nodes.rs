@@ -60,7 +60,7 @@ async fn a_node_that_comes_takes_over_its_gateways_and_gives_them_back_with_its_
 }
 
 #[actix::test]
-async fn a_gateway_whose_node_is_gone_is_dialled_anew_and_that_is_no_fault_of_its_own() {
+async fn a_gateway_whose_node_is_gone_is_dialled_anew_whatever_is_open_and_that_is_no_fault_of_its_own() {
     let house = House::open(at_once()).await;
     let (carrier, started, carries) = two_nodes();
     house.carrying.send_modify(|carriers| drop(carriers.insert("b".into(), carrier)));
@@ -69,6 +69,9 @@ async fn a_gateway_whose_node_is_gone_is_dialled_anew_and_that_is_no_fault_of_it
     until("it is started there", async || !started.borrow().is_empty()).await;
     started.borrow()[0].says(GatewayNotice::Report(Box::new(online())));
     until("it acts", async || house.acting() == Some(id)).await;
+    // Nobody answers: what became of it is to be asked about.
+    let unknown = house.registry.send(super::spawns::task()).await.unwrap().unwrap_err();
+    assert_eq!(unknown.code, ErrorCode::GatewayTimeout);
     house.carrying.send_modify(Carriers::clear);
     drop(carries);
     let missing = (Status::Offline, Some("node_missing".to_owned()));

@@ -12,7 +12,7 @@ use crate::spawn::{
     Certainty, NotAccepted, RunFinding, RunNotice, RunStage, SpawnRecord, SpawnRequest, SpawnState, Work,
 };
 
-fn task() -> SpawnWork {
+pub(super) fn task() -> SpawnWork {
     to(RouteRequest::default())
 }
 
