@@ -293,11 +293,12 @@ impl World {
                 self.reconnect(id);
             }
         }
-        // Whoever mended a gateway that refused us says so.
+        // Whoever mended a gateway that refused us says so, and has one started again that died too often meanwhile.
         self.later(Duration::from_secs(60), |world| {
             let Some(daemon) = &world.nodes[world.me].daemon else { return };
-            let blocked = daemon.roster.iter().filter(|(_, shown)| shown.phase == Phase::Blocked);
-            blocked.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| world.reconnect(id));
+            let waits = |phase| matches!(phase, Phase::Blocked | Phase::Parked);
+            let waiting = daemon.roster.iter().filter(|(_, shown)| waits(shown.phase));
+            waiting.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| world.reconnect(id));
         });
     }
 }

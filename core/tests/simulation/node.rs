@@ -119,11 +119,12 @@ impl World {
             return self.start_daemon(stored, None);
         }
         self.tell(|| format!("node {me} starts"));
-        self.upset();
         let id = format!("{me}.{}", self.starts);
         let lease = Lease::new(&id);
         self.nodes[me].member = Some(Member { id, lease, acted: false, is_leaving: false, is_lost: false });
         let (wait, owner) = (self.dice.ms(20, 300), self.owner_of_member());
+        // What it sees it sees from then on.
+        self.upset_for(wait);
         self.after(wait, owner, |world| {
             world.join(|world, joined| match joined {
                 Ok(()) => world.beat(),
