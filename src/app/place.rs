@@ -172,8 +172,8 @@ impl Place {
         let unusable = |source| StartError::Listen { address: self.address, source };
         let listener = self.listener.try_clone().map_err(unusable)?;
         let mesh = self.mesh.as_ref().map(|place| place.mesh.clone());
-        // Dropped when it stands by no longer: the gateways that it carries end then.
-        let (_carries, until_over) = watch::channel(());
+        // Dropped when it stands by no longer, however: the gateways that it carries end then.
+        let (carries, until_over) = watch::channel(());
         let for_nodes = self.mesh.as_ref().map(|place| {
             let carry = carrying(config, member, metrics, &self.clock, &self.threads, until_over);
             Ok((place.listener.try_clone()?, carry))
@@ -237,6 +237,8 @@ impl Place {
                 }
             }
         };
+        // While the connections that carry are still there.
+        drop(carries);
         // What comes meanwhile waits in the socket's queue for the front of a daemon that acts. Who waits for another node's answer is
         // told what became of it.
         match (&self.mesh, acts) {

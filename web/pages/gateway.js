@@ -216,6 +216,7 @@ function Connection({ gateway }) {
         ["Version", gateway.version ?? "–"],
         ["TLS trust", capitalized(gateway.tls.trust)],
         .../** @type {[string, any][]} */ (gateway.node ? [["Node", gateway.node]] : []),
+        .../** @type {[string, any][]} */ (gateway.held_by ? [["Held by", gateway.held_by]] : []),
         ["Scopes", gateway.scopes.join(", ") || "–"],
       ],
     }),

@@ -161,6 +161,7 @@ fn page(gateway: &Gateway, now_s: i64) -> String {
         .put("tls trust", &gateway.tls.trust)
         .maybe("device", gateway.is_control_ui().then_some("none: control-UI mode"))
         .maybe("node", gateway.node.as_deref())
+        .maybe("held by", gateway.held_by.as_deref())
         .maybe("process", process.map(|process| process::line(process, now_s)))
         .maybe("", process.and_then(process::problem_of))
         .put("registered", at(gateway.created_at))
