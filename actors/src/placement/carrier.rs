@@ -64,7 +64,7 @@ struct CarriedGateway {
     incarnation: u64,
     supervisor: Recipient<FromGateway>,
     is_alive: Arc<AtomicBool>,
-    /// The address for which it asked for a permit to log in, and hasn't told how that ended.
+    /// The address for which it asked for a permit to log in that wasn't denied, and hasn't told how that ended.
     permit: Option<String>,
 }
 
@@ -255,6 +255,7 @@ impl Handler<Tell> for CarrierActor {
                 self.push(&ToCarried::Permit(id, Permit::Granted(device_token)), ctx);
             }
             GatewayCommand::Permit(AuthPermit::Denied { retry_at }) => {
+                self.gateways.get_mut(&id).into_iter().for_each(|gateway| gateway.permit = None);
                 let wait = retry_at.saturating_duration_since(self.parts.clock.now());
                 self.push(&ToCarried::Permit(id, Permit::Denied { wait }), ctx);
             }

@@ -303,16 +303,32 @@ async fn a_value_as_deep_as_may_be_breaks_nothing_in_either_direction() {
     assert!(matches!(heard.notice, GatewayNotice::Run(run) if run.stage == stage));
 }
 
-#[actix::test]
-async fn the_permit_of_a_gateway_that_is_held_no_longer_is_settled() {
+/// A gateway that asked for a permit to log in.
+async fn with_permit_wanted() -> Nodes {
     let mut nodes = Nodes::new().await;
     nodes.says(3, GatewayNotice::PermitWanted { address: "ws://192.0.2.7:18789".to_owned() });
     let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
     assert!(matches!(heard.notice, GatewayNotice::PermitWanted { .. }));
+    nodes
+}
+
+#[actix::test]
+async fn the_permit_of_a_gateway_that_is_held_no_longer_is_settled() {
+    let mut nodes = with_permit_wanted().await;
     nodes.handle.shut_down();
     let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
     assert!(matches!(heard.notice, GatewayNotice::AuthSettled { address, result: AuthResult::Unknown }
             if address == "ws://192.0.2.7:18789"));
+}
+
+#[actix::test]
+async fn a_permit_that_was_denied_is_not_settled() {
+    let mut nodes = with_permit_wanted().await;
+    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Denied { retry_at: nodes.clock.now() }));
+    assert!(matches!(nodes.hears().await, GatewayCommand::Permit(AuthPermit::Denied { .. })));
+    nodes.handle.shut_down();
+    assert!(matches!(nodes.hears().await, GatewayCommand::ShutDown(_)));
+    assert!(nodes.noticed.try_recv().is_err(), "nothing was reserved");
 }
 
 #[actix::test]
