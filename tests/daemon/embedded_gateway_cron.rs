@@ -75,7 +75,7 @@ fn a_run_that_a_kill_cuts_off_is_told_as_failed_and_not_repeated() {
     assert_eq!(runs["entries"][0]["error"], "cron: job interrupted by gateway restart", "{runs}");
     let shown = client.call("cron.get", json!({"id": id}));
     assert_eq!(shown["nextRunAtMs"], 2_000_000_000_000_i64, "its own time still comes: {shown}");
-    assert!(home.log().contains("it is not repeated"));
+    wait::until("it is said", PATIENCE, || home.log().contains("it is not repeated"));
 }
 
 #[test]
