@@ -118,7 +118,8 @@ impl<'a> Fleet<'a> {
 
     /// The node that acts.
     pub(super) fn acting_daemon(&self) -> &Daemon {
-        let number = self.acting().expect("a node acts");
+        // Its right may just be renewed, after a fault that was the same for all.
+        let number = wait::until_ok("a node acts", PATIENCE, || self.acting().ok_or_else(|| "none".to_owned()));
         self.wardens[number].daemon.as_ref().expect("it runs")
     }
 
