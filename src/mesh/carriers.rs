@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const SHORT_MS: i64 = 30_000;
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long the start of the gateways waits for the nodes that are there: each that comes later has gateways moved to it.
-const FIRST: Duration = Duration::from_millis(500);
+const FIRST: Duration = Duration::from_millis(200);
 
 /// What every connection needs.
 #[derive(Clone)]
