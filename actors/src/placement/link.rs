@@ -32,7 +32,7 @@ pub trait Link: AsyncRead + AsyncWrite + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Link for T {}
 
 /// Where what is said to the other node waits.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     frames: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<AtomicUsize>,
@@ -56,7 +56,7 @@ impl Outbox {
 }
 
 /// How much has come of the other end's words, also of one that isn't whole yet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Received {
     bytes: Arc<AtomicUsize>,
     seen: usize,
@@ -70,7 +70,7 @@ impl Received {
     }
 }
 
-/// Both ends of what is said over a connection. It is closed when the outbox and its clones are dropped.
+/// Both ends of what is said over a connection. It is closed when the outbox is dropped.
 pub(super) fn open<T: DeserializeOwned + 'static>(
     link: impl Link,
 ) -> (Outbox, Received, impl Stream<Item = io::Result<T>> + 'static) {

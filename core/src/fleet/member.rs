@@ -422,19 +422,24 @@ impl Fleet {
         self.publish(id);
     }
 
+    /// Its actor is gone with attempts to log in: how they ended is not known.
+    fn settle_permits(&mut self, time: Time, id: GatewayId) {
+        for address in self.dialled_mut(id).map(|member| std::mem::take(&mut member.permits)).unwrap_or_default() {
+            self.addresses.settle(&address, time.now, AuthResult::Unknown);
+        }
+    }
+
     /// The node that held a gateway's connection is gone, or it is to be held elsewhere: it is dialled anew, as when an operator has it
     /// reconnected. A gateway that is to move and has work under way, or is logging in, stays for now: then false.
     pub fn on_moved(&mut self, time: Time, id: GatewayId, is_lost: bool) -> bool {
         let open = self.spawns.in_flight(id);
-        let Some(member) = self.members.get_mut(&id).filter(|member| member.is_running) else { return false };
+        let Some(member) = self.members.get(&id).filter(|member| member.is_running) else { return false };
         // What is open at one that can't be asked is not disturbed: it is asked about once that one is held where it is to be.
         let is_at_work = open > 0 && member.is_usable();
         if !is_lost && (is_at_work || !member.permits.is_empty()) {
             return false;
         }
-        for address in std::mem::take(&mut member.permits) {
-            self.addresses.settle(&address, time.now, AuthResult::Unknown);
-        }
+        self.settle_permits(time, id);
         if !is_lost {
             self.effects.push(Effect::Stop(id));
         }
@@ -447,9 +452,7 @@ impl Fleet {
     /// A gateway's actor is gone though nobody stopped it. It is started again from its record; one that dies too often is
     /// parked, and says so.
     pub fn on_actor_died(&mut self, time: Time, id: GatewayId) {
-        for address in self.dialled_mut(id).map(|member| std::mem::take(&mut member.permits)).unwrap_or_default() {
-            self.addresses.settle(&address, time.now, AuthResult::Unknown);
-        }
+        self.settle_permits(time, id);
         if let Some(trial) = self.trials.get_mut(&id) {
             // Whoever waits for it learns that it ended; a trial is not started again.
             trial.member.on_death(time, &self.settings.restarts);
