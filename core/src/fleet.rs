@@ -391,14 +391,14 @@ impl Fleet {
     }
 
     /// Something changed at `about` that may matter for the election. Decides at once where the acting or the configured
-    /// primary is concerned or nobody acts, so that failover doesn't wait; otherwise soon.
-    fn consider_election(&mut self, time: Time, about: Option<GatewayId>) {
-        let acting = self.acting();
-        let concerns_primary = about.is_some_and(|id| {
-            let was_configured = self.failover.is_some_and(|failover| failover.configured == id);
-            acting == Some(id) || was_configured || self.members.get(&id).is_none_or(|member| member.record.is_primary)
-        });
-        if concerns_primary || acting.is_none() {
+    /// primary is concerned or nobody acts and this one may, so that failover doesn't wait; otherwise soon.
+    fn consider_election(&mut self, time: Time, about: GatewayId) {
+        let (acting, member) = (self.acting(), self.members.get(&about));
+        let was_configured = self.failover.is_some_and(|failover| failover.configured == about);
+        let concerns_primary =
+            acting == Some(about) || was_configured || member.is_none_or(|member| member.record.is_primary);
+        let may_stand_in = acting.is_none() && !self.election.awaits_primary() && member.is_some_and(Member::is_usable);
+        if concerns_primary || may_stand_in {
             self.decide(time);
         } else {
             self.decide_at.get_or_insert(time.now + GATHER);

@@ -342,7 +342,6 @@ impl Fleet {
         let report = &member.report;
         let usable = report.is_usable();
         let turned = usable != before.is_usable();
-        let sessions_moved = report.sessions_count != before.sessions_count;
         let first_outcome = member.outcome_known && !outcome_was_known;
         let dialect =
             report.dialect.filter(|dialect| report.phase == Phase::Ready && member.record.dialect != Some(*dialect));
@@ -381,9 +380,7 @@ impl Fleet {
         self.announce_report(id, &before);
         self.publish(id);
         if turned || first_outcome || reconnected {
-            self.consider_election(time, Some(id));
-        } else if sessions_moved && self.acting().is_none() {
-            self.consider_election(time, None);
+            self.consider_election(time, id);
         }
         if dialect.is_some() {
             // So that the next start needn't detect it.
@@ -475,6 +472,6 @@ impl Fleet {
         }
         self.announce_report(id, &before);
         self.publish(id);
-        self.consider_election(time, Some(id));
+        self.consider_election(time, id);
     }
 }

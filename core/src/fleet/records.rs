@@ -17,7 +17,7 @@ impl Fleet {
         self.insert(record, time);
         self.start_actor(id);
         self.publish(id);
-        self.consider_election(time, Some(id));
+        self.consider_election(time, id);
     }
 
     /// A record changed. One that is older than the one known is ignored: two commits may be answered in either order.
@@ -28,7 +28,7 @@ impl Fleet {
     /// Records changed together: nothing is decided by one without the other.
     pub fn on_all_updated(&mut self, time: Time, records: impl IntoIterator<Item = GatewayRecord>) {
         let changed: Vec<_> = records.into_iter().filter_map(|record| self.take_record(time, record)).collect();
-        changed.into_iter().for_each(|id| self.consider_election(time, Some(id)));
+        changed.into_iter().for_each(|id| self.consider_election(time, id));
     }
 
     /// The gateway, if its record is news.
@@ -87,7 +87,7 @@ impl Fleet {
         self.spawns.on_gateway_deleted(id);
         let change = self.self_doubt.on_removed(time.now, id, usable);
         self.on_doubt_change(time, change);
-        self.consider_election(time, Some(id));
+        self.consider_election(time, id);
     }
 
     fn dismiss(&mut self, member: Member) {
@@ -197,7 +197,7 @@ impl Fleet {
         if let Some(sessions) = sessions {
             self.effects.push(Effect::PublishSessions(id, sessions));
         }
-        self.consider_election(time, Some(id));
+        self.consider_election(time, id);
         if dialect.is_some() {
             self.remember_dialect(id, GatewayChange { dialect, ..GatewayChange::default() });
         }

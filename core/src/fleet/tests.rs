@@ -326,6 +326,19 @@ fn a_restart_of_the_daemon_keeps_a_hold_down() {
 }
 
 #[test]
+fn while_nobody_acts_gateways_that_are_down_are_looked_at_together_and_one_that_comes_acts_at_once() {
+    let time = begin();
+    let mut fleet = fleet(time, [PROD, BACKUP, THIRD]);
+    say(&mut fleet, time, PROD, offline());
+    assert_eq!((fleet.acting(), fleet.decide_at), (None, None), "the configured primary is never put off");
+    say(&mut fleet, time, BACKUP, offline());
+    assert_eq!(fleet.decide_at, Some(time.now + GATHER));
+    let soon = time.after(GATHER / 2);
+    say(&mut fleet, soon, THIRD, online());
+    assert_eq!((fleet.acting(), fleet.decide_at), (Some(THIRD), None));
+}
+
+#[test]
 fn hosts_that_refuse_connections_raise_no_doubt_of_our_network_and_silent_ones_do() {
     let failed = |code: RefusalCode| {
         let problem = Problem { code: code.as_str().to_owned(), message: String::new(), help: String::new() };

@@ -92,6 +92,8 @@ pub(crate) struct Election {
     settings: ElectionSettings,
     hold_until: Instant,
     held: bool,
+    /// Whether that is for the configured primary's first outcome.
+    awaits_primary: bool,
     acting: Option<GatewayId>,
     /// Why whoever acts does.
     reason: &'static str,
@@ -115,6 +117,7 @@ impl Election {
             settings,
             hold_until,
             held: true,
+            awaits_primary: true,
             acting: None,
             reason: "no gateway is usable",
             waiting: None,
@@ -128,6 +131,11 @@ impl Election {
     /// Who acts.
     pub(crate) fn acting(&self) -> Option<GatewayId> {
         self.acting
+    }
+
+    /// Whether nobody can be elected before the configured primary's first outcome, or the end of the start's hold.
+    pub(crate) fn awaits_primary(&self) -> bool {
+        self.awaits_primary
     }
 
     /// The configured primary, where it doesn't act although there was time for an election.
@@ -168,9 +176,10 @@ impl Election {
             };
             if now < self.hold_until && !configured.is_some_and(is_settled) {
                 self.deadline = Some(self.hold_until);
+                self.awaits_primary = !configured.is_some_and(|primary| primary.outcome_known);
                 return None;
             }
-            self.held = false;
+            (self.held, self.awaits_primary) = (false, false);
         }
         let relaxed = !candidates.iter().any(|candidate| is_eligible(candidate, false));
         let (to, reason) = self.choose(now, candidates, configured, doubts, relaxed);
