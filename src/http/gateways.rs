@@ -423,9 +423,8 @@ fn answer_body(
 
 /// Where other gateways have the same address.
 pub(crate) fn same_address_warning(roster: &RosterReader, view: &GatewayView) -> Option<String> {
-    let address = view.record.address_key();
     let mut others = roster.list();
-    others.retain(|other| other.record.id != view.record.id && other.record.address_key() == address);
+    others.retain(|other| other.record.id != view.record.id && other.address() == view.address());
     others.sort_by_key(|other| other.record.id);
     let names: Vec<&str> = others.iter().map(|other| other.record.name.as_str()).collect();
     (!names.is_empty()).then(|| {

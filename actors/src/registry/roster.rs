@@ -31,6 +31,7 @@ pub struct GatewayView {
     pub on_node: Option<Arc<str>>,
     /// Filled by the first reader that renders it (the HTTP front), used by all later ones.
     pub rendered: OnceLock<Bytes>,
+    address: OnceLock<String>,
 }
 
 impl GatewayView {
@@ -44,7 +45,13 @@ impl GatewayView {
             held_until_ms: None,
             on_node: None,
             rendered: OnceLock::new(),
+            address: OnceLock::new(),
         }
+    }
+
+    /// Its address in the form that is compared; made once.
+    pub fn address(&self) -> &str {
+        self.address.get_or_init(|| self.record.address_key())
     }
 
     /// The same, held down until then.
