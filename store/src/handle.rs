@@ -8,12 +8,15 @@ use std::time::Duration;
 use gatewarden_clock::clock::Clock;
 use gatewarden_core::error::Failure;
 use gatewarden_core::settings::RetentionSettings;
+use gatewarden_core::spawn::SpawnRecord;
+use gatewarden_protocol::Secret;
 use tokio::sync::oneshot;
 
 use crate::connection::{Connection, Pool};
 use crate::database::{Database, read_transaction, write_transaction, write_trial};
 use crate::error::StoreError;
 use crate::files::beside;
+use crate::gathered::Gathered;
 use crate::key_file::SealingKey;
 use crate::maintenance::backup::{Backup, make_with};
 use crate::queue::{Queue, StoreMetrics, StoreOptions};
@@ -25,6 +28,9 @@ use crate::startup::{self, Installation};
 const LONG_LOG: u64 = 64 * 1024 * 1024;
 /// Turns of giving space back in one run: 200 MiB at most, so that the next run's work isn't kept waiting.
 const MAX_TURNS: usize = 100;
+
+/// A spawn as it is to be recorded, with its text and the client's idempotency key.
+pub(crate) type NewSpawn = (SpawnRecord, Secret, Option<String>);
 
 /// What a job works with: a connection in a transaction, the key, and the time at which the job was asked for.
 pub(crate) struct Db<'a> {
@@ -62,6 +68,7 @@ struct Shared {
     clock: Clock,
     installation: Installation,
     database: Database,
+    gathered_spawns: Arc<Gathered<NewSpawn, Option<SpawnRecord>>>,
     /// No spawn is recorded any more.
     recording_is_over: Arc<AtomicBool>,
 }
@@ -83,8 +90,9 @@ impl StoreHandle {
         let writer = Queue::start(Pool::Writer, &options, clock.clone(), metrics.clone());
         let readers = Queue::start(Pool::Reader, &options, clock.clone(), metrics);
         let (sealer, database) = (Arc::new(sealer), options.database);
+        let (gathered_spawns, recording_is_over) = (Arc::default(), Arc::default());
         let shared =
-            Shared { writer, readers, sealer, clock, installation, database, recording_is_over: Arc::default() };
+            Shared { writer, readers, sealer, clock, installation, database, gathered_spawns, recording_is_over };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -116,6 +124,10 @@ impl StoreHandle {
     /// For the daemon's stop: a spawn whose turn to be recorded has not come by now never is (`unavailable`), as nobody would send it.
     pub fn end_recording(&self) {
         self.shared.recording_is_over.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn gathered_spawns(&self) -> &Arc<Gathered<NewSpawn, Option<SpawnRecord>>> {
+        &self.shared.gathered_spawns
     }
 
     pub(crate) fn recording_is_over(&self) -> Arc<AtomicBool> {

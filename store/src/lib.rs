@@ -16,6 +16,7 @@ mod connection;
 mod database;
 mod error;
 mod files;
+mod gathered;
 pub mod handle;
 pub mod key_file;
 pub mod maintenance;

@@ -15,6 +15,7 @@ mod notifications;
 mod provisioning;
 mod retention;
 mod schema_drift;
+mod spawn_commits;
 mod spawns;
 mod token_usage;
 

@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use super::{cut_text, delete_beyond, delete_some, json_text, not_found};
 use crate::connection::on_either;
 use crate::error::StoreError;
-use crate::handle::{Db, StoreHandle, span_ms, whole};
+use crate::gathered::Gathered;
+use crate::handle::{Db, NewSpawn, StoreHandle, span_ms, whole};
 use crate::schema::{idempotency_keys, spawns};
 use crate::sealing::Place;
 
@@ -30,6 +31,7 @@ const MAX_RESULT: usize = 64 * 1024;
 /// How often, and after which pause, it is asked what became of a record whose commit got no answer.
 const MAX_QUESTIONS: usize = 5;
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(500);
+const RECORD: &str = "record the spawn";
 
 /// All but the sealed request, which may be large.
 #[derive(Queryable, Selectable)]
@@ -108,13 +110,13 @@ impl StoreHandle {
     ) -> Result<Option<SpawnRecord>, Failure> {
         // Shared by all tries: the text may be large.
         let spawn = Arc::new((spawn, text, idempotency_key));
-        let mut recorded = self.try_to_record_spawn(spawn.clone(), false).await;
+        let mut recorded = self.record_with_others(spawn.clone()).await;
         for _ in 0..MAX_QUESTIONS {
             if !recorded.as_ref().is_err_and(|failure| failure.code == ErrorCode::OutcomeUnknown) {
                 break;
             }
             tokio::time::sleep(BETWEEN_QUESTIONS).await;
-            match self.try_to_record_spawn(spawn.clone(), true).await {
+            match self.record_alone(spawn.clone()).await {
                 // The doubt stays; it will never be resolved by a node that acts no longer.
                 Err(failure) if failure.code == ErrorCode::NotActing => break,
                 Err(_) => {}
@@ -124,42 +126,73 @@ impl StoreHandle {
         recorded
     }
 
-    async fn try_to_record_spawn(
-        &self,
-        spawn: Arc<(SpawnRecord, Secret, Option<String>)>,
-        again: bool,
-    ) -> Result<Option<SpawnRecord>, Failure> {
-        let expired_ms = self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT));
-        let is_over = self.recording_is_over();
-        self.write("record the spawn", move |db| {
-            if !again && is_over.load(Ordering::Acquire) {
-                return Err(Failure::unavailable("daemon").into());
-            }
-            let (spawn, text, idempotency_key) = &*spawn;
-            // Nobody else draws its id. A commit that is still under way is waited for by the insertion.
-            if again && let Some(record) = find(db, &spawn.spawn_id)? {
-                return Ok(Some(record));
-            }
-            let Some(key) = idempotency_key else { return insert(db, spawn, text).map(Some) };
-            let (key_id, key, body_hash) = (spawn.key_id.unwrap_or(0), key_hash(key), key_hash(text.expose()));
-            let used: Option<(String, String)> = idempotency_keys::table
-                .find((key_id, &key))
-                .filter(idempotency_keys::created_at_ms.gt(expired_ms))
-                .select((idempotency_keys::spawn_id, idempotency_keys::body_hash))
-                .first(db.connection)
-                .optional()?;
-            match used {
-                Some((_, body)) if body != body_hash => Ok(None),
-                // The reference in the database keeps the spawn there.
-                Some((spawn_id, _)) => find(db, &spawn_id)?.ok_or_else(not_found).map(Some),
-                None => {
-                    let record = insert(db, spawn, text)?;
-                    remember(db, (key_id, &key), &body_hash, &record.spawn_id)?;
-                    Ok(Some(record))
+    /// Spawns that come while a commit is under way share the next one.
+    async fn record_with_others(&self, spawn: Arc<NewSpawn>) -> Result<Option<SpawnRecord>, Failure> {
+        let (is_first, recorded) = self.gathered_spawns().put(spawn.clone());
+        if is_first {
+            // A task of its own: the others' records don't depend on who came first.
+            actix::spawn(self.clone().record_gathered());
+        }
+        match recorded.await {
+            Ok(outcome) => outcome,
+            Err(_) => self.record_alone(spawn).await,
+        }
+    }
+
+    async fn record_gathered(self) {
+        let (gathered, taken) = (self.gathered_spawns().clone(), Arc::new(Gathered::default()));
+        let (taken_by_job, expired_ms, is_over) = (taken.clone(), self.expired_ms(), self.recording_is_over());
+        let written = self
+            .write(RECORD, move |db| {
+                let mut taken = taken_by_job.all();
+                // A job that is done again has them already.
+                if taken.is_empty() {
+                    taken.append(&mut gathered.all());
                 }
+                if is_over.load(Ordering::Acquire) {
+                    return Err(Failure::unavailable("daemon").into());
+                }
+                let each = taken.iter().map(|waiting| match record(db, &waiting.row, expired_ms) {
+                    Err(StoreError::Refused(failure)) => Ok(Err(*failure)),
+                    recorded => recorded.map(Ok),
+                });
+                each.collect::<Result<Vec<_>, _>>()
+            })
+            .await;
+        let mut taken = std::mem::take(&mut *taken.all());
+        if taken.is_empty() {
+            // The job never began.
+            taken.append(&mut self.gathered_spawns().all());
+        }
+        let is_anothers = |failure: &Failure| failure.code == ErrorCode::Internal && taken.len() > 1;
+        let outcomes = match written {
+            Ok(outcomes) => outcomes,
+            // Which of them is to blame is not known: each is tried on its own.
+            Err(failure) if is_anothers(&failure) => Vec::new(),
+            Err(failure) => taken.iter().map(|_| Err(failure.clone())).collect(),
+        };
+        for (waiting, outcome) in taken.into_iter().zip(outcomes) {
+            // Who no longer waits needs no answer.
+            let _ = waiting.reply.send(outcome);
+        }
+    }
+
+    /// Records a spawn that may be recorded already.
+    async fn record_alone(&self, spawn: Arc<NewSpawn>) -> Result<Option<SpawnRecord>, Failure> {
+        let expired_ms = self.expired_ms();
+        self.write(RECORD, move |db| {
+            // Nobody else draws its id. A commit that is still under way is waited for by the insertion.
+            match find(db, &spawn.0.spawn_id)? {
+                Some(record) => Ok(Some(record)),
+                None => record(db, &spawn, expired_ms),
             }
         })
         .await
+    }
+
+    /// Idempotency keys from before this wall time stand for nothing.
+    fn expired_ms(&self) -> i64 {
+        self.judged_ms(Self::IDEMPOTENCY_KEPT).saturating_sub(span_ms(Self::IDEMPOTENCY_KEPT))
     }
 
     /// Moves spawns that are in one of the states `from`, and notes what became known: all steps in order and in one
@@ -234,6 +267,29 @@ pub fn key_hash(key: &str) -> String {
 /// Where a request is sealed.
 pub(crate) fn request_place(spawn_id: &str) -> Place<'_> {
     Place { table: "spawns", row: spawn_id, column: "request" }
+}
+
+/// Records a spawn, unless its idempotency key stands for another one.
+fn record(db: &mut Db<'_>, new: &NewSpawn, expired_ms: i64) -> Result<Option<SpawnRecord>, StoreError> {
+    let (spawn, text, idempotency_key) = new;
+    let Some(key) = idempotency_key else { return insert(db, spawn, text).map(Some) };
+    let (key_id, key, body_hash) = (spawn.key_id.unwrap_or(0), key_hash(key), key_hash(text.expose()));
+    let used: Option<(String, String)> = idempotency_keys::table
+        .find((key_id, &key))
+        .filter(idempotency_keys::created_at_ms.gt(expired_ms))
+        .select((idempotency_keys::spawn_id, idempotency_keys::body_hash))
+        .first(db.connection)
+        .optional()?;
+    match used {
+        Some((_, body)) if body != body_hash => Ok(None),
+        // The reference in the database keeps the spawn there.
+        Some((spawn_id, _)) => find(db, &spawn_id)?.ok_or_else(not_found).map(Some),
+        None => {
+            let record = insert(db, spawn, text)?;
+            remember(db, (key_id, &key), &body_hash, &record.spawn_id)?;
+            Ok(Some(record))
+        }
+    }
 }
 
 fn insert(db: &mut Db<'_>, spawn: &SpawnRecord, text: &Secret) -> Result<SpawnRecord, StoreError> {

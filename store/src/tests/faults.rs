@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 /// Occupies a thread until the sender is dropped or says so; answers once the job runs.
-async fn occupy(store: &StoreHandle, writer: bool) -> mpsc::Sender<()> {
+pub(super) async fn occupy(store: &StoreHandle, writer: bool) -> mpsc::Sender<()> {
     let (release, wait) = mpsc::channel::<()>();
     let (started, running) = tokio::sync::oneshot::channel();
     let store = store.clone();
