@@ -8,6 +8,7 @@
 //! - `failover`: the next spawn after the acting primary's connection was lost
 //! - `fan_out`: events to 1,000 and 10,000 clients, against a bare loop
 //! - `crowd`: ten thousand live gateways
+//! - `nodes`: the same, held by three nodes of a cluster; by `.ci/postgres`
 //! - `memory`: 10 and 1,000 gateways
 //! - `start`: 1,000 live gateways; 1,000 and 10,000 of which nothing is heard
 //!
@@ -36,6 +37,8 @@ mod fan_out;
 mod load;
 #[path = "fleet/measured.rs"]
 mod measured;
+#[path = "fleet/nodes.rs"]
+mod nodes;
 #[path = "fleet/requests.rs"]
 mod requests;
 #[path = "fleet/round_trips.rs"]
@@ -97,6 +100,9 @@ fn main() {
     }
     if runs("crowd") {
         crowd::crowd();
+    }
+    if runs("nodes") {
+        nodes::nodes();
     }
     if runs("memory") {
         memory(10);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clients::Rest;
 use crate::measured::{load_average, mebibytes, processor_time, setup};
@@ -12,20 +12,20 @@ use crate::stored::register;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
 
-const RECORDS: usize = 10_000;
+pub(crate) const RECORDS: usize = 10_000;
 /// So many records name the same address, which spares the machine's ports and files.
-const EACH: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const EACH: usize = 5;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) fn crowd() {
     let daemon = setup().start();
     let empty = daemon.memory();
     let gateways: Vec<_> = (0..RECORDS / EACH).map(|_| ScriptedGateway::of(Form::Protocol4, "right")).collect();
     let watch = Stopwatch::start();
-    let took = register(&daemon, RECORDS, |index| ("127.0.0.1".to_owned(), gateways[index / EACH].port()));
+    let took = register(&daemon, RECORDS, |index| json!({"host": "127.0.0.1", "port": gateways[index / EACH].port()}));
     println!("crowd: {RECORDS} gateways registered one after another in {:.0} s", took.as_secs_f64());
     let mut rest = Rest::connect(daemon.address());
-    until_online(&mut rest, |_, _| {});
+    until_online(&mut rest, RECORDS, |_, _| {});
     println!("crowd: all online {:.1} s after the first was registered", watch.elapsed().as_secs_f64());
 
     for minute in 1..=2 {
@@ -51,7 +51,7 @@ pub(crate) fn crowd() {
         }
         wait::until("the daemon has seen it", PATIENCE, || online(&mut rest) < RECORDS / 2);
         let mut times = Times::new();
-        until_online(&mut rest, |rest, round| {
+        until_online(&mut rest, RECORDS, |rest, round| {
             let path =
                 [format!("/api/gateways/{}", 2 + round % RECORDS), "/health".to_owned(), "/api/status".to_owned()];
             let asked = Stopwatch::start();
@@ -85,13 +85,13 @@ fn online(rest: &mut Rest) -> usize {
     answer["gateways"]["by_status"]["online"].as_u64().and_then(|count| usize::try_from(count).ok()).expect("a count")
 }
 
-/// Until all are online; `meanwhile` is done again and again, with the number of the round.
-fn until_online(rest: &mut Rest, mut meanwhile: impl FnMut(&mut Rest, usize)) {
+/// Until so many are online; `meanwhile` is done again and again, with the number of the round.
+pub(crate) fn until_online(rest: &mut Rest, count: usize, mut meanwhile: impl FnMut(&mut Rest, usize)) {
     let mut round = 0;
-    wait::until_ok("every gateway is online", PATIENCE, || {
+    wait::until_ok("all gateways that can be are online", PATIENCE, || {
         meanwhile(rest, round);
         round += 1;
         let online = online(rest);
-        if online == RECORDS { Ok(()) } else { Err(format!("{online} are")) }
+        if online == count { Ok(()) } else { Err(format!("{online} are")) }
     });
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::clients::Rest;
 use crate::load::{Asked, load};
@@ -22,12 +22,13 @@ const ROUNDS: usize = 5;
 const SPAN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Registers so many gateways one after another, each at the address that it is given; how long that took.
-pub(crate) fn register(daemon: &Daemon, count: usize, at: impl Fn(usize) -> (String, u16)) -> Duration {
+/// Registers so many gateways one after another, each with its address (and node); how long that took.
+pub(crate) fn register(daemon: &Daemon, count: usize, at: impl Fn(usize) -> Value) -> Duration {
     let (watch, mut rest) = (Stopwatch::start(), Rest::connect(daemon.address()));
     for index in 0..count {
-        let (host, port) = at(index);
-        let body = json!({"name": format!("gateway-{index:05}"), "host": host, "port": port, "token": "right"});
+        let mut body = at(index);
+        body["name"] = json!(format!("gateway-{index:05}"));
+        body["token"] = json!("right");
         let (status, answer) = rest.ask("POST", "/api/gateways", &body.to_string());
         assert_eq!(status, 201, "{answer}");
     }
@@ -38,7 +39,11 @@ pub(crate) fn register(daemon: &Daemon, count: usize, at: impl Fn(usize) -> (Str
 fn at_rest(count: usize) -> (Daemon, String) {
     let daemon = setup().env("GATEWARDEN_GATEWAY__BACKOFF", "1h").start();
     // Each at a host of its own, as in a real fleet: addresses share budgets.
-    let took = register(&daemon, count, |index| (format!("127.1.{}.{}", index / 250, 1 + index % 250), 1));
+    let took = register(
+        &daemon,
+        count,
+        |index| json!({"host": format!("127.1.{}.{}", index / 250, 1 + index % 250), "port": 1}),
+    );
     println!("stored: {count} gateways registered one after another in {:.1} s", took.as_secs_f64());
     let tag = || daemon.get("/api/gateways?limit=1").expect(200).header("etag").expect("a tag").to_owned();
     let (mut last, mut same) = (tag(), Stopwatch::start());
