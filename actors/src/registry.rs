@@ -466,9 +466,9 @@ impl RegistryActor {
         let process = self.processes.view(id);
         self.metrics.publish_gateway(&member.record, &member.report, acting);
         let held_until_ms = member.held_until_ms(time_of(&self.clock));
-        let view = GatewayView::new(member.record.clone(), member.report.clone(), acting).held_until(held_until_ms);
         let on_node = self.handles.get(&id).and_then(GatewayHandle::other_node);
-        self.roster.publish(view.with_process(process).on_node(on_node));
+        let view = GatewayView::new(member.record.clone(), member.report.clone(), acting);
+        self.roster.publish(GatewayView { process, held_until_ms, on_node, ..view });
         self.processes.tell(&member.record, &member.heard);
     }
 

@@ -31,7 +31,8 @@ pub struct GatewayView {
     pub on_node: Option<Arc<str>>,
     /// Filled by the first reader that renders it (the HTTP front), used by all later ones.
     pub rendered: OnceLock<Bytes>,
-    address: OnceLock<String>,
+    /// The same of [`Self::address`].
+    pub address_made: OnceLock<String>,
 }
 
 impl GatewayView {
@@ -45,31 +46,13 @@ impl GatewayView {
             held_until_ms: None,
             on_node: None,
             rendered: OnceLock::new(),
-            address: OnceLock::new(),
+            address_made: OnceLock::new(),
         }
     }
 
     /// Its address in the form that is compared; made once.
     pub fn address(&self) -> &str {
-        self.address.get_or_init(|| self.record.address_key())
-    }
-
-    /// The same, held down until then.
-    #[must_use]
-    pub fn held_until(self, held_until_ms: Option<i64>) -> Self {
-        Self { held_until_ms, ..self }
-    }
-
-    /// The same, whose connection another node holds.
-    #[must_use]
-    pub fn on_node(self, on_node: Option<Arc<str>>) -> Self {
-        Self { on_node, ..self }
-    }
-
-    /// The same with a process.
-    #[must_use]
-    pub fn with_process(self, process: Option<Arc<ProcessView>>) -> Self {
-        Self { process, ..self }
+        self.address_made.get_or_init(|| self.record.address_key())
     }
 }
 
@@ -219,7 +202,14 @@ impl RosterWriter {
                     self.store(index.ordered.iter().cloned());
                 }
             }
-            None => self.store(index.ordered.iter().cloned().chain([Slot::of(view.clone())])),
+            None => {
+                let (mut ordered, mut by_id) = (index.ordered.clone(), index.by_id.clone());
+                let place = ordered.partition_point(|slot| sort_key(&slot.view.load()) < sort_key(&view));
+                let slot = Slot::of(view.clone());
+                ordered.insert(place, slot.clone());
+                by_id.insert(slot.id, slot);
+                self.reader.shared.index.store(Arc::new(Index { ordered, by_id }));
+            }
         }
         self.bump();
         view

@@ -126,7 +126,7 @@ fn a_process_that_is_given_up_is_told_until_it_runs_again() {
         let mut process = ProcessView::unknown(ProcessSource::Command("openclaw".to_owned()), NOW);
         process.state = state;
         let view = GatewayView::new(Arc::new(record(1)), report(Phase::Backoff, Status::Offline), false);
-        let views = [Arc::new(view.with_process(Some(Arc::new(process))))];
+        let views = [Arc::new(GatewayView { process: Some(Arc::new(process)), ..view })];
         observe(&destination(), &look(&views, &Primary::default())).sights.get(&of(1, Condition::CrashLoop)).cloned()
     };
     let holds = Some(Sight::Holds { since_ms: NOW, stand_in: None, at_once: true });
