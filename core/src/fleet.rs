@@ -397,7 +397,8 @@ impl Fleet {
         let was_configured = self.failover.is_some_and(|failover| failover.configured == about);
         let concerns_primary =
             acting == Some(about) || was_configured || member.is_none_or(|member| member.record.is_primary);
-        let may_stand_in = acting.is_none() && !self.election.awaits_primary() && member.is_some_and(Member::is_usable);
+        let may_stand_in =
+            acting.is_none() && !self.election.awaits_primary(time.now) && member.is_some_and(Member::is_usable);
         if concerns_primary || may_stand_in {
             self.decide(time);
         } else {

@@ -134,8 +134,8 @@ impl Election {
     }
 
     /// Whether nobody can be elected before the configured primary's first outcome, or the end of the start's hold.
-    pub(crate) fn awaits_primary(&self) -> bool {
-        self.awaits_primary
+    pub(crate) fn awaits_primary(&self, now: Instant) -> bool {
+        self.awaits_primary && now < self.hold_until
     }
 
     /// The configured primary, where it doesn't act although there was time for an election.
