@@ -187,6 +187,12 @@ impl GatewayHandle {
     }
 }
 
+impl std::fmt::Debug for GatewayHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayHandle").field("held_by", &self.held_by).finish_non_exhaustive()
+    }
+}
+
 /// From a `Gateway` actor to whoever supervises it (the registry; a recorder in tests).
 #[derive(Message, Debug, Clone)]
 #[rtype(result = "()")]

@@ -108,7 +108,7 @@ pub struct RegistryActor {
     fleet: Fleet,
     timer: DeadlineTimer,
     /// The living actors, of members and of trials.
-    handles: HashMap<GatewayId, GatewayHandle>,
+    handles: HashMap<GatewayId, Arc<GatewayHandle>>,
     /// Who waits for the outcome of a trial.
     trials: HashMap<GatewayId, watch::Sender<GatewayReport>>,
     /// Who waits for the acceptance of a spawn, by its id.
@@ -206,7 +206,7 @@ impl RegistryActor {
             Effect::Start(record, incarnation) => {
                 let id = record.id;
                 let handle = self.placement.start(record, incarnation, ctx.address().recipient(), &self.spawn);
-                self.handles.insert(id, handle);
+                self.handles.insert(id, Arc::new(handle));
             }
             Effect::Stop(id) => {
                 if let Some(handle) = self.handles.remove(&id) {
@@ -466,9 +466,11 @@ impl RegistryActor {
         let process = self.processes.view(id);
         self.metrics.publish_gateway(&member.record, &member.report, acting);
         let held_until_ms = member.held_until_ms(time_of(&self.clock));
-        let on_node = self.handles.get(&id).and_then(GatewayHandle::other_node);
+        let handle = self.handles.get(&id);
+        let on_node = handle.and_then(|handle| handle.other_node());
         let view = GatewayView::new(member.record.clone(), member.report.clone(), acting);
         self.roster.publish(GatewayView { process, held_until_ms, on_node, ..view });
+        self.roster.publish_handle(id, handle.cloned());
         self.processes.tell(&member.record, &member.heard);
     }
 
@@ -478,7 +480,7 @@ impl RegistryActor {
         if self.fleet.is_stopping() {
             return;
         }
-        let is_dead = |(id, handle): (&GatewayId, &GatewayHandle)| (!handle.is_alive()).then_some(*id);
+        let is_dead = |(id, handle): (&GatewayId, &Arc<GatewayHandle>)| (!handle.is_alive()).then_some(*id);
         for id in self.handles.iter().filter_map(is_dead).collect::<Vec<_>>() {
             let lost_its_node = self.handles.remove(&id).is_some_and(|handle| handle.has_lost_its_node());
             self.feed(ctx, |fleet, time| {
@@ -519,7 +521,7 @@ impl RegistryActor {
 
     fn is_displaced(&self, id: GatewayId) -> bool {
         let record = self.fleet.get(id).map(|member| &member.record);
-        let held_by = self.handles.get(&id).map(GatewayHandle::held_by);
+        let held_by = self.handles.get(&id).map(|handle| handle.held_by());
         record.zip(held_by).is_some_and(|(record, held_by)| self.placement.held_by(record) != *held_by)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatewarden_actors::dialing::Held;
 use gatewarden_actors::error::{ErrorCode, Failure};
 use gatewarden_actors::ids::GatewayId;
-use gatewarden_actors::registry::messages::CallGateway;
+use gatewarden_actors::registry::messages::{Answered, CallGateway};
 use gatewarden_protocol::words;
 use serde_json::Value;
 
@@ -25,9 +25,15 @@ impl AppContext {
         target: Option<GatewayId>,
         method: &str,
         params: Value,
-    ) -> Result<(GatewayId, Held<Value>), Failure> {
+    ) -> Result<Answered, Failure> {
         let message = CallGateway { target, method: method.to_owned(), params, timeout: self.settings.gateway_timeout };
-        self.registry.call.send(message, self.gateway_patience()).await
+        let reply = async {
+            match message.straight(&self.roster) {
+                Ok(reply) => reply.await,
+                Err(message) => self.registry.call.pass_on(message).await,
+            }
+        };
+        self.registry.call.carry(reply, self.gateway_patience()).await
     }
 
     /// How long the registry's answer is waited for: it answers itself when the gateway doesn't.

@@ -63,11 +63,25 @@ where
     /// Sends and waits for the reply: at most until `deadline`, or on behalf of a client whose request changes something to the
     /// end.
     pub(crate) async fn send(&self, message: M, deadline: Duration) -> Result<T, Failure> {
+        self.carry(self.pass_on(message), deadline).await
+    }
+
+    /// Sends, whatever is under way.
+    pub(crate) async fn pass_on(&self, message: M) -> Result<T, Failure> {
+        self.recipient.send(message).await.unwrap_or_else(|_gone| Err(Failure::unavailable(self.whose)))
+    }
+
+    /// The same of one that may go another way. It begins once there is room for it.
+    pub(crate) async fn carry(
+        &self,
+        reply: impl Future<Output = Result<T, Failure>>,
+        deadline: Duration,
+    ) -> Result<T, Failure> {
         let Ok(_permit) = self.permits.try_acquire() else {
             return Err(Failure::unavailable(self.whose));
         };
-        let mut sent = pin!(self.recipient.send(message));
-        let reply = match overdue::within(deadline, sent.as_mut()).await {
+        let mut reply = pin!(reply);
+        match overdue::within(deadline, reply.as_mut()).await {
             Some(reply) => reply,
             None => {
                 let late = format!("The {} did not answer within {} s", self.whose, deadline.as_secs());
@@ -76,10 +90,9 @@ where
                         .with_help("Try again in a second; if it stays so, read the daemon's log.")
                         .with_retry_after(Duration::from_secs(1)));
                 }
-                sent.await
+                reply.await
             }
-        };
-        reply.unwrap_or_else(|_gone| Err(Failure::unavailable(self.whose)))
+        }
     }
 
     /// Messages under way.

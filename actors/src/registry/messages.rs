@@ -11,11 +11,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::roster::GatewayView;
+use super::roster::{GatewayView, RosterReader};
 use super::{GRACE, RegistryActor};
 use crate::dialing::Held;
 use crate::error::{ErrorCode, Failure};
-use crate::gateway::{GatewayCommand, Reply};
+use crate::gateway::{GatewayCommand, GatewayHandle, Reply};
 use crate::gateway_report::{GatewayReport, Phase, ProbeOutcome};
 use crate::ids::GatewayId;
 use crate::log_watch::{LogRequest, LogSubscription};
@@ -94,10 +94,12 @@ fn unanswered(report: GatewayReport, probed_at_ms: i64) -> ProbeOutcome {
     ProbeOutcome { probed_at_ms, report, latency_ms: None, failed_step: Some(("request".to_owned(), words.to_owned())) }
 }
 
-/// From HTTP: one request to one gateway, or to the acting primary.
-/// Replies with the gateway that answered; `no_usable_gateway` where there is none.
+/// The gateway that answered, and what.
+pub type Answered = (GatewayId, Held<Value>);
+
+/// From HTTP: one request to one gateway, or to the acting primary. `no_usable_gateway` where there is none.
 #[derive(Message, Debug, Clone)]
-#[rtype(result = "Result<(GatewayId, Held<Value>), Failure>")]
+#[rtype(result = "Result<Answered, Failure>")]
 pub struct CallGateway {
     /// The gateway, or the acting primary.
     pub target: Option<GatewayId>,
@@ -110,19 +112,37 @@ pub struct CallGateway {
 }
 
 impl Handler<CallGateway> for RegistryActor {
-    type Result = ResponseFuture<Result<(GatewayId, Held<Value>), Failure>>;
+    type Result = ResponseFuture<Result<Answered, Failure>>;
 
     fn handle(&mut self, message: CallGateway, _: &mut Self::Context) -> Self::Result {
-        let CallGateway { target, method, params, timeout } = message;
-        let Some(id) = target.or(self.fleet.acting()) else {
+        let Some(id) = message.target.or(self.fleet.acting()) else {
             let failure = Failure::new(ErrorCode::NoUsableGateway, "No gateway can take the request: none is usable")
                 .with_help("GET /api/gateways shows each gateway's state and what to do about it.")
                 .with_retry_after(Duration::from_secs(5));
             return refused(failure);
         };
         let Some(member) = self.fleet.dialled(id) else { return refused(Failure::gateway_not_found(id)) };
+        match self.usable(member) {
+            Ok((name, handle)) => message.hand_to(id, name, handle),
+            Err(failure) => refused(failure),
+        }
+    }
+}
+
+impl CallGateway {
+    /// Hands it straight to the gateway's actor, where readers know it as usable; else it is for the registry.
+    pub fn straight(self, roster: &RosterReader) -> Result<ResponseFuture<Result<Answered, Failure>>, Self> {
+        match self.target.and_then(|id| Some((id, roster.usable(id)?))) {
+            Some((id, (name, handle))) => Ok(self.hand_to(id, name, &handle)),
+            None => Err(self),
+        }
+    }
+
+    fn hand_to(self, id: GatewayId, name: String, handle: &GatewayHandle) -> ResponseFuture<Result<Answered, Failure>> {
+        let Self { method, params, timeout, .. } = self;
         let words = ("answer", "The request may have been carried out: look before you repeat it.");
-        let called = self.ask(member, timeout, words, |reply| GatewayCommand::Call { method, params, timeout, reply });
+        let command = |reply| GatewayCommand::Call { method, params, timeout, reply };
+        let called = ask(handle, name, timeout, words, command);
         Box::pin(async move { called.await.map(|value| (id, value)) })
     }
 }
@@ -233,44 +253,59 @@ impl Handler<ControlSessionAt> for RegistryActor {
 }
 
 impl RegistryActor {
-    /// Passes a command on to a gateway that is usable. `what` it then failed to do in time goes into the failure with `help`.
+    /// The name of a gateway that is usable, and the way to its actor.
+    fn usable(&self, member: &Member) -> Result<(String, &GatewayHandle), Failure> {
+        let handle = self.handles.get(&member.record.id).filter(|_| member.is_usable());
+        let handle = handle.ok_or_else(|| member.unavailable(self.clock.wall_ms()))?;
+        Ok((member.record.name.clone(), handle))
+    }
+
+    /// Passes a command on to a gateway that is usable.
     fn ask<T: 'static>(
         &self,
         member: &Member,
         timeout: Duration,
-        (what, help): (&'static str, &'static str),
+        words: (&'static str, &'static str),
         command: impl FnOnce(Reply<Result<T, Failure>>) -> GatewayCommand,
     ) -> ResponseFuture<Result<T, Failure>> {
-        let name = member.record.name.clone();
-        let Some(handle) = self.handles.get(&member.record.id).filter(|_| member.is_usable()) else {
-            return refused(member.unavailable(self.clock.wall_ms()));
-        };
-        let asked = handle.ask(timeout + GRACE, command);
-        Box::pin(async move {
-            match asked.await {
-                Ok(answer) => answer,
-                Err(NoAnswer::Late) => Err(Failure::new(
-                    ErrorCode::GatewayTimeout,
-                    format!("Gateway \"{name}\" did not {what} within {} ms", timeout.as_millis()),
-                )
-                .with_help(help)),
-                Err(NoAnswer::Ended) => Err(Failure::new(
-                    ErrorCode::GatewayUnavailable,
-                    format!("What holds the connection to gateway \"{name}\" ended before it answered"),
-                )
-                .with_help(
-                    "Whether the gateway carries the request out is not known; it is connected to anew by itself.",
-                )
-                .with_retry_after(Duration::from_secs(1))),
-                Err(NoAnswer::NotTaken) => Err(Failure::new(
-                    ErrorCode::GatewayUnavailable,
-                    format!("The connection to gateway \"{name}\" is being set up anew"),
-                )
-                .with_help("Try again in a second.")
-                .with_retry_after(Duration::from_secs(1))),
-            }
-        })
+        match self.usable(member) {
+            Ok((name, handle)) => ask(handle, name, timeout, words, command),
+            Err(failure) => refused(failure),
+        }
     }
+}
+
+/// Hands a command to a gateway's actor. `what` it then failed to do in time goes into the failure with `help`.
+fn ask<T: 'static>(
+    handle: &GatewayHandle,
+    name: String,
+    timeout: Duration,
+    (what, help): (&'static str, &'static str),
+    command: impl FnOnce(Reply<Result<T, Failure>>) -> GatewayCommand,
+) -> ResponseFuture<Result<T, Failure>> {
+    let asked = handle.ask(timeout + GRACE, command);
+    Box::pin(async move {
+        match asked.await {
+            Ok(answer) => answer,
+            Err(NoAnswer::Late) => Err(Failure::new(
+                ErrorCode::GatewayTimeout,
+                format!("Gateway \"{name}\" did not {what} within {} ms", timeout.as_millis()),
+            )
+            .with_help(help)),
+            Err(NoAnswer::Ended) => Err(Failure::new(
+                ErrorCode::GatewayUnavailable,
+                format!("What holds the connection to gateway \"{name}\" ended before it answered"),
+            )
+            .with_help("Whether the gateway carries the request out is not known; it is connected to anew by itself.")
+            .with_retry_after(Duration::from_secs(1))),
+            Err(NoAnswer::NotTaken) => Err(Failure::new(
+                ErrorCode::GatewayUnavailable,
+                format!("The connection to gateway \"{name}\" is being set up anew"),
+            )
+            .with_help("Try again in a second.")
+            .with_retry_after(Duration::from_secs(1))),
+        }
+    })
 }
 
 fn refused<T: 'static>(failure: Failure) -> ResponseFuture<Result<T, Failure>> {

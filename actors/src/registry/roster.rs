@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use gatewarden_core::fleet::Failover;
 
+use crate::gateway::GatewayHandle;
 use crate::gateway_record::SharedRecord;
 use crate::gateway_report::{GatewayReport, SessionSnapshot, SharedSessions};
 use crate::ids::GatewayId;
@@ -63,11 +64,14 @@ pub struct Slot {
     pub id: GatewayId,
     view: ArcSwap<GatewayView>,
     sessions: ArcSwap<SessionSnapshot>,
+    /// The way to its actor, as of the last publication.
+    handle: ArcSwapOption<GatewayHandle>,
 }
 
 impl Slot {
     fn of(view: Arc<GatewayView>) -> Arc<Self> {
-        Arc::new(Self { id: view.record.id, view: ArcSwap::new(view), sessions: ArcSwap::default() })
+        let (sessions, handle) = Default::default();
+        Arc::new(Self { id: view.record.id, view: ArcSwap::new(view), sessions, handle })
     }
 
     /// The present view.
@@ -131,6 +135,15 @@ impl RosterReader {
     /// One gateway.
     pub fn get(&self, id: GatewayId) -> Option<Arc<GatewayView>> {
         self.shared.index.load().by_id.get(&id).map(|slot| slot.view())
+    }
+
+    /// The name of one that is usable, and the way to its actor.
+    pub(crate) fn usable(&self, id: GatewayId) -> Option<(String, Arc<GatewayHandle>)> {
+        let index = self.shared.index.load();
+        let slot = index.by_id.get(&id)?;
+        let view = slot.view.load();
+        let handle = slot.handle.load_full().filter(|_| view.report.is_usable())?;
+        Some((view.record.name.clone(), handle))
     }
 
     /// All gateways with their sessions, in the same order.
@@ -219,6 +232,13 @@ impl RosterWriter {
     pub fn publish_all(&self, views: Vec<GatewayView>) {
         self.store(views.into_iter().map(|view| Slot::of(Arc::new(view))));
         self.bump();
+    }
+
+    /// Publishes the way to a gateway's actor.
+    pub(crate) fn publish_handle(&self, id: GatewayId, handle: Option<Arc<GatewayHandle>>) {
+        if let Some(slot) = self.reader.shared.index.load().by_id.get(&id) {
+            slot.handle.store(handle);
+        }
     }
 
     /// Publishes the sessions of a gateway; gives back those that readers saw before.

@@ -366,6 +366,27 @@ async fn a_call_to_an_unusable_gateway_names_it_and_is_never_sent() {
 }
 
 #[actix::test]
+async fn a_call_of_a_gateway_that_readers_know_as_usable_passes_the_registry_by() {
+    let mut house = House::open(at_once()).await;
+    let id = house.create("prod", 18_789).await.record.id;
+    let to = |target: Option<GatewayId>| CallGateway {
+        target,
+        method: "health".into(),
+        params: serde_json::json!({}),
+        timeout: Duration::from_secs(1),
+    };
+    house.fail(id).await;
+    assert!(to(Some(id)).straight(&house.roster).is_err(), "why it is unusable is the registry's to say");
+    house.ready(id).await;
+    let answered = to(Some(id)).straight(&house.roster).map_err(|_| "it is usable").unwrap();
+    assert_eq!(answered.await.unwrap().0, id);
+    assert!(to(None).straight(&house.roster).is_err(), "who acts is the registry's to say");
+    assert!(to(Some(GatewayId(99))).straight(&house.roster).is_err());
+    house.registry.send(DeleteGateway(id)).await.unwrap().unwrap();
+    assert!(to(Some(id)).straight(&house.roster).is_err(), "it is gone");
+}
+
+#[actix::test]
 async fn a_sweep_answers_for_a_gateway_whose_actor_keeps_silent() {
     let mut house = House::open(at_once()).await;
     let silent = house.create("silent", 1).await.record.id;
