@@ -61,6 +61,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// How often gateways are moved to the node that is to hold them, and how many at once.
 const MOVE_INTERVAL: Duration = Duration::from_millis(500);
 const MOVED_AT_ONCE: usize = 16;
+/// Gateways whose actors are started in one turn.
+const STARTED_AT_ONCE: usize = 250;
 /// How often changed observations are stored; a crash loses at most this much of them, never a record.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often logs and histories are thinned.
@@ -189,6 +191,16 @@ impl RegistryActor {
             }
         });
         answer
+    }
+
+    /// Starts the members after this one, some at a time: others' work on this thread, the start of the HTTP front too, doesn't wait for
+    /// thousands.
+    fn start_gateways(&mut self, after: Option<GatewayId>, ctx: &mut Context<Self>) {
+        if !self.fleet.is_stopping()
+            && let Some(last) = self.feed(ctx, |fleet, _| fleet.start_some(after, STARTED_AT_ONCE))
+        {
+            ctx.run_later(Duration::ZERO, move |registry, ctx| registry.start_gateways(Some(last), ctx));
+        }
     }
 
     fn perform(&mut self, ctx: &mut Context<Self>) {
@@ -557,7 +569,7 @@ impl Actor for RegistryActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.processes.join(ctx);
-        self.feed(ctx, |fleet, _| fleet.start());
+        self.start_gateways(None, ctx);
         ctx.run_interval(WATCH_INTERVAL, Self::watch);
         ctx.run_interval(MOVE_INTERVAL, Self::move_displaced);
         ctx.run_interval(SAVE_INTERVAL, |registry, ctx| {

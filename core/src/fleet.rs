@@ -19,6 +19,7 @@ mod member;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -225,7 +226,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet as the daemon finds it at its start; nothing is dialled before [`Fleet::start`].
+    /// The fleet as the daemon finds it at its start; nothing is dialled before [`Fleet::start_some`].
     pub fn new(settings: FleetSettings, stored: Stored, time: Time) -> Self {
         let mut fleet = Self {
             members: BTreeMap::new(),
@@ -263,13 +264,17 @@ impl Fleet {
         fleet
     }
 
-    /// Starts an actor for each member.
-    pub fn start(&mut self) {
-        let ids: Vec<GatewayId> = self.members.keys().copied().collect();
-        for id in ids {
-            self.start_actor(id);
-            self.publish(id);
+    /// Starts actors for so many members after this one, by id; the last of them, none where there are no more.
+    pub fn start_some(&mut self, after: Option<GatewayId>, count: usize) -> Option<GatewayId> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let some = self.members.range((after, Bound::Unbounded)).take(count);
+        let some: Vec<(GatewayId, bool)> = some.map(|(id, member)| (*id, member.is_running)).collect();
+        // One may have been started meanwhile: by its operator, or since it is new.
+        for (id, _) in some.iter().filter(|(_, is_running)| !is_running) {
+            self.start_actor(*id);
+            self.publish(*id);
         }
+        some.last().map(|(id, _)| *id)
     }
 
     /// What is to be done now. To be asked after each input, before [`Fleet::next_deadline`].

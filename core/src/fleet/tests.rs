@@ -68,7 +68,7 @@ fn as_recorded(spawn_id: &str) -> SpawnRecord {
 fn fleet(time: Time, ids: impl IntoIterator<Item = GatewayId>) -> Fleet {
     let stored = Stored { records: ids.into_iter().map(record).collect(), ..Stored::default() };
     let mut fleet = Fleet::new(settings(), stored, time);
-    fleet.start();
+    fleet.start_some(None, usize::MAX);
     fleet.take_effects(time);
     fleet
 }
@@ -309,7 +309,7 @@ fn a_restart_of_the_daemon_keeps_a_hold_down() {
     let hold = ElectionSettings { startup_hold: Duration::from_secs(10), ..ElectionSettings::default() };
     let settings = FleetSettings { election: hold, ..settings() };
     let mut again = Fleet::new(settings, Stored { records: records.into(), ..Stored::default() }, time);
-    again.start();
+    again.start_some(None, usize::MAX);
     again.take_effects(time);
     assert_eq!(again.get(PROD).unwrap().held_until_ms(time), Some(until_ms));
     say(&mut again, time, PROD, online());
@@ -323,6 +323,24 @@ fn a_restart_of_the_daemon_keeps_a_hold_down() {
         again.take_effects(time);
     }
     assert_eq!((again.acting(), again.get(PROD).unwrap().held_until_ms(time)), (Some(PROD), None));
+}
+
+#[test]
+fn members_are_started_in_turns_and_each_once() {
+    let time = begin();
+    let stored = Stored { records: [PROD, BACKUP, THIRD].map(record).into(), ..Stored::default() };
+    let mut fleet = Fleet::new(settings(), stored, time);
+    let started = |fleet: &mut Fleet| -> Vec<GatewayId> {
+        let id = |effect: Effect| if let Effect::Start(record, _) = effect { Some(record.id) } else { None };
+        fleet.take_effects(time).into_iter().filter_map(id).collect()
+    };
+    assert_eq!(fleet.start_some(None, 1), Some(PROD));
+    assert_eq!(started(&mut fleet), [PROD]);
+    fleet.reconnect(time, THIRD).unwrap();
+    assert_eq!(started(&mut fleet), [THIRD], "an operator's wish doesn't wait for its turn");
+    assert_eq!(fleet.start_some(Some(PROD), 9), Some(THIRD));
+    assert_eq!(started(&mut fleet), [BACKUP]);
+    assert_eq!(fleet.start_some(Some(THIRD), 9), None);
 }
 
 #[test]
@@ -407,7 +425,7 @@ fn a_spawn_that_a_crash_left_recorded_is_asked_about_and_never_sent_again() {
     let stored = Stored { records, open_spawns: vec![*stored], ..Stored::default() };
     let mut time = time.after(Duration::from_secs(5));
     let mut after = Fleet::new(settings(), stored, time);
-    after.start();
+    after.start_some(None, usize::MAX);
     say(&mut after, time, PROD, online());
     let mut questions = 0;
     for _ in 0..10 {
@@ -487,7 +505,7 @@ fn where_none_is_usable_the_drained_ones_are_named() {
     let [drained, away] = records;
     let drained = GatewayRecord { spec: GatewaySpec { drained: true, ..drained.spec }, ..drained };
     let mut fleet = Fleet::new(settings(), Stored { records: vec![drained, away], ..Stored::default() }, time);
-    fleet.start();
+    fleet.start_some(None, usize::MAX);
     say(&mut fleet, time, PROD, online());
     spawn(&mut fleet, time, RouteRequest::default());
     let failure = answer_of(fleet.take_effects(time));
@@ -535,7 +553,7 @@ fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
     let stored = SpawnRecord { state: SpawnState::Unknown, gateway_id: Some(PROD), ..as_recorded("s") };
     let stored = Stored { records: vec![record(PROD)], open_spawns: vec![stored], ..Stored::default() };
     let mut fleet = Fleet::new(settings(), stored, time);
-    fleet.start();
+    fleet.start_some(None, usize::MAX);
     let mut told = say(&mut fleet, time, PROD, online());
     for _ in 0..700 {
         time = time.after(Duration::from_secs(1));

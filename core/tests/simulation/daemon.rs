@@ -146,7 +146,7 @@ impl World {
             heard: BTreeMap::new(),
             well_since: BTreeMap::new(),
         });
-        self.feed(|fleet, _| fleet.start());
+        self.feed(|fleet, _| fleet.start_some(None, usize::MAX));
         self.save_in_a_minute();
     }
 
