@@ -1,8 +1,10 @@
-//! Fuzzing on stable Rust: each case is a text of a corpus, changed by chance. The number of a case gives the case. Nothing is guided by
-//! coverage: what measures it needs a nightly compiler.
+//! Fuzzing on stable Rust: each case is a text of a corpus, changed by chance. The number of a case gives the case.
 //!
-//! The test command runs a few thousand cases of each target. `GATEWARDEN_FUZZ_CASES=1000000` runs so many, `GATEWARDEN_FUZZ_SECONDS=10`
+//! The test command runs a thousand cases of each target. `GATEWARDEN_FUZZ_CASES=1000000` runs so many, `GATEWARDEN_FUZZ_SECONDS=10`
 //! for so long, and `GATEWARDEN_FUZZ_FROM=7` begins with that case. Other crates' targets include this file.
+//!
+//! Chance isn't guided by coverage. AFL++ is (`.ci/guided-fuzzing`): `GATEWARDEN_FUZZ_CORPUS=DIR` writes a target's corpus for it, and
+//! `GATEWARDEN_FUZZ_FILE=PATH` checks the text in that file and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -69,10 +71,24 @@ impl Dice {
 
 /// Hands `check` each text of the corpus, then changed ones. A panic ends it, and says which case it was.
 pub(crate) fn fuzz(target: &str, corpus: &[Vec<u8>], check: impl Fn(&[u8], &mut Dice)) {
-    for (place, text) in corpus.iter().enumerate() {
-        attempt(&format!("{target}, text {place} of its corpus"), text, || check(text, &mut Dice::of(0)));
+    let variable = |name: &str| std::env::var(name).ok();
+    if let Some(dir) = variable("GATEWARDEN_FUZZ_CORPUS") {
+        let texts = corpus.iter().enumerate();
+        return texts.for_each(|(place, text)| std::fs::write(format!("{dir}/{place}"), text).unwrap());
     }
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    // The text alone gives what is drawn beside it, so that a text that was found fails in the corpus, too.
+    let check_text = |case: &str, text: &[u8]| {
+        for drawn in [0, text.len() as u64] {
+            attempt(case, text, || check(text, &mut Dice::of(drawn)));
+        }
+    };
+    if let Some(file) = variable("GATEWARDEN_FUZZ_FILE") {
+        return check_text(&format!("{target}, {file}"), &std::fs::read(&file).unwrap());
+    }
+    for (place, text) in corpus.iter().enumerate() {
+        check_text(&format!("{target}, text {place} of its corpus"), text);
+    }
+    let number = |name: &str| variable(name).and_then(|text| text.parse::<u64>().ok());
     let from = number("GATEWARDEN_FUZZ_FROM").unwrap_or(0);
     let (began, seconds) = (now(), number("GATEWARDEN_FUZZ_SECONDS"));
     let cases = number("GATEWARDEN_FUZZ_CASES").unwrap_or(if seconds.is_some() { u64::MAX - from } else { CASES });
