@@ -8,6 +8,7 @@ use crate::postgres_mesh::{next_to, node, until_it_passes_on};
 use crate::support::client::fine;
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
+use crate::support::own_network;
 use crate::support::postgres_server::Server;
 use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, ScriptedGateway};
 use crate::support::wait;
@@ -147,4 +148,58 @@ fn the_node_that_takes_over_has_the_others_hold_their_gateways_for_it() {
     assert_eq!(until_ended(acting, &spawn(acting, on_other, "after"))["status"], "completed");
     let ran = first.executed().values().chain(second.executed().values()).copied().collect::<Vec<_>>();
     assert!(ran.iter().all(|times| *times == 1), "each once: {ran:?}");
+}
+
+/// Addresses that any node reaches, with the same ports each time. What is at a loopback address is held by the node that acts.
+#[test]
+fn gateways_are_shared_out_by_their_addresses_and_anew_when_a_node_comes_or_goes() {
+    const TEST: &str =
+        "postgres_placement::gateways_are_shared_out_by_their_addresses_and_anew_when_a_node_comes_or_goes";
+    if !own_network::is_inside(TEST) {
+        return;
+    }
+    let Some(server) = Server::start() else { return };
+    let a = node(&server, "a").start();
+    let mut b = next_to(&a, node(&server, "b")).start();
+    until_it_passes_on(&b);
+    wait::until("b is a node that carries", PATIENCE, || held(&a).len() == 2);
+    let gateways: Vec<_> = (0..12).map(|_| gateway()).collect();
+    let register = |(index, gateway): (usize, &ScriptedGateway)| {
+        let name = format!("gateway-{index}");
+        a.register_with(&json!({"name": name, "host": "10.9.8.7", "port": gateway.port(), "token": "tok-secret"}))
+    };
+    let ids: Vec<i64> = gateways.iter().enumerate().map(register).collect();
+    // By who holds them; none while one is not online.
+    let shares = || -> Option<[usize; 3]> {
+        let mut shares = [0; 3];
+        for id in &ids {
+            let shown = a.gateway(*id);
+            let place = ["a", "b", "c"].iter().position(|name| *name == shown["held_by"].as_str().unwrap_or("a"));
+            shares[place?] += usize::from(shown["status"] == "online");
+        }
+        (shares.iter().sum::<usize>() == ids.len()).then_some(shares)
+    };
+    let until_shared = |what: &str, is_right: fn([usize; 3]) -> bool| {
+        wait::until_ok(what, PATIENCE, || {
+            let now = shares();
+            if now.is_some_and(is_right) { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+    };
+    let spawn_at_each = || {
+        let spawned: Vec<Value> = ids.iter().map(|id| spawn(&a, *id, "a task")).collect();
+        assert!(spawned.iter().all(|spawned| until_ended(&a, spawned)["status"] == "completed"));
+    };
+    until_shared("both hold some", |[a, b, c]| a > 0 && b > 0 && c == 0);
+    spawn_at_each();
+    let _c = next_to(&a, node(&server, "c")).start();
+    wait::until("c is a node that carries", PATIENCE, || held(&a).len() == 3);
+    until_shared("all three hold some", |shares| !shares.contains(&0));
+    spawn_at_each();
+    b.kill();
+    until_shared("the two others hold all", |[a, b, c]| a > 0 && b == 0 && c > 0);
+    spawn_at_each();
+    for gateway in &gateways {
+        let executed = gateway.executed();
+        assert!(executed.len() == 3 && executed.values().all(|times| *times == 1), "each ran once: {executed:?}");
+    }
 }
