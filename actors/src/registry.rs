@@ -67,7 +67,7 @@ const STARTED_AT_ONCE: usize = 250;
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often logs and histories are thinned.
 const THIN_INTERVAL: Duration = Duration::from_secs(600);
-/// What a `Gateway` actor may take beyond a request's own deadline before the registry answers for it.
+/// What a `Gateway` actor may take beyond a request's own deadline before it is answered for.
 const GRACE: Duration = Duration::from_millis(500);
 /// Messages that may wait for the registry before senders are told that it is busy.
 const MAILBOX: usize = 4_096;
@@ -134,7 +134,7 @@ pub struct RegistryActor {
 }
 
 impl RegistryActor {
-    /// Starts the registry on the current arbiter, with an actor for each stored gateway; seeds one where there is none.
+    /// Starts the registry on the current arbiter, and in turns an actor for each stored gateway; seeds one where there is none.
     /// The reader is complete when this returns.
     pub fn start(parts: RegistryParts) -> (Addr<Self>, RosterReader) {
         let fleet = Fleet::new(parts.settings, parts.stored, time_of(&parts.clock));
@@ -569,6 +569,8 @@ impl Actor for RegistryActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.processes.join(ctx);
+        // All of them, as what runs for none of them is ended soon.
+        self.fleet.members().for_each(|member| self.processes.tell(&member.record, &member.heard));
         self.start_gateways(None, ctx);
         ctx.run_interval(WATCH_INTERVAL, Self::watch);
         ctx.run_interval(MOVE_INTERVAL, Self::move_displaced);

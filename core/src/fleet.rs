@@ -42,8 +42,8 @@ use crate::machines::spawn_tracker::SpawnTracker;
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use crate::spawn::{LookUpRun, SpawnDoubt, SpawnRecord, SpawnRequest};
 
-/// Changes that can't unseat the acting primary are gathered for this long: an election is O(gateways), and a whole
-/// fleet may come and go at once.
+/// Changes that can't unseat the acting primary, nor make one where there is none, are gathered for this long: an election is O(gateways),
+/// and a whole fleet may come and go at once.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The time of an input.

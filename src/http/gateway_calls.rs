@@ -36,7 +36,7 @@ impl AppContext {
         self.registry.call.carry(reply, self.gateway_patience()).await
     }
 
-    /// How long the registry's answer is waited for: it answers itself when the gateway doesn't.
+    /// How long the answer is waited for: that there is none comes from whoever asks the gateway's actor, before this.
     pub(crate) fn gateway_patience(&self) -> Duration {
         self.settings.gateway_timeout.saturating_add(Duration::from_secs(1))
     }

@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(crate) struct Waiting<R, T> {
     pub(crate) row: Arc<R>,
+    /// When it was asked for, wall ms.
+    pub(crate) asked_ms: i64,
     /// Dropped where it is to be tried on its own.
     pub(crate) reply: oneshot::Sender<Result<T, Failure>>,
 }
@@ -25,10 +27,10 @@ impl<R, T> Default for Gathered<R, T> {
 
 impl<R, T> Gathered<R, T> {
     /// Whether it is the first, which has all written, and where its answer comes.
-    pub(crate) fn put(&self, row: Arc<R>) -> (bool, oneshot::Receiver<Result<T, Failure>>) {
+    pub(crate) fn put(&self, row: Arc<R>, asked_ms: i64) -> (bool, oneshot::Receiver<Result<T, Failure>>) {
         let (reply, written) = oneshot::channel();
         let mut all = self.all();
-        all.push(Waiting { row, reply });
+        all.push(Waiting { row, asked_ms, reply });
         (all.len() == 1, written)
     }
 

@@ -206,7 +206,7 @@ families! {
             "Events that somebody didn't get: the hub couldn't keep up, or a subscriber read too slowly.";
         EVENT_SUBSCRIBERS: Gauge "gatewarden_event_subscribers" "Open event streams, as of the last event.";
         REGISTRY_MAILBOX: Gauge "gatewarden_registry_mailbox_messages" [("kind", "`notice`, `request`")]
-            "Messages that wait for the registry: notices of gateways in its mailbox, requests until they are answered.";
+            "Messages that wait: notices of gateways in the registry's mailbox; requests to it or a gateway until they are answered.";
     }
     "Notifications" {
         NOTIFICATIONS: Counter "gatewarden_notifications_total" [

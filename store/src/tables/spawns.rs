@@ -126,9 +126,10 @@ impl StoreHandle {
         recorded
     }
 
-    /// Spawns that come while a commit is under way share the next one.
+    /// Spawns that come while a commit is under way share the next one, and its fate: where its turn doesn't come, none is recorded. As many
+    /// as are under way.
     async fn record_with_others(&self, spawn: Arc<NewSpawn>) -> Result<Option<SpawnRecord>, Failure> {
-        let (is_first, recorded) = self.gathered_spawns().put(spawn.clone());
+        let (is_first, recorded) = self.gathered_spawns().put(spawn.clone(), self.now_ms());
         if is_first {
             // A task of its own: the others' records don't depend on who came first.
             actix::spawn(self.clone().record_gathered());
@@ -152,9 +153,12 @@ impl StoreHandle {
                 if is_over.load(Ordering::Acquire) {
                     return Err(Failure::unavailable("daemon").into());
                 }
-                let each = taken.iter().map(|waiting| match record(db, &waiting.row, expired_ms) {
-                    Err(StoreError::Refused(failure)) => Ok(Err(*failure)),
-                    recorded => recorded.map(Ok),
+                let each = taken.iter().map(|waiting| {
+                    db.now_ms = waiting.asked_ms;
+                    match record(db, &waiting.row, expired_ms) {
+                        Err(StoreError::Refused(failure)) => Ok(Err(*failure)),
+                        recorded => recorded.map(Ok),
+                    }
                 });
                 each.collect::<Result<Vec<_>, _>>()
             })
@@ -170,7 +174,15 @@ impl StoreHandle {
             Err(failure) if failure.code == ErrorCode::Internal && taken.len() > 1 => Vec::new(),
             Err(failure) => taken.iter().map(|_| Err(failure.clone())).collect(),
         };
-        for (waiting, outcome) in taken.into_iter().zip(outcomes) {
+        let ids: Vec<String> = taken.iter().map(|waiting| waiting.row.0.spawn_id.clone()).collect();
+        for ((waiting, outcome), id) in taken.into_iter().zip(outcomes).zip(&ids) {
+            // One that has another's idempotency key is answered a turn later: whoever sends the first one has to know of it by then.
+            if outcome
+                .as_ref()
+                .is_ok_and(|it| it.as_ref().is_some_and(|it| it.spawn_id != *id && ids.contains(&it.spawn_id)))
+            {
+                continue;
+            }
             // Who no longer waits needs no answer.
             let _ = waiting.reply.send(outcome);
         }
