@@ -1,7 +1,6 @@
 //! Ten thousand live gateways whose connections three nodes of a cluster hold, a third each: what that costs each node, and how soon
 //! all goes on after the node that acts was killed.
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,12 +10,11 @@ use crate::crowd::{EACH, PATIENCE, RECORDS, until_online};
 use crate::measured::{load_average, mebibytes, processor_time, setup};
 use crate::stored::register;
 use crate::support::daemon::{ADMIN_KEY, Daemon};
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
-const KEY: &str = "gatewarden.key";
 
 pub(crate) fn nodes() {
     let Some(server) = Server::start() else { return };
@@ -24,10 +22,10 @@ pub(crate) fn nodes() {
     for name in NAMES {
         let setup = setup().env("GATEWARDEN_STORE__URL", &server.url());
         let setup = setup.env("GATEWARDEN_NODE__NAME", name).env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0");
-        if let Some(first) = nodes.first() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
-            std::fs::copy(first.setup().state().join(KEY), setup.state().join(KEY)).expect("the key");
-        }
+        let setup = match nodes.first() {
+            Some(first) => next_to(first, setup),
+            None => setup,
+        };
         nodes.push(setup.start());
     }
     wait::until("each passes requests on", PATIENCE, || nodes.iter().all(|node| status(node).is_some()));

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::postgres_nodes::{began, code, next_to, node, spawn, until_ready};
+use crate::postgres_nodes::{began, code, node, spawn, until_ready};
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 use crate::support::wall_clock::WallClock;

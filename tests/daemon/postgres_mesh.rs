@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,21 +17,13 @@ use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::event_socket::EventSocket;
 use crate::support::event_stream::EventStream;
 use crate::support::http::{self, Answer};
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::tls_front::TlsFront;
 use crate::support::wait;
 
 pub(crate) fn node(server: &Server, name: &str) -> Setup {
     server.setup().env("GATEWARDEN_NODE__NAME", name).env("GATEWARDEN_NODE__MESH_LISTEN", "127.0.0.1:0")
-}
-
-/// A further node: it has the encryption key of the first.
-pub(crate) fn next_to(first: &Daemon, setup: Setup) -> Setup {
-    let key = "gatewarden.key";
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
-    fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");
-    setup
 }
 
 fn code(answer: &Answer) -> String {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,20 +11,12 @@ use crate::support::client::fine;
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
 use crate::support::http::{self, Answer};
 use crate::support::notify_socket::NotifySocket;
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 
 pub(crate) fn node(server: &Server, name: &str) -> Setup {
     server.setup().env("GATEWARDEN_NODE__NAME", name)
-}
-
-/// A further node: it has the encryption key of the first.
-pub(crate) fn next_to(first: &Daemon, setup: Setup) -> Setup {
-    let key = "gatewarden.key";
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
-    fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");
-    setup
 }
 
 fn pair(server: &Server) -> (Daemon, Daemon) {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::postgres_mesh::{next_to, node, until_it_passes_on};
+use crate::postgres_mesh::{node, until_it_passes_on};
 use crate::support::client::fine;
 use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
 use crate::support::own_network;
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 

@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
-use crate::postgres_nodes::{began, code, next_to, node, spawn};
+use crate::postgres_nodes::{began, code, node, spawn};
 use crate::support::daemon::{ADMIN_KEY, PATIENCE};
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::scripted_gateway::{Behaviour, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::postgres_mesh::until_it_passes_on;
-use crate::postgres_nodes::{began, code, next_to, node, spawn, spawn_at, until_ready};
+use crate::postgres_nodes::{began, code, node, spawn, spawn_at, until_ready};
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
-use crate::support::postgres_server::{Held, Server};
+use crate::support::postgres_server::{Held, Server, next_to};
 use crate::support::scripted_gateway::{Behaviour, Fate, Form, Memory, ScriptedGateway};
 use crate::support::wait;
 

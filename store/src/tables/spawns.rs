@@ -174,12 +174,12 @@ impl StoreHandle {
             Err(failure) if failure.code == ErrorCode::Internal && taken.len() > 1 => Vec::new(),
             Err(failure) => taken.iter().map(|_| Err(failure.clone())).collect(),
         };
-        let ids: Vec<String> = taken.iter().map(|waiting| waiting.row.0.spawn_id.clone()).collect();
-        for ((waiting, outcome), id) in taken.into_iter().zip(outcomes).zip(&ids) {
+        let rows: Vec<Arc<NewSpawn>> = taken.iter().map(|waiting| waiting.row.clone()).collect();
+        for (waiting, outcome) in taken.into_iter().zip(outcomes) {
             // One that has another's idempotency key is answered a turn later: whoever sends the first one has to know of it by then.
-            if outcome
-                .as_ref()
-                .is_ok_and(|it| it.as_ref().is_some_and(|it| it.spawn_id != *id && ids.contains(&it.spawn_id)))
+            if let Ok(Some(record)) = &outcome
+                && record.spawn_id != waiting.row.0.spawn_id
+                && rows.iter().any(|row| row.0.spawn_id == record.spawn_id)
             {
                 continue;
             }

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::ports::{OWN_NETWORK, is_alone};
+
 /// Runs in the namespace before each script; the machine is 10.9.8.7 there. `ask` looks for gateways, `until_total` until there are so
 /// many, and prints them.
 const PREPARED: &str = r#"
@@ -23,13 +25,10 @@ until_total() {
 }
 "#;
 
-/// Set where a test runs in a namespace.
-pub(crate) const INSIDE: &str = "GATEWARDEN_TEST_IN_OWN_NETWORK";
-
 /// Whether the test of this name runs in a namespace of its own, where the machine is 10.9.8.7, too. Where it doesn't, it is run again in
 /// one, which has to succeed.
 pub(crate) fn is_inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_alone() {
         return true;
     }
     if !rustix::process::geteuid().is_root() {
@@ -39,7 +38,7 @@ pub(crate) fn is_inside(test: &str) -> bool {
     if let Some(mut unshare) = unshare() {
         let script = "ip link set lo up && ip addr add 10.9.8.7/32 dev lo && exec \"$0\" --exact \"$1\" --nocapture";
         let this = std::env::current_exe().expect("its own path");
-        let run = unshare.args(["bash", "-c", script]).arg(this).arg(test).env(INSIDE, "1").status();
+        let run = unshare.args(["bash", "-c", script]).arg(this).arg(test).env(OWN_NETWORK, "1").status();
         assert!(run.expect("bash runs").success(), "{test} failed in its namespace");
     }
     false

@@ -6,11 +6,18 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
+/// Set where a test runs in a network namespace of its own.
+pub(crate) const OWN_NETWORK: &str = "GATEWARDEN_TEST_IN_OWN_NETWORK";
+
+/// Whether nobody else is in this process's network.
+pub(crate) fn is_alone() -> bool {
+    std::env::var_os(OWN_NETWORK).is_some()
+}
+
 /// A loopback port that was free a moment ago and is not handed out twice by this process.
 pub(crate) fn free_port() -> u16 {
-    // In a network of its own a process has the same each time.
-    let is_alone = std::env::var_os("GATEWARDEN_TEST_IN_OWN_NETWORK").is_some();
-    let start = if is_alone { 0 } else { u16::try_from(std::process::id() % 400).expect("small") * 50 };
+    // Alone a process has the same each time.
+    let start = if is_alone() { 0 } else { u16::try_from(std::process::id() % 400).expect("small") * 50 };
     for _ in 0..20_000 {
         let offset = (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
         let port = 12_000 + offset;

@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::daemon::{PATIENCE, Setup};
+use super::daemon::{Daemon, PATIENCE, Setup};
 use super::ports::free_port;
 use super::wait;
 
@@ -175,6 +176,14 @@ impl Server {
     pub(crate) fn setup(&self) -> Setup {
         Setup::new().env("GATEWARDEN_STORE__URL", &self.url())
     }
+}
+
+/// A further node: it has the encryption key of the first.
+pub(crate) fn next_to(first: &Daemon, setup: Setup) -> Setup {
+    let key = "gatewarden.key";
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(setup.state()).expect("a directory");
+    fs::copy(first.setup().state().join(key), setup.state().join(key)).expect("the key");
+    setup
 }
 
 /// A session with an open transaction.

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::background::runtime;
 use super::daemon::PATIENCE;
-use super::ports::free_port;
+use super::ports::{free_port, is_alone};
 use super::wait;
 
 mod admission;
@@ -332,9 +332,8 @@ fn bind(port: u16) -> std::io::Result<TcpListener> {
     let _inside = runtime().enter();
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    // In a namespace of its own it may be reached at all addresses of that.
-    let is_alone = std::env::var_os("GATEWARDEN_TEST_IN_OWN_NETWORK").is_some();
-    let host = if is_alone { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    // Alone it may be reached at all addresses of its network.
+    let host = if is_alone() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     socket.bind(SocketAddr::V4(SocketAddrV4::new(host, port)))?;
     socket.listen(1024)
 }
