@@ -20,11 +20,13 @@ use crate::event::{EventFilter, EventKind};
 use crate::event_hub::EventHubActor;
 use crate::event_hub::messages::Subscribe;
 use crate::event_hub::subscriber::Delivery;
-use crate::gateway_record::{DeviceToken, GatewayChange};
+use crate::gateway_record::{DeviceToken, GatewayChange, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, GatewayReport, Phase, Problem, Status, StatusSource};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use crate::machines::event_places::Holder;
 use crate::placement::Carriers;
+use crate::processes::messages::{OrderProcess, ProcessAction};
+use crate::processes::{ProcessParts, ProcessesActor};
 use crate::settings::{ElectionSettings, RestartSettings, RoutingSettings};
 use crate::store::StoreOptions;
 use crate::store::batching::AuditLogWriter;
@@ -61,15 +63,18 @@ impl House {
         seed: Option<GatewaySpec>,
         adjust: impl FnOnce(&mut StoreOptions),
     ) -> Self {
-        // In memory where that can be: deadlines of milliseconds are not about the disk.
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let clock = Clock::system();
-        let metrics = Arc::new(Metrics::new());
-        let key = SealingKey::load_or_create(None, dir.path()).unwrap();
-        let mut options = StoreOptions::at(dir.path().join("gatewarden.db"));
-        adjust(&mut options);
-        let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
-        let script = Script::new();
+        let (dir, store) = new_store(adjust);
+        Self::open_over(election, restarts, seed, (dir, store), None).await
+    }
+
+    async fn open_over(
+        election: ElectionSettings,
+        restarts: RestartSettings,
+        seed: Option<GatewaySpec>,
+        (dir, store): (TempDir, StoreHandle),
+        processes: Option<Addr<ProcessesActor>>,
+    ) -> Self {
+        let (clock, metrics, script) = (Clock::system(), Arc::new(Metrics::new()), Script::new());
         let (hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let (carrying, carriers) = tokio::sync::watch::channel(Carriers::new());
@@ -95,7 +100,7 @@ impl House {
             retention: RetentionSettings::default(),
             clock,
             metrics,
-            processes: None,
+            processes,
             store: store.clone(),
         });
         Self { registry, roster, script, store, hub, audit, carrying, _dir: dir }
@@ -122,6 +127,16 @@ impl House {
     fn acting(&self) -> Option<GatewayId> {
         self.roster.acting_primary().map(|acting| acting.id)
     }
+}
+
+fn new_store(adjust: impl FnOnce(&mut StoreOptions)) -> (TempDir, StoreHandle) {
+    // In memory where that can be: deadlines of milliseconds are not about the disk.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let key = SealingKey::load_or_create(None, dir.path()).unwrap();
+    let mut options = StoreOptions::at(dir.path().join("gatewarden.db"));
+    adjust(&mut options);
+    let store = StoreHandle::open(options, key, Clock::system(), Arc::new(Metrics::new())).unwrap();
+    (dir, store)
 }
 
 fn gateway(name: &str, port: u16) -> GatewaySpec {
@@ -413,6 +428,38 @@ async fn an_empty_roster_is_seeded_at_the_start_and_when_the_last_gateway_goes()
     let again = house.roster.list();
     assert_eq!(again.len(), 1);
     assert_ne!(again[0].record.id, id, "an id is never used again");
+}
+
+#[actix::test]
+async fn processes_hear_of_every_record_before_the_last_gateways_are_started() {
+    let (dir, store) = new_store(|_| {});
+    for number in 1..=4 * STARTED_AT_ONCE {
+        let mut spec = gateway(&format!("g{number}"), 18_789);
+        spec.process =
+            (number == 4 * STARTED_AT_ONCE).then(|| ProcessSource::Unit("gatewarden-gateway@g.service".into()));
+        store.create_gateway(spec).await.unwrap();
+    }
+    let last = store.load_gateways().await.unwrap().iter().map(|record| record.id).max().unwrap();
+    let clock = Clock::system();
+    let metrics = Arc::new(Metrics::new());
+    let processes = ProcessesActor::start(ProcessParts {
+        settings: Arc::default(),
+        restarts: RestartSettings::default(),
+        store: store.clone(),
+        events: EventHubActor::start(clock.clone(), metrics.clone()).1,
+        metrics,
+        clock,
+    });
+    let processes = processes.await.unwrap();
+    let mut house =
+        House::open_over(at_once(), RestartSettings::default(), None, (dir, store), Some(processes.clone())).await;
+    house.script.heard().await;
+    let order = OrderProcess { gateway: last, action: ProcessAction::Status, wait: false };
+    let answer = processes.send(order).await.unwrap();
+    assert!(
+        !answer.is_err_and(|failure| failure.code == ErrorCode::ProcessNotManaged),
+        "its process would be ended as one that nobody names"
+    );
 }
 
 #[actix::test]

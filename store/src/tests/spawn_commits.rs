@@ -10,6 +10,7 @@ use super::faults::occupy;
 use super::spawns::{new_spawn, text};
 use super::*;
 use diesel::connection::SimpleConnection;
+use tokio::task::JoinHandle;
 
 type Answer = Result<Option<SpawnRecord>, Failure>;
 
@@ -21,15 +22,17 @@ impl Scratch {
     }
 }
 
+/// Asks for a spawn's record; where its answer comes.
+fn begin(scratch: &Scratch, spawn: SpawnRecord, key: Option<&str>) -> JoinHandle<Answer> {
+    let (store, key) = (scratch.store.clone(), key.map(str::to_owned));
+    actix::spawn(async move { store.record_spawn(spawn, text(), key).await })
+}
+
 /// Has these recorded while the writer is kept busy, so that all wait for one commit; what each is answered with.
 async fn together(scratch: &Scratch, spawns: Vec<(SpawnRecord, Option<&str>)>) -> Vec<Answer> {
     let release: mpsc::Sender<()> = occupy(&scratch.store, true).await;
     let count = spawns.len();
-    let begun = spawns.into_iter().map(|(spawn, key)| {
-        let (store, key) = (scratch.store.clone(), key.map(str::to_owned));
-        actix::spawn(async move { store.record_spawn(spawn, text(), key).await })
-    });
-    let begun: Vec<_> = begun.collect();
+    let begun: Vec<_> = spawns.into_iter().map(|(spawn, key)| begin(scratch, spawn, key)).collect();
     scratch.until_gathered(count).await;
     assert_eq!(scratch.store.queue_depth().0, 2, "all of them are one job, behind the one that is under way");
     drop(release);
@@ -56,6 +59,50 @@ async fn spawns_that_wait_for_the_writer_share_a_commit_and_get_their_own_answer
     assert_eq!(other_text, &Ok(None), "its key stands for another text");
     assert!(one.as_ref().is_ok_and(Option::is_some) && one == twin, "of two with one key in one commit one is new");
     assert_eq!(scratch.store.list_spawns(99, 0).await.unwrap().1, 11);
+}
+
+#[actix::test]
+async fn of_two_with_one_key_in_one_commit_the_other_is_answered_later() {
+    let scratch = Scratch::open();
+    let release = occupy(&scratch.store, true).await;
+    let one = begin(&scratch, new_spawn("one"), Some("twin"));
+    scratch.until_gathered(1).await;
+    let other = begin(&scratch, new_spawn("other"), Some("twin"));
+    scratch.until_gathered(2).await;
+    // Behind their commit, so that nothing more is written.
+    let behind = actix::spawn({
+        let store = scratch.store.clone();
+        async move { occupy(&store, true).await }
+    });
+    while scratch.store.queue_depth().0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    drop(release);
+    let (record, behind) = (one.await.unwrap().unwrap(), behind.await.unwrap());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!other.is_finished(), "whoever sends the first one has not had a turn to hear of it");
+    drop(behind);
+    assert_eq!(other.await.unwrap().unwrap(), record);
+}
+
+#[actix::test]
+async fn each_of_those_that_share_a_commit_has_the_time_at_which_it_was_asked_for() {
+    let scratch = Scratch::open();
+    let release = occupy(&scratch.store, true).await;
+    let first = begin(&scratch, new_spawn("first"), None);
+    scratch.until_gathered(1).await;
+    let first_by_ms = scratch.store.now_ms();
+    while scratch.store.now_ms() <= first_by_ms {
+        tokio::task::yield_now().await;
+    }
+    let second = begin(&scratch, new_spawn("second"), None);
+    scratch.until_gathered(2).await;
+    drop(release);
+    let created_ms = |answer: Answer| answer.unwrap().unwrap().created_at_ms;
+    assert!(created_ms(first.await.unwrap()) <= first_by_ms);
+    assert!(created_ms(second.await.unwrap()) > first_by_ms);
 }
 
 #[actix::test]
@@ -94,13 +141,9 @@ async fn a_locked_database_fails_all_that_wait_for_good() {
 async fn the_one_who_asks_for_all_may_go_away() {
     let scratch = Scratch::open();
     let release = occupy(&scratch.store, true).await;
-    let record = |summary: &str| {
-        let (store, spawn) = (scratch.store.clone(), new_spawn(summary));
-        actix::spawn(async move { store.record_spawn(spawn, text(), None).await })
-    };
-    let first = record("first");
+    let first = begin(&scratch, new_spawn("first"), None);
     scratch.until_gathered(1).await;
-    let second = record("second");
+    let second = begin(&scratch, new_spawn("second"), None);
     scratch.until_gathered(2).await;
     first.abort();
     assert!(first.await.is_err());
