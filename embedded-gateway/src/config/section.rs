@@ -236,20 +236,20 @@ impl<'a> Section<'a> {
             Others::RefusedBut(known) => known.split_whitespace().collect(),
             Others::Ignored => Vec::new(),
         };
-        for (name, value) in self.fields.into_iter().flatten().filter(|(name, _)| !asked.contains(name.as_str())) {
+        let written = self.fields.into_iter().flat_map(Map::keys);
+        // Their values are not shown: a slip of the pen may have made an unknown key of one for a secret.
+        for name in written.filter(|name| !asked.contains(name.as_str())) {
             if known.contains(&name.as_str()) {
                 self.findings.ignored.borrow_mut().push(self.key(name));
                 continue;
             }
-            // Whole sections are not shown.
-            let shown = Some(value).filter(|value| !value.is_object() && !value.is_array());
             match (others, closest(name, asked.iter().copied().chain(known.iter().copied()))) {
                 (_, Some(meant)) => {
-                    self.wrong(name, shown, format!("unknown key; did you mean {}?", self.key(meant)));
+                    self.wrong(name, None, format!("unknown key; did you mean {}?", self.key(meant)));
                 }
                 (Others::RefusedBut(_), None) => {
                     let names = asked.iter().copied().collect::<Vec<_>>().join(", ");
-                    self.wrong(name, shown, format!("unknown key; known here: {names}"));
+                    self.wrong(name, None, format!("unknown key; known here: {names}"));
                 }
                 (Others::Ignored, None) => self.findings.ignored.borrow_mut().push(self.key(name)),
             }
@@ -353,9 +353,13 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// A value for people: JSON, cut where it is long.
+/// A value for people: JSON, cut where it is long. Of a list or section only that it is one: what is in it may be a secret.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
+    let text = match value {
+        Value::Array(items) if !items.is_empty() => return "[...]".to_owned(),
+        Value::Object(fields) if !fields.is_empty() => return "{...}".to_owned(),
+        plain => plain.to_string(),
+    };
     match text.char_indices().nth(80) {
         Some((at, _)) => format!("{}...", text.split_at(at).0),
         None => text,

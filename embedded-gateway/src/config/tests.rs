@@ -257,10 +257,10 @@ fn real_openclaws_sections_are_passed_over_with_one_warning_that_names_them() {
 }
 
 #[test]
-fn unknown_keys_of_our_sections_are_refused_with_file_key_value_and_likely_meaning() {
-    refused_with("{gateway: {prot: 1}}", &["openclaw.json", "gateway.prot = 1", "did you mean gateway.port?"]);
+fn unknown_keys_of_our_sections_are_refused_with_file_key_and_likely_meaning() {
+    refused_with("{gateway: {prot: 1}}", &["openclaw.json", "gateway.prot: unknown key", "did you mean gateway.port?"]);
     refused_with("{gateway: {auth: {deviceAuth: {tokenTtl: 5}}}}", &["did you mean gateway.auth.deviceAuth.tokenTTL?"]);
-    refused_with("{gateway: {sparkle: 'x'}}", &["gateway.sparkle = \"x\"", "unknown key", "controlUi"]);
+    refused_with("{gateway: {sparkle: 'x'}}", &["gateway.sparkle: unknown key", "controlUi"]);
     refused_with("{gatewarden: {limit: {}}}", &["gatewarden.limit", "did you mean gatewarden.limits?"]);
     refused_with("{audit: {logfile: '/x'}}", &["did you mean audit.logFile?"]);
     refused_with("{gatway: {}}", &["gatway", "did you mean gateway?"]);
@@ -456,6 +456,24 @@ fn variables_in_texts_are_filled_in() {
     let home = Home::with("openclaw.json", "{gateway: {auth: {token: 'x-${MY_TOKEN}-${lower}'}}}");
     let draft = load(&home.env("MY_TOKEN", "0123456789").inputs).unwrap();
     assert_eq!(draft.credential().unwrap().unwrap().expose(), "x-0123456789-${lower}");
+}
+
+#[test]
+fn a_secret_in_a_wrong_place_is_not_told_with_the_mistake() {
+    for text in [
+        r#"{"channels":{"telegram":{"accounts":{"work":[{"botToken":"123:SECRET"}]}}}}"#,
+        r#"{"channels":{"telegram":{"accounts":[{"botToken":"123:SECRET"}]}}}"#,
+        r#"{"channels":{"telegram":{"botToken":["123:SECRET"]}}}"#,
+        r#"{"channels":{"telegram":{"botTokn":"123:SECRET"}}}"#,
+        r#"{"gateway":{"auth":{"mode":{"token":"SECRET"}}}}"#,
+        r#"{"gateway":{"auth":{"tokne":"SECRET"}}}"#,
+        r#"{"gateway":{"port":{"token":"SECRET"}}}"#,
+    ] {
+        let refused = refused(text);
+        assert!(!refused.contains("SECRET"), "{refused}");
+    }
+    assert!(refused(r#"{"gateway":{"port":[1]}}"#).contains("gateway.port = [...]: must be"));
+    assert!(refused(r#"{"gateway":{"port":"x"}}"#).contains(r#"gateway.port = "x": must be"#));
 }
 
 #[test]
