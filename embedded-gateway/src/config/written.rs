@@ -34,7 +34,7 @@ pub(super) fn text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// A tree as a file's text.
+/// A tree as a file's text, which a reader takes.
 pub(super) fn text_of(tree: &Value, yaml: bool) -> Result<String, CallError> {
     // JSON is YAML, too, where the other form doesn't come back as it was.
     let as_yaml = if yaml { serde_saphyr::to_string(tree).ok() } else { None };
@@ -42,10 +42,10 @@ pub(super) fn text_of(tree: &Value, yaml: bool) -> Result<String, CallError> {
         Some(text) => text,
         None => format!("{tree:#}\n"),
     };
-    if text.len() as u64 > MAX_FILE {
-        return Err(CallError::invalid(format!("the configuration would have more than {MAX_FILE} bytes")));
+    match parse(&text, yaml) {
+        Ok(_) => Ok(text),
+        Err(reason) => Err(CallError::invalid(format!("the configuration could not be read again: {reason}"))),
     }
-    Ok(text)
 }
 
 /// By the file's name; where that doesn't tell, JSON5 begins with its object, or with a comment before it.
@@ -150,6 +150,16 @@ mod tests {
         ] {
             let said = parse(text, yaml).unwrap_err();
             assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        for yaml in [false, true] {
+            let tree = |text: String| json!({"gateway": {"bind": text}});
+            assert!(text_of(&tree("{".repeat(62)), yaml).is_ok());
+            assert!(text_of(&tree("{".repeat(65)), yaml).unwrap_err().message.contains("deeper than 64"));
+            assert!(text_of(&tree("a".repeat(1024 * 1024)), yaml).unwrap_err().message.contains("longer than"));
         }
     }
 
