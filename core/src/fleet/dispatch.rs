@@ -86,10 +86,12 @@ impl Fleet {
             // It may be on record. Whoever finds it there after a crash would take it for sent: so it ends, as what was never sent.
             Err(failure) if failure.code == ErrorCode::OutcomeUnknown => {
                 self.spawns.open(spawn_id, request.record.gateway());
-                let certainty = Certainty::NotTaken;
+                // Without its id: the key may stand for an earlier spawn, as whose answer a client would take this.
                 let failure = Failure::new(ErrorCode::StoreUnavailable, failure.message)
-                    .with_help("It was not sent, and never will be. Send it again, with another Idempotency-Key.");
-                return self.not_accepted(time, Arc::new(request), NotAccepted { failure, certainty });
+                    .with_help("It was not sent, and never will be. Send it again, with the same Idempotency-Key if it had one: that may stand for an earlier spawn.")
+                    .with_retry_after(RETRY);
+                self.spawns.fail(spawn_id, failure.code.as_str(), &failure.message);
+                return self.once_written(time, spawn_id, OnceWritten::Answer(Box::new(Err(failure))));
             }
             Err(failure) => Err(failure),
             Ok(None) => {

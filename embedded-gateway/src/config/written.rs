@@ -42,10 +42,8 @@ pub(super) fn text_of(tree: &Value, yaml: bool) -> Result<String, CallError> {
         Some(text) => text,
         None => format!("{tree:#}\n"),
     };
-    match parse(&text, yaml) {
-        Ok(_) => Ok(text),
-        Err(reason) => Err(CallError::invalid(format!("the configuration could not be read again: {reason}"))),
-    }
+    let lost = |reason| CallError::invalid(format!("the configuration could not be read again: {reason}"));
+    parse(&text, yaml).map_err(lost).map(|_| text)
 }
 
 /// By the file's name; where that doesn't tell, JSON5 begins with its object, or with a comment before it.
