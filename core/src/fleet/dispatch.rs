@@ -86,7 +86,7 @@ impl Fleet {
             // It may be on record. Whoever finds it there after a crash would take it for sent: so it ends, as what was never sent.
             Err(failure) if failure.code == ErrorCode::OutcomeUnknown => {
                 self.spawns.open(spawn_id, request.record.gateway());
-                // Without its id: the key may stand for an earlier spawn, as whose answer a client would take this.
+                // Without its id, which may be of no record: a key may stand for an earlier spawn, as whose answer a client would take this.
                 let failure = Failure::new(ErrorCode::StoreUnavailable, failure.message)
                     .with_help("It was not sent, and never will be. Send it again, with the same Idempotency-Key if it had one: that may stand for an earlier spawn.")
                     .with_retry_after(RETRY);
@@ -228,6 +228,9 @@ impl Fleet {
             .with_help("Send the same again in a second: it is answered as the first one.")
             .with_retry_after(Duration::from_secs(1));
             return Err(with_spawn_id(failure, &record.spawn_id));
+        }
+        if let Some(last) = self.spawns.last_unwritten(&record.spawn_id).cloned() {
+            (record.reason, record.error, record.error_code) = (last.reason, last.error, last.error_code);
         }
         let refused = record.state == SpawnState::Failed && record.reason.as_deref() == Some(NOT_ACCEPTED);
         let code = record.error_code.as_deref().and_then(ErrorCode::from_name).filter(|_| refused);

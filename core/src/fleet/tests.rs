@@ -54,9 +54,13 @@ fn offline() -> GatewayReport {
 
 /// Somebody wants a task done.
 fn spawn(fleet: &mut Fleet, time: Time, route: RouteRequest) {
+    spawn_as(fleet, time, "s", route);
+}
+
+fn spawn_as(fleet: &mut Fleet, time: Time, spawn_id: &str, route: RouteRequest) {
     let task = "say hello".to_owned();
     let work = Work::Task { task, agent: None, session_key: None, model: None, label: None, timeout_seconds: None };
-    let request = SpawnRequest { record: as_recorded("s"), route, work, timeout: Duration::from_secs(2) };
+    let request = SpawnRequest { record: as_recorded(spawn_id), route, work, timeout: Duration::from_secs(2) };
     fleet.spawn(time, request, Secret::new("{}"), None);
 }
 
@@ -610,6 +614,31 @@ fn a_spawn_that_may_be_recorded_ends_as_one_that_was_never_sent() {
     assert_eq!((told.code, told.details), (ErrorCode::StoreUnavailable, None), "its key may stand for another one");
     assert!(told.help.unwrap().contains("with the same") && told.retry_after.is_some());
     assert_eq!(fleet.open_spawns(), 0);
+}
+
+#[test]
+fn a_spawn_that_was_recorded_in_doubt_is_a_refusal_to_whoever_sends_its_key_again_before_that_is_written() {
+    let time = begin();
+    let mut fleet = two_online(time);
+    spawn(&mut fleet, time, RouteRequest::default());
+    fleet.on_spawn_recorded(time, "s", Err(Failure::outcome_unknown("no answer")));
+    fleet.take_effects(time);
+    fleet.on_spawns_written(time, &["s".into()], Err(Failure::unavailable("store")));
+    let told = fleet.take_effects(time);
+    assert!(
+        told.iter().any(|effect| matches!(effect, Effect::AnswerSpawn(id, answer) if id == "s" && answer.is_err()))
+    );
+    spawn_as(&mut fleet, time, "again", RouteRequest::default());
+    let found = SpawnRecord { gateway_id: Some(PROD), state: SpawnState::Recorded, ..as_recorded("s") };
+    fleet.on_spawn_recorded(time, "again", Ok(Some(found)));
+    let answer = fleet.take_effects(time).into_iter().find_map(|effect| match effect {
+        Effect::AnswerSpawn(id, answer) if id == "again" => Some(*answer),
+        _ => None,
+    });
+    let refusal = answer.expect("it is answered").unwrap_err();
+    let expected = (ErrorCode::StoreUnavailable, Some(serde_json::json!({"spawnId": "s"})));
+    assert_eq!((refusal.code, refusal.details), expected, "it never ran: no 202");
+    assert!(refusal.help.unwrap().contains("new key"));
 }
 
 #[test]

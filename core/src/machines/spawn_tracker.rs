@@ -545,7 +545,12 @@ impl SpawnTracker {
 
     /// Whether something decided about a spawn isn't written yet.
     pub(crate) fn has_unwritten(&self, spawn_id: &str) -> bool {
-        self.open.get(spawn_id).is_some_and(|spawn| !spawn.unwritten.is_empty())
+        self.last_unwritten(spawn_id).is_some()
+    }
+
+    /// What was decided last about a spawn and isn't written yet.
+    pub(crate) fn last_unwritten(&self, spawn_id: &str) -> Option<&SpawnRecord> {
+        self.open.get(spawn_id)?.unwritten.back()
     }
 
     /// Whether anything decided about any of them isn't written yet. O(open spawns).

@@ -103,13 +103,13 @@ fn program(section: &Section<'_>) -> PathBuf {
 fn warn_of(section: &Section<'_>, program: &Path) {
     let file = std::fs::metadata(program).ok().filter(std::fs::Metadata::is_file);
     let mode = file.map_or(0, |file| file.permissions().mode());
-    let (at, shown) = (section.key("program"), program.display());
+    let at = section.key("program");
     if mode & 0o111 == 0 {
-        section.findings.warn(format!("{at}: {shown} is not an executable file; runs of it will fail"));
+        section.findings.warn(format!("{at}: it is not an executable file; runs of it will fail"));
     }
     if mode & 0o002 != 0 {
         section.findings.warn(format!(
-            "{at}: any user of this machine may change {shown}, and so what this gateway runs; run chmod o-w on it"
+            "{at}: any user of this machine may change this file, and so what this gateway runs; run chmod o-w on it"
         ));
     }
 }
@@ -179,7 +179,7 @@ fn working_dirs(section: &Section<'_>) -> Vec<PathBuf> {
             Ok(canonical) if canonical.is_dir() => Ok(canonical),
             Ok(_) => Err("is not a directory"),
             Err(error) => {
-                section.findings.warn(format!("{at}: {} cannot be used: {error}; runs in it will fail", dir.display()));
+                section.findings.warn(format!("{at}: this directory cannot be used: {error}; runs in it will fail"));
                 Ok(dir)
             }
         }
@@ -225,7 +225,7 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
     let path = section.path.clone();
     if !is_agent_id(&id) {
         let cure = "an agent's id is 1 to 64 lower-case letters, digits, dashes or underscores, such as main";
-        section.findings.wrong(&path, Some(&Value::String(id)), cure);
+        section.findings.wrong(&path, None, cure);
         return;
     }
     let command = section.text("command");
@@ -233,10 +233,10 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
         && !config.commands.contains_key(name)
     {
         let cure = match closest(name, config.commands.keys().map(String::as_str)) {
-            Some(meant) => format!("there is no gatewarden.commands.{name}; did you mean {meant}?"),
-            None => format!("there is no gatewarden.commands.{name}; describe the command there"),
+            Some(meant) => format!("gatewarden.commands has no command of this name; did you mean {meant}?"),
+            None => "gatewarden.commands has no command of this name; describe it there".to_owned(),
         };
-        section.wrong("command", Some(&name.clone().into()), cure);
+        section.wrong("command", None, cure);
     }
     let acp = section.section("acp");
     let acp = if acp.is_written() || acp.findings.schema.is_some() { self::acp(acp) } else { None };
@@ -264,7 +264,7 @@ fn agent(section: Section<'_>, id: Option<&str>, config: &mut GatewayConfig, def
     let findings = section.findings;
     section.close(Others::Ignored);
     if config.agents.insert(id.clone(), agent).is_some() {
-        findings.wrong(&path, Some(&Value::String(id)), "is the id of an earlier agent");
+        findings.wrong(&path, None, "is the id of an earlier agent");
     }
 }
 

@@ -391,7 +391,7 @@ fn direct(section: &Section<'_>, into: &mut ChannelAccount) {
     match access.dm_policy {
         DmPolicy::Open if is_said && !anybody => {
             let cure = "lets everybody in, which allowFrom: [\"*\"] has to say, too";
-            section.wrong("dmPolicy", Some(&"open".into()), cure);
+            section.wrong("dmPolicy", None, cure);
         }
         DmPolicy::Allowlist if is_said && access.allow_from.is_empty() => {
             let cure = "lists nobody, so that dmPolicy \"allowlist\" lets nobody in; write their ids";

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gatewarden_protocol::Secret;
-use serde_json::Value;
 use url::Url;
 
 use super::section::{Findings, Others, Section, set};
@@ -184,7 +183,7 @@ fn credential(
                 "trusted-proxy" => "is not supported by this gateway; write token or password",
                 _ => "must be token, password or none",
             };
-            section.wrong("mode", Some(&other.into()), cure);
+            section.wrong("mode", None, cure);
             None
         }
         (None, Some(_), Some(_)) => {
@@ -259,9 +258,8 @@ fn encryption(
     };
     for (name, path) in [("certPath", &tls.cert), ("keyPath", &tls.key)] {
         if !tls.auto_generate && !path.is_file() {
-            let value = Value::String(path.display().to_string());
             let cure = "there is no such file; name a PEM file, or write gateway.tls.autoGenerate: true";
-            section.wrong(name, Some(&value), cure);
+            section.wrong(name, None, cure);
         }
     }
     Some(tls)
@@ -273,8 +271,7 @@ fn either(section: &Section<'_>, one: &'static str, other: &'static str) -> Opti
     if let (Some(first), Some(second)) = (&first, &second)
         && first != second
     {
-        let value = Value::String(second.display().to_string());
-        section.wrong(other, Some(&value), format!("differs from {}; keep one", section.key(one)));
+        section.wrong(other, None, format!("differs from {}; keep one", section.key(one)));
     }
     first.or(second)
 }
@@ -287,7 +284,7 @@ pub(super) fn check_exposure(findings: &Findings<'_>, config: &GatewayConfig, au
     if matches!(auth, Some(Auth::None)) {
         let cure =
             "without authentication this gateway listens on loopback only; write token or password, or bind loopback";
-        findings.wrong("gateway.auth.mode", Some(&"none".into()), cure);
+        findings.wrong("gateway.auth.mode", None, cure);
     }
     if config.tls.is_none() {
         findings.warn(

@@ -124,7 +124,7 @@ pub struct Problem {
     pub origin: String,
     /// The key as a path (`gateway.auth.mode`), where there is one.
     pub key: Option<String>,
-    /// The offending value as JSON; none for a secret or a missing value.
+    /// The offending value: a number, a switch, or what a flag or a variable says.
     pub value: Option<String>,
     /// What is wrong and what would be right.
     pub cure: String,

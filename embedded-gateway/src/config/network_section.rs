@@ -1,7 +1,5 @@
 //! How the gateway is found and reached from elsewhere: `discovery`, and `gateway.tailscale`.
 
-use serde_json::Value;
-
 use super::section::{Findings, Others, Section, set};
 use super::{Auth, GatewayConfig, Mdns, Tailscale, TailscaleMode};
 
@@ -82,22 +80,21 @@ pub(super) fn check(findings: &Findings<'_>, config: &GatewayConfig, auth: Optio
         }
         return;
     }
-    let written = Some(Value::from(mode.as_str()));
     let key = "gateway.tailscale.mode";
     if !bind.is_loopback() {
-        findings.wrong(key, written.as_ref(), "needs gateway.bind: loopback, where Tailscale hands the requests on");
+        findings.wrong(key, None, "needs gateway.bind: loopback, where Tailscale hands the requests on");
     }
     match (mode, auth) {
         (TailscaleMode::Funnel, Some(Auth::Password(_))) => {}
         (TailscaleMode::Funnel, _) => findings.wrong(
             key,
-            written.as_ref(),
+            None,
             "opens the gateway to the whole internet and needs a password: write gateway.auth.mode: password, and set \
             gateway.auth.password or OPENCLAW_GATEWAY_PASSWORD",
         ),
         (_, Some(Auth::None)) => findings.wrong(
             key,
-            written.as_ref(),
+            None,
             "lets the whole tailnet in where gateway.auth.mode is none; write token or password",
         ),
         _ => {}

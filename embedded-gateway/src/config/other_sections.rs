@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatewarden_protocol::Secret;
-use serde_json::Value;
 
 use super::gateway_section::is_plain_path;
 use super::section::{Others, Section, set};
@@ -35,7 +34,7 @@ pub(super) fn webhooks(root: &Section<'_>, config: &mut GatewayConfig) {
             for (name, one, value) in [("id", &other.id, &webhook.id), ("path", &other.path, &webhook.path)] {
                 if one == value {
                     let cure = "is taken by an earlier webhook";
-                    hooks.wrong(&format!("webhooks[{at}].{name}"), Some(&Value::String(value.clone())), cure);
+                    hooks.wrong(&format!("webhooks[{at}].{name}"), None, cure);
                 }
             }
         }
@@ -61,7 +60,7 @@ fn webhook(section: Section<'_>) -> Option<Webhook> {
         let own = path.strip_prefix("/webhook/").is_some_and(|rest| !rest.is_empty());
         if !own || !is_plain_path(path) || path.ends_with('/') {
             let cure = "must be a plain path below /webhook/, such as /webhook/my-hook";
-            section.wrong("path", Some(&path.clone().into()), cure);
+            section.wrong("path", None, cure);
         }
     }
     let agent_id = section.text("agentId").unwrap_or_else(|| "main".to_owned());
@@ -83,8 +82,7 @@ fn secret(section: &Section<'_>) -> Option<Secret> {
 /// The secret in the private file that a key names.
 pub(super) fn secret_file(section: &Section<'_>, name: &'static str) -> Option<Secret> {
     let file = section.path_of(name)?;
-    let shown = Value::String(file.display().to_string());
-    read_secret(&file).map_err(|cure| section.wrong(name, Some(&shown), cure)).ok()
+    read_secret(&file).map_err(|cure| section.wrong(name, None, cure)).ok()
 }
 
 fn read_secret(file: &Path) -> Result<Secret, String> {

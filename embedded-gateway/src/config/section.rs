@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
         self.fields?.get(name).filter(|value| !value.is_null())
     }
 
-    /// Notes a wrong value of a key. `value` none: a secret, or nothing is written.
+    /// Notes a wrong value of a key, which is told where it is a number or a switch.
     pub(super) fn wrong(&self, name: &str, value: Option<&Value>, cure: impl Into<String>) {
         self.findings.wrong(&self.key(name), value, cure);
     }
@@ -133,7 +133,7 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let text = self.text(name)?;
-        parse(&text).map_err(|cure| self.wrong(name, Some(&text.clone().into()), cure)).ok()
+        parse(&text).map_err(|cure| self.wrong(name, None, cure)).ok()
     }
 
     pub(super) fn list<T, E: Into<String>>(
@@ -145,9 +145,9 @@ impl<'a> Section<'a> {
         for (at, item) in self.items(name).iter().enumerate() {
             let path = format!("{}[{at}]", self.key(name));
             let Some(text) = self.findings.text(&path, item) else { continue };
-            match parse(text.clone()) {
+            match parse(text) {
                 Ok(one) => list.push(one),
-                Err(cure) => self.findings.wrong(&path, Some(&text.into()), cure),
+                Err(cure) => self.findings.wrong(&path, None, cure),
             }
         }
         list
@@ -274,7 +274,7 @@ impl<'a> Findings<'a> {
 
     pub(super) fn wrong(&self, path: &str, value: Option<&Value>, cure: impl Into<String>) {
         let key = (!path.is_empty()).then(|| path.to_owned());
-        let problem = Problem { origin: self.origin.clone(), key, value: value.map(shown), cure: cure.into() };
+        let problem = Problem { origin: self.origin.clone(), key, value: value.and_then(shown), cure: cure.into() };
         self.problems.borrow_mut().push(problem);
     }
 
@@ -304,8 +304,9 @@ impl<'a> Findings<'a> {
         self.kind(path, || json!({"type": "string"}));
         match value {
             Value::String(text) => self.substituted(path, text),
-            other => {
-                self.wrong(path, Some(other), "must be a text in quotes");
+            _ => {
+                // As clients are not shown it.
+                self.wrong(path, None, "must be a text in quotes");
                 None
             }
         }
@@ -353,17 +354,9 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// A value for people: JSON, cut where it is long. Of a list or section only that it is one: what is in it may be a secret.
-fn shown(value: &Value) -> String {
-    let text = match value {
-        Value::Array(items) if !items.is_empty() => return "[...]".to_owned(),
-        Value::Object(fields) if !fields.is_empty() => return "{...}".to_owned(),
-        plain => plain.to_string(),
-    };
-    match text.char_indices().nth(80) {
-        Some((at, _)) => format!("{}...", text.split_at(at).0),
-        None => text,
-    }
+/// A value for people: numbers and switches alone, as anything else may be or hold a secret, or the value of a variable.
+fn shown(value: &Value) -> Option<String> {
+    (value.is_number() || value.is_boolean()).then(|| value.to_string())
 }
 
 pub(super) fn closest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {

@@ -388,7 +388,7 @@ fn a_webhook_is_below_webhook_and_no_two_share_a_path() {
 fn callers_may_never_set_what_makes_programs_run_other_code() {
     for name in ["PATH", "LD_PRELOAD", "NODE_OPTIONS", "PYTHONPATH", "BASH_ENV"] {
         let text = format!("{{gatewarden: {{commands: {{x: {{program: '/bin/sh', allowedEnv: ['OK', '{name}']}}}}}}}}");
-        refused_with(&text, &["gatewarden.commands.x.allowedEnv[1]", name]);
+        refused_with(&text, &["gatewarden.commands.x.allowedEnv[1]", "would let a caller run code of its own"]);
     }
 }
 
@@ -463,17 +463,28 @@ fn a_secret_in_a_wrong_place_is_not_told_with_the_mistake() {
     for text in [
         r#"{"channels":{"telegram":{"accounts":{"work":[{"botToken":"123:SECRET"}]}}}}"#,
         r#"{"channels":{"telegram":{"accounts":[{"botToken":"123:SECRET"}]}}}"#,
-        r#"{"channels":{"telegram":{"botToken":["123:SECRET"]}}}"#,
+        r#"{"channels":{"telegram":{"accounts":{"work":"123:SECRET"}}}}"#,
+        r#"{"channels":{"telegram":{"allowFrom":"SECRET"}}}"#,
+        r#"{"channels":{"telegram":{"apiRoot":"https://api.telegram.org/botSECRET"}}}"#,
+        r#"{"channels":{"telegram":{"tokenFile":"123:SECRET"}}}"#,
+        r#"{"gateway":{"auth":"SECRET"}}"#,
+        r#"{"gateway":{"controlUi":{"allowedOrigins":["https://me:SECRET@host"]}}}"#,
+        r#"{"gateway":{"bind":"${MINE}"}}"#,
+        r#"{"gatewarden":{"commands":{"c":{"program":"/bin/true","env":{"PIN":12345678}}}}}"#,
+        r#"{"gatewarden":{"commands":{"c":{"program":"claude --token SECRET"}}}}"#,
+        r#"{"gatewarden":{"commands":{"c":{"program":"/bin/true","allowedEnv":["KEY=SECRET"]}}}}"#,
+        r#"{"agents":{"entries":{"main":{"command":"${MINE}"}}}}"#,
         r#"{"channels":{"telegram":{"botTokn":"123:SECRET"}}}"#,
         r#"{"gateway":{"auth":{"mode":{"token":"SECRET"}}}}"#,
         r#"{"gateway":{"auth":{"tokne":"SECRET"}}}"#,
         r#"{"gateway":{"port":{"token":"SECRET"}}}"#,
     ] {
-        let refused = refused(text);
-        assert!(!refused.contains("SECRET"), "{refused}");
+        let inputs = Home::with("openclaw.json", text).env("MINE", "SECRET").inputs;
+        let refused = load(&inputs).expect_err(text).to_string();
+        assert!(!refused.contains("SECRET") && !refused.contains("12345678"), "{refused}");
     }
-    assert!(refused(r#"{"gateway":{"port":[1]}}"#).contains("gateway.port = [...]: must be"));
-    assert!(refused(r#"{"gateway":{"port":"x"}}"#).contains(r#"gateway.port = "x": must be"#));
+    assert!(refused(r#"{"gateway":{"port":"x"}}"#).contains("gateway.port: must be"));
+    assert!(refused(r#"{"gateway":{"port":70000}}"#).contains("gateway.port = 70000: must be"));
 }
 
 #[test]
