@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatewarden_core::error::{ErrorCode, Failure};
 use gatewarden_core::ids::GatewayId;
 use gatewarden_core::machines::routing::RouteRequest;
-use gatewarden_core::spawn::{SpawnRecord, SpawnRequest, Work};
+use gatewarden_core::spawn::{SpawnRecord, SpawnRequest, SpawnState, Work};
 use gatewarden_protocol::Secret;
 
 use crate::world::{Owner, World};
@@ -93,10 +93,21 @@ impl World {
 
     /// An answer that invites to it is followed by the same request again.
     pub(crate) fn client_hears(&mut self, wish: Wish, answer: &Result<SpawnRecord, Failure>) {
-        if let Err(failure) = answer
-            && matches!(failure.code, ErrorCode::NotActing | ErrorCode::Unavailable)
-        {
-            self.post_to_next(self.me, wish);
+        match answer {
+            Ok(record) => assert!(
+                record.state != SpawnState::Failed || record.reason.as_deref() != Some("it was not accepted"),
+                "what never ran is no acceptance: {record:?}"
+            ),
+            Err(failure) if matches!(failure.code, ErrorCode::NotActing | ErrorCode::Unavailable) => {
+                self.post_to_next(self.me, wish);
+            }
+            // Its record was in doubt: only with a key is it the same request.
+            Err(failure)
+                if failure.code == ErrorCode::StoreUnavailable && failure.details.is_none() && wish.key.is_some() =>
+            {
+                self.post_to_next(self.me, wish);
+            }
+            Err(_) => {}
         }
     }
 

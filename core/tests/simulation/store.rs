@@ -112,6 +112,7 @@ impl Store {
             }
             record.run_id = step.run_id.or(record.run_id.take());
             record.session_key = step.session_key.or(record.session_key.take());
+            record.error_code = step.error_code.or(record.error_code.take());
             if step.reason.is_some() || to.is_final() || to == SpawnState::Running {
                 record.reason = step.reason;
             }
