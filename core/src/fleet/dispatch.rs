@@ -229,8 +229,10 @@ impl Fleet {
             .with_retry_after(Duration::from_secs(1));
             return Err(with_spawn_id(failure, &record.spawn_id));
         }
-        if let Some(last) = self.spawns.last_unwritten(&record.spawn_id).cloned() {
-            (record.reason, record.error, record.error_code) = (last.reason, last.error, last.error_code);
+        if let Some(last) = self.spawns.last_unwritten(&record.spawn_id) {
+            record.reason.clone_from(&last.reason);
+            record.error.clone_from(&last.error);
+            record.error_code.clone_from(&last.error_code);
         }
         let refused = record.state == SpawnState::Failed && record.reason.as_deref() == Some(NOT_ACCEPTED);
         let code = record.error_code.as_deref().and_then(ErrorCode::from_name).filter(|_| refused);

@@ -98,16 +98,17 @@ impl World {
                 record.state != SpawnState::Failed || record.reason.as_deref() != Some("it was not accepted"),
                 "what never ran is no acceptance: {record:?}"
             ),
-            Err(failure) if matches!(failure.code, ErrorCode::NotActing | ErrorCode::Unavailable) => {
-                self.post_to_next(self.me, wish);
+            Err(failure) => {
+                let invites = match failure.code {
+                    ErrorCode::NotActing | ErrorCode::Unavailable => true,
+                    // Its record was in doubt: only with a key is it the same request.
+                    ErrorCode::StoreUnavailable => failure.details.is_none() && wish.key.is_some(),
+                    _ => false,
+                };
+                if invites {
+                    self.post_to_next(self.me, wish);
+                }
             }
-            // Its record was in doubt: only with a key is it the same request.
-            Err(failure)
-                if failure.code == ErrorCode::StoreUnavailable && failure.details.is_none() && wish.key.is_some() =>
-            {
-                self.post_to_next(self.me, wish);
-            }
-            Err(_) => {}
         }
     }
 

@@ -38,10 +38,10 @@ pub(super) fn text(path: &Path) -> Result<String, String> {
 pub(super) fn text_of(tree: &Value, yaml: bool) -> Result<String, CallError> {
     // JSON is YAML, too, where the other form doesn't come back as it was.
     let as_yaml = if yaml { serde_saphyr::to_string(tree).ok() } else { None };
-    let text = match as_yaml.filter(|text| parse(text, true).as_ref() == Ok(tree)) {
-        Some(text) => text,
-        None => format!("{tree:#}\n"),
-    };
+    if let Some(text) = as_yaml.filter(|text| parse(text, true).as_ref() == Ok(tree)) {
+        return Ok(text);
+    }
+    let text = format!("{tree:#}\n");
     let lost = |reason| CallError::invalid(format!("the configuration could not be read again: {reason}"));
     parse(&text, yaml).map_err(lost).map(|_| text)
 }

@@ -1,7 +1,5 @@
 //! The nodes, what happens to them, and what the database says of it afterwards.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use super::Addresses;
 use crate::support::chaos_proxy::{ChaosProxy, Link};
 use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::dice::Dice;
-use crate::support::postgres_server::Server;
+use crate::support::postgres_server::{Server, next_to};
 use crate::support::wait::{self, Stopwatch};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -85,11 +83,9 @@ impl<'a> Fleet<'a> {
         let wardens: Vec<Warden> = NAMES.iter().map(warden).collect();
         let mut fleet = Self { server, wardens, addresses, suffered: Vec::new(), takeovers: Vec::new() };
         fleet.nurse(0);
-        let key = "gatewarden.key";
-        let first = fleet.wardens[0].setup.state().join(key);
+        let first = fleet.wardens[0].daemon.as_ref().expect("it starts");
         for other in &fleet.wardens[1..] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(other.setup.state()).expect("a directory");
-            fs::copy(&first, other.setup.state().join(key)).expect("the key");
+            next_to(first, other.setup.clone());
         }
         fleet.server.ask(WITNESS);
         fleet.nurse_all();
