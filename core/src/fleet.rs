@@ -194,7 +194,8 @@ struct Trial {
 /// See the module.
 pub struct Fleet {
     settings: FleetSettings,
-    members: BTreeMap<GatewayId, Member>,
+    /// Boxed: a map of thousands has room for as many more.
+    members: BTreeMap<GatewayId, Box<Member>>,
     trials: HashMap<GatewayId, Trial>,
     addresses: Addresses,
     /// Addresses of gateways that are being created.
@@ -286,7 +287,7 @@ impl Fleet {
 
     /// A gateway that everybody sees.
     pub fn get(&self, id: GatewayId) -> Option<&Member> {
-        self.members.get(&id)
+        self.members.get(&id).map(Box::as_ref)
     }
 
     /// The same, or why there is none.
@@ -299,12 +300,12 @@ impl Fleet {
 
     /// A gateway that has an actor, be it on trial.
     pub fn dialled(&self, id: GatewayId) -> Option<&Member> {
-        self.members.get(&id).or_else(|| self.trials.get(&id).map(|trial| &trial.member))
+        self.get(id).or_else(|| self.trials.get(&id).map(|trial| &trial.member))
     }
 
     /// All gateways that everybody sees, by id.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
+        self.members.values().map(Box::as_ref)
     }
 
     /// Whether a gateway is dialled and seen by nobody.
@@ -352,7 +353,7 @@ impl Fleet {
         if let Some(until) = member.held_until(time.now) {
             self.held_down.insert((until, member.record.id));
         }
-        self.members.insert(member.record.id, member);
+        self.members.insert(member.record.id, Box::new(member));
     }
 
     fn publish(&mut self, id: GatewayId) {
@@ -374,7 +375,7 @@ impl Fleet {
     fn dialled_mut(&mut self, id: GatewayId) -> Option<&mut Member> {
         match self.trials.get_mut(&id) {
             Some(trial) => Some(&mut trial.member),
-            None => self.members.get_mut(&id),
+            None => self.members.get_mut(&id).map(Box::as_mut),
         }
     }
 
@@ -398,7 +399,7 @@ impl Fleet {
     /// Something changed at `about` that may matter for the election. Decides at once where the acting or the configured
     /// primary is concerned or nobody acts and this one may, so that failover doesn't wait; otherwise soon.
     fn consider_election(&mut self, time: Time, about: GatewayId) {
-        let (acting, member) = (self.acting(), self.members.get(&about));
+        let (acting, member) = (self.acting(), self.get(about));
         let was_configured = self.failover.is_some_and(|failover| failover.configured == about);
         let concerns_primary =
             acting == Some(about) || was_configured || member.is_none_or(|member| member.record.is_primary);
@@ -473,7 +474,7 @@ impl Fleet {
 
     /// The observations that changed since they were last taken. Bounded by the fleet.
     pub fn take_unsaved(&mut self) -> Vec<(GatewayId, Observed)> {
-        let take = |(id, member): (&GatewayId, &mut Member)| {
+        let take = |(id, member): (&GatewayId, &mut Box<Member>)| {
             std::mem::take(&mut member.unsaved).then(|| (*id, member.observed()))
         };
         self.members.iter_mut().filter_map(take).collect()

@@ -193,7 +193,7 @@ pub struct GatewayReport {
     /// Present while pairing is required.
     pub pairing: Option<PairingView>,
     /// Scopes granted, where the gateway says.
-    pub scopes: Vec<String>,
+    pub scopes: Arc<[String]>,
     /// Wall ms at which `Ready` was reached, while ready.
     pub ready_since_ms: Option<i64>,
     /// How many orders of the registry the connection had heard.
@@ -224,7 +224,7 @@ impl GatewayReport {
             reconnect_attempts: 0,
             next_attempt_ms: None,
             pairing: None,
-            scopes: Vec::new(),
+            scopes: Arc::default(),
             ready_since_ms: None,
             orders: 0,
         }

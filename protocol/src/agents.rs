@@ -91,7 +91,10 @@ pub(crate) fn bounded(rows: impl Iterator<Item = AgentRow>) -> Vec<AgentRow> {
         *left = left.checked_sub(row.held_bytes())?;
         Some(row)
     });
-    within.collect()
+    let mut rows: Vec<AgentRow> = within.collect();
+    // They are kept for as long as the connection lives.
+    rows.shrink_to_fit();
+    rows
 }
 
 /// An array of rows, a map from id to row, or `{list}` / `{entries}` around either.

@@ -127,6 +127,11 @@ impl<T> PendingRequests<T> {
     fn remove(&mut self, id: &str) -> Option<Settled<T>> {
         let (id, entry) = self.entries.remove_entry(id)?;
         self.deadlines.remove(&(entry.deadline, entry.number));
+        if self.entries.is_empty() {
+            // Quiet connections, of which there are thousands, keep no room for requests.
+            self.entries.shrink_to_fit();
+            self.deadlines = BTreeMap::new();
+        }
         Some(Settled { id, method: entry.method, waiter: entry.waiter })
     }
 

@@ -103,7 +103,8 @@ mod tests {
     use gatewarden_protocol::{DeviceIdentity, Secret};
     use serde_json::json;
 
-    use super::super::{ScriptedPeer, Sent};
+    use super::super::Sent;
+    use super::super::tests::scripted::ScriptedPeer;
     use super::*;
 
     const WALL: i64 = 1_795_253_714_441;
@@ -130,7 +131,7 @@ mod tests {
     }
 
     async fn heard(peer: &mut ScriptedPeer) -> String {
-        match peer.sent.recv().await {
+        match peer.sent.recv().await.map(|sent| *sent) {
             Some(Sent::Text(text)) => text,
             other => panic!("{other:?}"),
         }

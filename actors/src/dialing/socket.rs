@@ -127,23 +127,18 @@ impl Sent {
 /// The sending half of a socket. Nothing here waits: a message is queued, or the socket is of no use any more.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    queue: mpsc::Sender<Sent>,
+    /// Boxed: a queue has room for 32 at a time, and ten thousand quiet connections one each.
+    queue: mpsc::Sender<Box<Sent>>,
     queued_bytes: Arc<AtomicUsize>,
     max_bytes: usize,
 }
 
 impl Outgoing {
     /// A queue, its end, and the count of bytes that the end must lower once they are written.
-    fn bounded(max_bytes: usize) -> (Self, mpsc::Receiver<Sent>, Arc<AtomicUsize>) {
+    pub(super) fn bounded(max_bytes: usize) -> (Self, mpsc::Receiver<Box<Sent>>, Arc<AtomicUsize>) {
         let (queue, end) = mpsc::channel(MAX_QUEUED);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         (Self { queue, queued_bytes: Arc::clone(&queued_bytes), max_bytes }, end, queued_bytes)
-    }
-
-    /// A queue without a socket, for tests: what was sent comes out of the receiver.
-    pub fn scripted() -> (Self, mpsc::Receiver<Sent>) {
-        let (outgoing, end, _) = Self::bounded(usize::MAX);
-        (outgoing, end)
     }
 
     /// Queues a text message.
@@ -189,7 +184,7 @@ impl Outgoing {
         if self.queued_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             return Err(SocketError::SlowPeer);
         }
-        self.queue.try_send(message).map_err(|refused| {
+        self.queue.try_send(Box::new(message)).map_err(|refused| {
             self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
             match refused {
                 mpsc::error::TrySendError::Full(_) => SocketError::SlowPeer,
@@ -245,13 +240,17 @@ pub(super) fn open_halves(
 }
 
 /// Writes until a close frame, an error, or the last sender is gone; then ends our direction of the connection.
-async fn write_queued(mut queue: mpsc::Receiver<Sent>, queued_bytes: Arc<AtomicUsize>, mut io: WriteHalf<BoxedSocket>) {
+async fn write_queued(
+    mut queue: mpsc::Receiver<Box<Sent>>,
+    queued_bytes: Arc<AtomicUsize>,
+    mut io: WriteHalf<BoxedSocket>,
+) {
     let mut codec = ws::Codec::new().client_mode();
     while let Some(message) = queue.recv().await {
         let weight = message.weight();
-        let is_last = matches!(message, Sent::Close { .. });
+        let is_last = matches!(*message, Sent::Close { .. });
         let mut bytes = BytesMut::new();
-        if codec.encode(on_the_wire(message), &mut bytes).is_err()
+        if codec.encode(on_the_wire(*message), &mut bytes).is_err()
             || io.write_all(&bytes).await.is_err()
             || io.flush().await.is_err()
         {

@@ -119,7 +119,7 @@ impl Fleet {
             let not_accepted = NotAccepted { failure: Failure::unavailable("daemon"), certainty: Certainty::NotTaken };
             return self.not_accepted(time, request, not_accepted);
         }
-        if !self.members.get(&gateway).is_some_and(Member::is_usable) {
+        if !self.get(gateway).is_some_and(Member::is_usable) {
             let not_accepted = NoAnswer::NotTaken.of_run(&self.name_of(gateway), request.timeout);
             return self.not_accepted(time, request, not_accepted);
         }
@@ -370,7 +370,7 @@ impl Fleet {
     /// Asks about doubtful spawns.
     pub(super) fn look_at_spawns(&mut self, time: Time) {
         let members = &self.members;
-        let usable_since = |id: GatewayId| members.get(&id).and_then(Member::usable_since);
+        let usable_since = |id: GatewayId| members.get(&id).and_then(|member| member.usable_since());
         let due = self.spawns.due(time.now, MAX_QUESTIONS, usable_since);
         for Question { spawn_id, gateway, run_id, session_key } in due {
             let question = LookUpRun { run_id, session_key, timeout: QUESTION_TIMEOUT };
@@ -383,7 +383,7 @@ impl Fleet {
     fn publish_checks(&mut self, time: Time) {
         let mut checks = BTreeMap::new();
         for (spawn_id, spawn) in self.spawns.all_open() {
-            let member = self.members.get(&spawn.gateway);
+            let member = self.get(spawn.gateway);
             let silent_ms = member.and_then(Member::silent_since_ms);
             let doubted = spawn.doubt().map(|(since, ask_at)| (time.wall_ms_ago(since), ask_at));
             let Some(since_ms) = doubted.map(|(since_ms, _)| since_ms).into_iter().chain(silent_ms).min() else {
@@ -415,7 +415,7 @@ impl Fleet {
         answer: Option<LookedUp>,
     ) {
         let now = time.now;
-        let back = self.members.get(&gateway).and_then(Member::usable_since);
+        let back = self.get(gateway).and_then(Member::usable_since);
         match answer {
             Some(LookedUp { finding: RunFinding::Running, session_key, .. }) => {
                 self.spawns.found_running(now, spawn_id, session_key);

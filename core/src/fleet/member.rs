@@ -394,7 +394,7 @@ impl Fleet {
 
     /// What is news between two reports of a gateway.
     pub(super) fn announce_report(&mut self, id: GatewayId, before: &GatewayReport) {
-        let Some(Member { record, report: after, .. }) = self.members.get(&id) else { return };
+        let Some(Member { record, report: after, .. }) = self.members.get(&id).map(Box::as_ref) else { return };
         let same_status = after.status == before.status;
         if !same_status {
             let notice = Notice::StatusChanged(record.clone(), before.status, Box::new(after.clone()));

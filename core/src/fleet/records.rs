@@ -83,7 +83,7 @@ impl Fleet {
         if let Some(until) = member.held_until(time.now) {
             self.held_down.remove(&(until, id));
         }
-        self.dismiss(member);
+        self.dismiss(*member);
         self.spawns.on_gateway_deleted(id);
         let change = self.self_doubt.on_removed(time.now, id, usable);
         self.on_doubt_change(time, change);
@@ -184,7 +184,7 @@ impl Fleet {
         } else {
             member.forgive(time);
         }
-        self.members.insert(id, member);
+        self.members.insert(id, Box::new(member));
         if !is_running {
             self.start_actor(id);
         }

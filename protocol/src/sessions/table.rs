@@ -13,6 +13,8 @@ pub struct SessionTable {
     rows: HashMap<String, Arc<SessionRow>>,
     known: bool,
     bytes: usize,
+    /// Rows with a run under way: told with each change, of which there are many.
+    active: u32,
     /// Of rows that were given out last and aren't in the table any more.
     outdated_bytes: usize,
 }
@@ -21,7 +23,7 @@ impl SessionTable {
     /// Replaces everything by a complete list.
     pub fn replace(&mut self, rows: Vec<SessionRow>) {
         let mut former = std::mem::take(&mut self.rows);
-        self.bytes = 0;
+        (self.bytes, self.active) = (0, 0);
         for mut row in rows {
             let known = former.remove(&row.key);
             if known.as_ref().is_some_and(|known| misses_the_end(&row, known)) {
@@ -46,6 +48,7 @@ impl SessionTable {
         let fits = bytes <= MAX_SESSIONS_BYTES && self.rows.len() < MAX_SESSIONS;
         if fits {
             self.bytes = bytes;
+            self.active += u32::from(row.is_active());
             self.rows.insert(row.key.clone(), row);
         }
         fits
@@ -54,6 +57,7 @@ impl SessionTable {
     fn remove(&mut self, key: &str) -> Option<Arc<SessionRow>> {
         let row = self.rows.remove(key)?;
         self.bytes = self.bytes.saturating_sub(row.held_bytes());
+        self.active = self.active.saturating_sub(u32::from(row.is_active()));
         self.note_gone(&row);
         Some(row)
     }
@@ -104,7 +108,7 @@ impl SessionTable {
 
     /// How many sessions have a run under way.
     pub fn active_count(&self) -> u32 {
-        u32::try_from(self.rows.values().filter(|row| row.is_active()).count()).unwrap_or(u32::MAX)
+        self.active
     }
 
     /// How many sessions there are.

@@ -477,7 +477,7 @@ pub(crate) fn gateway(view: &GatewayView) -> Gateway {
         reconnect_attempts: report.reconnect_attempts,
         next_attempt: report.next_attempt_ms.filter(|_| report.phase != Phase::Ready).map(seconds),
         pairing: report.pairing.as_ref().map(event_data::pairing),
-        scopes: report.scopes.clone(),
+        scopes: report.scopes.to_vec(),
         drained: record.drained,
         node: record.node.clone(),
         labels: record.labels.clone(),

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::supervisor::{Adopt, Heard, Supervisor};
 use crate::clock::Clock;
 use crate::cluster::RightToAct;
-use crate::dialing::MemoryAccount;
+use crate::dialing::tests::scripted::ScriptedPeer;
 use crate::dialing::{
-    DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, ScriptedPeer, Sent, SocketError,
+    DialFailure, DialRequest, Dialed, Dialer, HttpReply, HttpRequest, Incoming, MemoryAccount, Sent, SocketError,
 };
 use crate::gateway::{GatewayActor, GatewayParts};
 use crate::gateway::{GatewayCommand, GatewayHandle, Reply};
@@ -238,7 +238,7 @@ impl Peer {
     /// The next text frame sent to this peer.
     pub(super) async fn hears(&mut self) -> Option<Value> {
         loop {
-            match self.peer.sent.recv().await? {
+            match *self.peer.sent.recv().await? {
                 Sent::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
                 Sent::Ping(payload) => drop(self.peer.says.send(Ok(Incoming::Pong(payload)))),
                 Sent::Pong(_) => {}

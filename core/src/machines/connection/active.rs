@@ -63,7 +63,7 @@ pub(super) struct ActiveConnection {
     pub(super) agent_names: Arc<[String]>,
     agents_bytes: usize,
     reads: Reads,
-    pub(super) scopes: Vec<String>,
+    pub(super) scopes: Arc<[String]>,
     /// Wall ms at which the gateway let us in.
     pub(super) since_ms: i64,
     /// Why the gateway calls itself degraded, while it does.
@@ -158,7 +158,7 @@ impl ActiveConnection {
                 row_bytes: 0,
                 pages: 0,
             },
-            scopes: Vec::new(),
+            scopes: Arc::default(),
             since_ms: moment.wall_ms,
             degraded: None,
             health_at: None,

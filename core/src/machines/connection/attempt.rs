@@ -323,7 +323,7 @@ impl Connection {
         }
         let missing_scope = hello.missing_scope();
         let mut active = self.activate(moment, hello.dialect, Capabilities::from_hello(&hello));
-        active.scopes = hello.scopes.unwrap_or_default();
+        active.scopes = hello.scopes.unwrap_or_default().into();
         active.take_uptime(hello.uptime_ms, moment.wall_ms);
         if let Some(health) = &hello.health {
             active.take_health(moment.now, health);

@@ -250,10 +250,12 @@ fn a_row_that_names_an_ended_run_as_the_active_one_is_behind_until_that_run_is_t
 }
 
 fn any_row() -> impl Strategy<Value = SessionRow> {
-    (0_u32..40, 0_usize..400_000, prop::option::of(0_usize..400_000)).prop_map(|(key, label, error)| SessionRow {
+    let status = prop::option::of(prop_oneof![Just(SessionStatus::Active), Just(SessionStatus::Completed)]);
+    let error = prop::option::of(0_usize..400_000);
+    (0_u32..40, status, 0_usize..400_000, error).prop_map(|(key, status, label, error)| SessionRow {
         label: Some("l".repeat(label)),
         run_error: error.map(|length| "e".repeat(length)),
-        ..row(&key.to_string(), None, 1)
+        ..row(&key.to_string(), status, 1)
     })
 }
 
@@ -270,7 +272,7 @@ fn any_event() -> impl Strategy<Value = SessionsEvent> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
-    fn whatever_comes_the_rows_keep_within_their_bytes(events in prop::collection::vec(any_event(), 0..30)) {
+    fn whatever_comes_the_rows_keep_within_their_bytes_and_the_active_ones_are_counted(events in prop::collection::vec(any_event(), 0..30)) {
         let mut table = SessionTable::default();
         let mut given = Vec::new();
         for (number, event) in events.into_iter().enumerate() {
@@ -278,6 +280,8 @@ proptest! {
             let kept: usize = table.newest_first().iter().map(|row| row.held_bytes()).sum();
             prop_assert!(kept <= MAX_SESSIONS_BYTES);
             prop_assert_eq!(kept, table.bytes);
+            let active = table.newest_first().iter().filter(|row| row.is_active()).count();
+            prop_assert_eq!(active, table.active_count() as usize);
             let outdated: usize = given
                 .iter()
                 .filter(|row: &&Arc<SessionRow>| !table.rows.get(&row.key).is_some_and(|kept| Arc::ptr_eq(kept, row)))
