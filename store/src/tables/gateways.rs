@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::agents::{self, AgentRecord, MainAgent};
-use crate::connection::on_either;
+use crate::connection::{ParsedOnce, on_either};
 use crate::database::is_taken;
 use crate::error::StoreError;
 use crate::handle::{Db, StoreHandle, span_ms};
@@ -309,17 +309,16 @@ impl StoreHandle {
         }
         self.write("store observations", move |db| {
             for (id, seen) in &observed {
-                diesel::update(gateways::table.find(id.0))
-                    .set((
-                        gateways::status.eq(&seen.status),
-                        gateways::last_seen.eq(seen.last_seen),
-                        gateways::latency.eq(seen.latency),
-                        gateways::sessions_count.eq(seen.sessions_count),
-                        gateways::agents_count.eq(seen.agents_count),
-                        gateways::held_until_ms.eq(seen.held.map(|held| held.until_ms)),
-                        gateways::held_for_ms.eq(seen.held.map(|held| span_ms(held.length))),
-                    ))
-                    .execute(db.connection)?;
+                let saved = diesel::update(gateways::table.find(id.0)).set((
+                    gateways::status.eq(&seen.status),
+                    gateways::last_seen.eq(seen.last_seen),
+                    gateways::latency.eq(seen.latency),
+                    gateways::sessions_count.eq(seen.sessions_count),
+                    gateways::agents_count.eq(seen.agents_count),
+                    gateways::held_until_ms.eq(seen.held.map(|held| held.until_ms)),
+                    gateways::held_for_ms.eq(seen.held.map(|held| span_ms(held.length))),
+                ));
+                on_either!(db.connection, |inner| ParsedOnce(saved).execute(inner))?;
             }
             Ok(())
         })
@@ -446,11 +445,10 @@ fn place<'a>(uuid: &'a str, column: &'static str) -> Place<'a> {
 
 /// An empty secret is no secret, here as everywhere.
 fn seal(sealer: &Sealer, place: Place<'_>, secret: Option<Secret>) -> Result<Option<String>, StoreError> {
-    secret
-        .filter(|secret| !secret.is_empty())
-        .map(|secret| sealer.seal(place, secret.expose().as_bytes()))
-        .transpose()
-        .map_err(|error| StoreError::Sealed { what: "the gateway's token or password cannot be sealed", error })
+    let seal = |secret: Secret| {
+        sealer.seal_or("the gateway's token or password cannot be sealed", place, secret.expose().as_bytes())
+    };
+    secret.filter(|secret| !secret.is_empty()).map(seal).transpose()
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {

@@ -14,7 +14,7 @@ use gatewarden_protocol::Secret;
 use sha2::{Digest, Sha256};
 
 use super::{cut_text, delete_beyond, delete_some, json_text, not_found};
-use crate::connection::on_either;
+use crate::connection::{ParsedOnce, on_either};
 use crate::error::StoreError;
 use crate::gathered::Gathered;
 use crate::handle::{Db, NewSpawn, StoreHandle, span_ms, whole};
@@ -304,10 +304,8 @@ fn record(db: &mut Db<'_>, new: &NewSpawn, expired_ms: i64) -> Result<Option<Spa
 }
 
 fn insert(db: &mut Db<'_>, spawn: &SpawnRecord, text: &Secret) -> Result<SpawnRecord, StoreError> {
-    let request = db
-        .sealer
-        .seal(request_place(&spawn.spawn_id), text.expose().as_bytes())
-        .map_err(|error| StoreError::Sealed { what: "the spawn's request cannot be sealed", error })?;
+    let (place, text) = (request_place(&spawn.spawn_id), text.expose().as_bytes());
+    let request = db.sealer.seal_or("the spawn's request cannot be sealed", place, text)?;
     let added = diesel::insert_into(spawns::table).values((
         spawns::spawn_id.eq(&spawn.spawn_id),
         spawns::created_at_ms.eq(db.now_ms),
@@ -379,8 +377,9 @@ fn carry_out(db: &mut Db<'_>, from: &[SpawnState], step: &SpawnRecord) -> Result
             .then(|| spawns::reason.eq(step.reason.as_ref().map(|text| cut_text(text, MAX_REASON)))),
         to.is_final().then(|| spawns::completed_at_ms.eq(ended_at_ms)),
     ));
-    let moved: Option<Row> =
-        on_either!(db.connection, |inner| moved.returning(Row::as_returning()).get_result(inner)).optional()?;
+    let moved: QueryResult<Row> =
+        on_either!(db.connection, |inner| ParsedOnce(moved.returning(Row::as_returning())).get_result(inner));
+    let moved = moved.optional()?;
     Ok(moved.map(SpawnRecord::from))
 }
 
