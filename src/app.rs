@@ -147,8 +147,7 @@ impl App {
         };
 
         let health_log = HealthLogWriter::start(store.clone());
-        let (event_hub, events) =
-            EventHubActor::start_with(event_places(&http.connections), clock.clone(), metrics.clone());
+        let (event_hub, events) = EventHubActor::start(event_places(&http.connections), clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         clock_watch::start(clock.clone(), store.clone(), member.is_some(), audit.clone(), metrics.clone()).await?;
         let installation = InstallationIdentity {

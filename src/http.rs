@@ -59,7 +59,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
 use actix_web::{Error, web};
-use gatewarden_actors::store::records::{AuditActor, AuditEntry, AuditResult};
+use gatewarden_actors::store::records::{AuditEntry, AuditResult};
 use gatewarden_listener::{ClientSocket, Connections, GuardedStream, Limits, Place, WRITE_BUFFER};
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -338,14 +338,6 @@ fn note_refusals(app: &AppContext) {
         return;
     }
     tracing::warn!(refusals.left_out = left_out, "the audit log lacks refusals: too many came within a minute");
-    app.audit.note(AuditEntry {
-        at_ms: app.clock.wall_ms(),
-        actor: AuditActor::system(),
-        address: None,
-        request_id: None,
-        action: "audit.refusals_left_out".to_owned(),
-        target: None,
-        result: AuditResult::Refused,
-        details: json!({ "refusals": left_out }),
-    });
+    let (at_ms, details) = (app.clock.wall_ms(), json!({ "refusals": left_out }));
+    app.audit.note(AuditEntry::by_system(at_ms, "audit.refusals_left_out", None, AuditResult::Refused, details));
 }

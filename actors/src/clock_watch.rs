@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::error::Failure;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreHandle;
-use crate::store::records::{AuditActor, AuditEntry, AuditResult};
+use crate::store::records::{AuditEntry, AuditResult};
 
 /// How often the clocks are compared. Whatever deletes compares them itself, too: this only decides how soon a jump is said, and
 /// how exactly is known since when the daemon was frozen.
@@ -72,16 +72,8 @@ impl ClockWatch {
             "the wall clock jumped; nothing is deleted for it: ages are judged by time that has really passed"
         );
         self.metrics.count_clock_jump(by_ms > 0);
-        self.audit.note(AuditEntry {
-            at_ms: self.clock.wall_ms(),
-            actor: AuditActor::system(),
-            address: None,
-            request_id: None,
-            action: "clock.jump".to_owned(),
-            target: None,
-            result: AuditResult::Ok,
-            details: json!({ "seconds": by_s }),
-        });
+        let (at_ms, details) = (self.clock.wall_ms(), json!({ "seconds": by_s }));
+        self.audit.note(AuditEntry::by_system(at_ms, "clock.jump", None, AuditResult::Ok, details));
     }
 
     async fn remember(&self) {

@@ -1,7 +1,7 @@
 //! How a gateway is reached over the network: resolve, connect, TLS, upgrade, frames; and plain HTTP requests.
 //!
 //! A [`Dialer`] is the seam: `Gateway` actors hold an `Arc<dyn Dialer>`, [`NetworkDialer`] is the real one, and tests
-//! script one with [`Dialed::scripted`]. What comes out of a dial is a pair of halves: a stream of [`Incoming`] messages and an
+//! script one. What comes out of a dial is a pair of halves: a stream of [`Incoming`] messages and an
 //! [`Outgoing`] queue. Nobody answers pings or close frames by itself: the actor does.
 //!
 //! Rules kept here, whoever dials: the address that is dialled is the one that was checked (one resolution a dial), no
@@ -25,9 +25,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use futures_util::stream::{self, LocalBoxStream};
+use futures_util::stream::LocalBoxStream;
 use gatewarden_protocol::{GatewayAddress, Secret};
-use tokio::sync::mpsc;
 
 use crate::gateway_record::TlsTrust;
 
@@ -181,34 +180,5 @@ impl std::fmt::Debug for Dialed {
     }
 }
 
-/// The other end of a scripted socket.
-#[derive(Debug)]
-pub struct ScriptedPeer {
-    /// What was sent to this peer, in order; ends when the socket is dropped.
-    pub sent: mpsc::Receiver<Sent>,
-    /// What this peer says; dropping it ends the socket.
-    pub says: mpsc::UnboundedSender<Result<Incoming, SocketError>>,
-    /// The cap that the other side set.
-    pub frame_cap: FrameCap,
-}
-
-impl Dialed {
-    /// A socket without a network, and its other end: for tests of whoever holds a [`Dialer`].
-    pub fn scripted() -> (Self, ScriptedPeer) {
-        let (outgoing, sent) = Outgoing::scripted();
-        let (says, mut heard) = mpsc::unbounded_channel();
-        let frame_cap = FrameCap::before_connect();
-        let incoming = stream::poll_fn(move |context| heard.poll_recv(context));
-        let dialed = Self {
-            incoming: Box::pin(incoming),
-            outgoing,
-            frame_cap: frame_cap.clone(),
-            timings: DialTimings::default(),
-            peer: SocketAddr::from(([127, 0, 0, 1], gatewarden_protocol::address::DEFAULT_GATEWAY_PORT)),
-        };
-        (dialed, ScriptedPeer { sent, says, frame_cap })
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

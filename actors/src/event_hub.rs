@@ -27,8 +27,6 @@ use crate::metrics::Metrics;
 const RING_EVENTS: usize = 10_000;
 /// Bytes of events kept for replay, as server-sent events. What WebSocket subscribers are sent is held until they have it.
 const RING_BYTES: usize = 8 * 1024 * 1024;
-/// Subscribers at one time, where nothing else is said.
-const PLACES: usize = 2_730;
 
 /// Owns the ring and the subscribers' feeds.
 pub struct EventHubActor {
@@ -42,14 +40,9 @@ pub struct EventHubActor {
 }
 
 impl EventHubActor {
-    /// Starts the hub on the current arbiter. Ids start at the wall time in ms times 1,000, so that an id of an earlier
-    /// run is always below those of this one.
-    pub fn start(clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
-        Self::start_with(PLACES, clock, metrics)
-    }
-
-    /// The same with so many places for subscribers.
-    pub fn start_with(places: usize, clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
+    /// Starts the hub on the current arbiter, with so many places for subscribers. Ids start at the wall time in ms times
+    /// 1,000, so that an id of an earlier run is always below those of this one.
+    pub fn start(places: usize, clock: Clock, metrics: Arc<Metrics>) -> (Addr<Self>, EventPublisher) {
         let start_id = u64::try_from(clock.wall_ms()).unwrap_or(0).saturating_mul(1_000);
         let shared = Arc::new(Shared::default());
         shared.newest.store(start_id, Ordering::Release);

@@ -591,20 +591,5 @@ fn moment_of(clock: &Clock) -> Moment {
     Moment { now: clock.now(), wall_ms: clock.wall_ms(), jitter: clock.random_unit(), woke }
 }
 
-/// Lets tests kill an actor as a fault would.
-#[cfg(test)]
-#[derive(Message, Debug, Clone, Copy)]
-#[rtype(result = "()")]
-pub(crate) struct InducePanic;
-
-#[cfg(test)]
-impl Handler<InducePanic> for GatewayActor {
-    type Result = ();
-
-    fn handle(&mut self, InducePanic: InducePanic, _ctx: &mut Self::Context) {
-        panic!("induced by a test");
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,9 @@ mod gateways;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use gatewarden_processes::Process;
@@ -30,37 +29,19 @@ use crate::machines::connection::Count;
 use crate::processes::view::ProcessView;
 use crate::spawn::SpawnState;
 
-/// Route patterns kept; the daemon has a few dozen. A caller that passes paths instead ends in `other`.
-const MAX_ROUTES: usize = 256;
-/// Methods of requests that are counted by name: a request's method comes from outside.
-const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 const POOLS: [&str; 2] = ["reader", "writer"];
 
-/// What became of a request that a node passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarded {
-    /// The node that acts has answered, whatever it was.
-    Answered,
-    /// That node was not reached; nothing was sent.
-    Unreachable,
-    /// The connection broke before the answer.
-    Broken,
-    /// The client broke off in its body.
-    ClientLeft,
-}
-
-impl Forwarded {
-    /// In the order in which they are counted.
-    pub const ALL: [Self; 4] = [Self::Answered, Self::Unreachable, Self::Broken, Self::ClientLeft];
-
-    /// A stable word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Unreachable => "unreachable",
-            Self::Broken => "broken",
-            Self::ClientLeft => "client_left",
-        }
+gatewarden_protocol::named! {
+    /// What became of a request that a node passed on.
+    pub enum Forwarded {
+        /// The node that acts has answered, whatever it was.
+        Answered = "answered",
+        /// That node was not reached; nothing was sent.
+        Unreachable = "unreachable",
+        /// The connection broke before the answer.
+        Broken = "broken",
+        /// The client broke off in its body.
+        ClientLeft = "client_left",
     }
 }
 
@@ -69,7 +50,6 @@ impl Forwarded {
 pub struct Metrics {
     registry: Registry,
     gateways: Gateways,
-    routes: RwLock<HashSet<Box<str>>>,
     http_requests: IntCounterVec,
     http_durations: HistogramVec,
     connections: Mutex<ConnectionFigures>,
@@ -118,27 +98,15 @@ pub struct ConnectionFigures {
     pub ended: Vec<(&'static str, u64)>,
 }
 
-/// How an attempt to deliver a notification ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// The destination took it.
-    Delivered,
-    /// It didn't, and another attempt follows.
-    Failed,
-    /// No attempt follows: the notification is too old, or was tried too often.
-    GivenUp,
-}
-
-impl Attempt {
-    const OUTCOMES: [&str; 3] = ["delivered", "failed", "given_up"];
-
-    fn outcome(self) -> &'static str {
-        let [delivered, failed, given_up] = Self::OUTCOMES;
-        match self {
-            Self::Delivered => delivered,
-            Self::Failed => failed,
-            Self::GivenUp => given_up,
-        }
+gatewarden_protocol::named! {
+    /// How an attempt to deliver a notification ended.
+    pub enum Attempt {
+        /// The destination took it.
+        Delivered = "delivered",
+        /// It didn't, and another attempt follows.
+        Failed = "failed",
+        /// No attempt follows: the notification is too old, or was tried too often.
+        GivenUp = "given_up",
     }
 }
 
@@ -154,7 +122,6 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             gateways: Gateways::default(),
-            routes: RwLock::default(),
             http_requests: catalogue::HTTP_REQUESTS.counters(&registry, []),
             http_durations: catalogue::HTTP_DURATION.durations(&registry),
             connections: Mutex::default(),
@@ -220,40 +187,9 @@ impl Metrics {
         self.gateways.forget(id);
     }
 
-    /// One heartbeat's or probe's round trip.
-    pub fn observe_latency(&self, id: GatewayId, round_trip: Duration) {
-        self.gateways.change(id, |series| series.observe_latency(id, round_trip));
-    }
-
     /// What a gateway's connection counts.
     pub fn count(&self, id: GatewayId, count: &Count) {
-        match count {
-            Count::Latency(round_trip) => self.observe_latency(id, *round_trip),
-            Count::Reconnect => self.count_reconnect(id),
-            Count::Refusal(code) => self.count_refusal(id, code.as_str()),
-            Count::Rpc(method, outcome) => self.count_rpc(id, method, outcome.as_str()),
-            Count::DroppedFrame(reason) => self.count_dropped_frame(id, reason.as_str()),
-        }
-    }
-
-    /// One attempt to connect after the first.
-    pub fn count_reconnect(&self, id: GatewayId) {
-        self.gateways.change(id, gateways::GatewaySeries::count_reconnect);
-    }
-
-    /// One refusal, by its stable code.
-    pub fn count_refusal(&self, id: GatewayId, code: &str) {
-        self.gateways.change(id, |series| series.count_refusal(code));
-    }
-
-    /// One request to a gateway: its method (unknown ones count as `other`) and `ok`, `refused`, `timeout`, `lost`.
-    pub fn count_rpc(&self, id: GatewayId, method: &str, outcome: &'static str) {
-        self.gateways.change(id, |series| series.count_rpc(method, outcome));
-    }
-
-    /// One frame that was dropped, by reason: `garbage`, `unmatched_reply`, `too_large`, `unknown_event`.
-    pub fn count_dropped_frame(&self, id: GatewayId, reason: &'static str) {
-        self.gateways.change(id, |series| series.count_dropped_frame(reason));
+        self.gateways.change(id, |series| series.count(count));
     }
 
     /// One `Gateway` actor was started again after its death.
@@ -310,7 +246,7 @@ impl Metrics {
     /// How an attempt at this destination ended, at this wall time in ms. By the notifier.
     pub fn count_notification(&self, destination: &str, attempt: Attempt, at_ms: i64) {
         self.show_destination(destination);
-        self.notifications.with_label_values(&[destination, attempt.outcome()]).inc();
+        self.notifications.with_label_values(&[destination, attempt.as_str()]).inc();
         if attempt == Attempt::Delivered {
             self.notifications_delivered.with_label_values(&[destination]).set(seconds(at_ms));
         }
@@ -318,8 +254,8 @@ impl Metrics {
 
     /// All of its series, from the first word about it on.
     fn show_destination(&self, destination: &str) {
-        for outcome in Attempt::OUTCOMES {
-            self.notifications.with_label_values(&[destination, outcome]);
+        for attempt in Attempt::ALL {
+            self.notifications.with_label_values(&[destination, attempt.as_str()]);
         }
         self.notifications_pending.with_label_values(&[destination]);
     }
@@ -412,20 +348,10 @@ impl Metrics {
         self.self_doubt.set(i64::from(doubts));
     }
 
-    /// One HTTP request, by route pattern.
+    /// One HTTP request, by route pattern. Of methods and routes, which are labels, the caller has few.
     pub fn observe_http(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let route = if self.is_known_route(route) { route } else { "other" };
-        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
         self.http_requests.with_label_values(&[method, route, &status.to_string()]).inc();
         self.http_durations.with_label_values(&[route]).observe(took.as_secs_f64());
-    }
-
-    fn is_known_route(&self, route: &str) -> bool {
-        if self.routes.read().unwrap_or_else(PoisonError::into_inner).contains(route) {
-            return true;
-        }
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        routes.len() < MAX_ROUTES && routes.insert(route.into())
     }
 
     /// One panic anywhere in the process. By the panic hook.

@@ -54,7 +54,7 @@ use crate::settings::RetentionSettings;
 use crate::spawn::{NoAnswer, SpawnRecord, SpawnRequest, SpawnState};
 use crate::store::batching::HealthLogWriter;
 use crate::store::handle::StoreHandle;
-use crate::store::records::{AuditActor, AuditEntry, AuditResult};
+use crate::store::records::{AuditEntry, AuditResult};
 
 /// How often the registry looks for `Gateway` actors that died. O(gateways), one atomic read each.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -448,16 +448,9 @@ impl RegistryActor {
         let data = GatewayPrimaryData { from: named(change.from), to: named(change.to), reason: reason.to_owned() };
         self.publish_acting(change.to, reason);
         self.events.tell(&data);
-        self.audit.note(AuditEntry {
-            at_ms: self.clock.wall_ms(),
-            actor: AuditActor::system(),
-            address: None,
-            request_id: None,
-            action: "gateway.primary".to_owned(),
-            target: change.to.map(|id| format!("gateway {id}")),
-            result: AuditResult::Ok,
-            details: serde_json::to_value(data).unwrap_or_default(),
-        });
+        let target = change.to.map(|id| format!("gateway {id}"));
+        let (at_ms, details) = (self.clock.wall_ms(), serde_json::to_value(data).unwrap_or_default());
+        self.audit.note(AuditEntry::by_system(at_ms, "gateway.primary", target, AuditResult::Ok, details));
     }
 
     fn publish_acting(&self, acting: Option<GatewayId>, reason: &str) {

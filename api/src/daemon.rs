@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::names::HealthStatus;
 use crate::request::{Rule, request};
-use crate::rules::{action, as_array, by, check_text, id, over, text};
+use crate::rules::{action, check_text, id, over, text, texts};
 
 /// Proof of life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -180,7 +180,11 @@ request! {
         /// With rotate-token and revoke-token: whose token; `operator` by default.
         role: Option<String> = with(&OF_A_TOKEN, false, text(1..=100));
         /// With rotate-token: scopes of the new token; as before by default.
-        scopes: Option<Vec<String>> = with(&OF_A_TOKEN, false, scopes());
+        scopes: Option<Vec<String>> = with(
+            &OF_A_TOKEN,
+            false,
+            texts(50, |scope| check_text(scope, 1..=100).is_ok(), "must be at most 50 texts"),
+        );
         /// The gateway; else the acting primary.
         gateway_id: Option<i64> = id();
     }
@@ -204,17 +208,5 @@ fn with<R: Rule>(actions: &'static [&'static str], is_needed: bool, rule: R) -> 
             rule.note_missing(fields, name);
         }
         rule.read(fields, name)
-    })
-}
-
-fn scopes() -> impl Rule<Out = Vec<String>> {
-    by(|fields, name| {
-        let array = as_array(fields, name)?;
-        let texts = array.iter().filter_map(Value::as_str).filter(|scope| check_text(scope, 1..=100).is_ok());
-        let scopes: Vec<String> = texts.map(str::to_owned).collect();
-        if scopes.len() != array.len() || scopes.len() > 50 {
-            fields.wrong(name, "must be at most 50 texts");
-        }
-        Some(scopes)
     })
 }

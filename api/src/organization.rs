@@ -168,7 +168,7 @@ pub struct OrganizationMessageTaken {
 }
 
 /// What a sync did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TemplatesSyncAnswer {
     /// The gateway's UUID.
     #[schema(example = "55cc268a-4b45-400f-accf-201e025232ac")]
@@ -202,7 +202,7 @@ pub struct TemplatesSyncAnswer {
 }
 
 /// How many files, by what became of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TemplatesSyncFiles {
     /// Written.
     pub written: usize,

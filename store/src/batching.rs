@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::handle::StoreHandle;
-use crate::tables::audit_log::{AuditActor, AuditEntry, AuditResult};
+use crate::tables::audit_log::{AuditEntry, AuditResult};
 
 /// A batch is written at the latest this long after its first row.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -317,16 +317,8 @@ impl Batched for AuditEntry {
     }
 
     fn gap(lost: u64, now_ms: i64) -> Option<Self> {
-        Some(Self {
-            at_ms: now_ms,
-            actor: AuditActor::system(),
-            address: None,
-            request_id: None,
-            action: "audit.lost".to_owned(),
-            target: None,
-            result: AuditResult::Failed,
-            details: json!({ "entries": Value::from(lost) }),
-        })
+        let details = json!({ "entries": Value::from(lost) });
+        Some(Self::by_system(now_ms, "audit.lost", None, AuditResult::Failed, details))
     }
 
     fn say_lost(lost: u64) {

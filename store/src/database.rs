@@ -202,7 +202,7 @@ pub(crate) fn time_ms(connection: &mut Connection, own_ms: i64) -> QueryResult<i
     match connection {
         Connection::Sqlite(_) => Ok(own_ms),
         Connection::Postgres(_) => {
-            number(connection, "SELECT floor(1000 * extract(epoch FROM clock_timestamp()))::bigint AS number")
+            number(connection, "SELECT floor(1000 * extract(epoch FROM clock_timestamp()))::bigint")
         }
     }
 }

@@ -9,7 +9,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use gatewarden_core::error::{ErrorCode, Failure};
 
 use crate::postgres::trouble::Trouble;
-use crate::sealing::SealError;
+use crate::sealing::{Place, SealError, Sealer};
 
 /// What kind of trouble the database is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,13 @@ impl Trouble {
             }
             _ => Fault::Refused,
         }
+    }
+}
+
+impl Sealer {
+    /// Seals a secret for one place, or says `what` cannot be sealed.
+    pub(crate) fn seal_or(&self, what: &'static str, place: Place<'_>, plain: &[u8]) -> Result<String, StoreError> {
+        self.seal(place, plain).map_err(|error| StoreError::Sealed { what, error })
     }
 }
 

@@ -285,28 +285,6 @@ impl StoreHandle {
     pub(crate) fn judged_ms(&self, kept: Duration) -> i64 {
         self.shared.clock.judged_ms(kept)
     }
-
-    /// Does something to the writer's connection, outside of a transaction.
-    #[cfg(test)]
-    pub(crate) async fn shared_writer_for_test(&self, act: fn(&mut Connection) -> diesel::QueryResult<()>) {
-        self.maintain(act).await.unwrap();
-    }
-
-    /// Closes the connections of all threads, so that a test may look at the files.
-    #[cfg(test)]
-    pub(crate) async fn close_for_test(&self) {
-        let spoiled = || StoreError::Panicked("not at all".to_owned());
-        let _ = self.shared.writer.run::<(), _>("close", move |_| Err(spoiled())).await;
-        // One job for each of the two threads: neither ends before both have one.
-        let both = Arc::new(std::sync::Barrier::new(2));
-        let close = |both: Arc<std::sync::Barrier>| {
-            self.shared.readers.run::<(), _>("close", move |_| {
-                both.wait();
-                Err(spoiled())
-            })
-        };
-        let _ = futures_util::future::join(close(both.clone()), close(both)).await;
-    }
 }
 
 /// Milliseconds for the database.
@@ -318,3 +296,6 @@ pub(crate) fn span_ms(span: Duration) -> i64 {
 pub(crate) fn whole(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

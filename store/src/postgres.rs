@@ -24,6 +24,7 @@ use diesel::connection::{
     AnsiTransactionManager, CacheSize, DynInstrumentation, Instrumentation, LoadConnection, SimpleConnection,
     TransactionManager,
 };
+use diesel::dsl::sql;
 use diesel::internal::derives::multiconnection::{AstPassHelper as _, ConnectionSealed, MultiConnectionHelper};
 use diesel::migration::{CREATE_MIGRATIONS_TABLE, MigrationConnection};
 use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
@@ -172,38 +173,23 @@ fn unlock(session: &mut PostgresConnection) -> QueryResult<()> {
 fn holder(session: &mut PostgresConnection) -> QueryResult<String> {
     let query = format!(
         "SELECT a.application_name || COALESCE(' from ' || host(a.client_addr), '') || ', session ' || a.pid || ' of the server' \
-         AS line FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted \
+         FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted \
          AND l.classid = {LOCK} AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     );
     Ok(lines(session, &query)?.into_iter().next().unwrap_or_default())
 }
 
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
-
-/// A row with one number, which the query calls `number`.
-#[derive(QueryableByName)]
-pub(crate) struct Number {
-    #[diesel(sql_type = BigInt)]
-    pub(crate) number: i64,
-}
-
 pub(crate) fn lines(session: &mut PostgresConnection, query: &str) -> QueryResult<Vec<String>> {
-    let lines: Vec<Line> = diesel::sql_query(query).load(session)?;
-    Ok(lines.into_iter().map(|line| line.line).collect())
+    sql::<Text>(query).load(session)
 }
 
 fn number(session: &mut PostgresConnection, query: &str) -> QueryResult<i64> {
-    let found: Number = diesel::sql_query(query).get_result(session)?;
-    Ok(found.number)
+    sql::<BigInt>(query).get_result(session)
 }
 
 /// The names of all tables of the schema that unqualified names mean.
 pub(crate) fn tables(session: &mut PostgresConnection) -> QueryResult<Vec<String>> {
-    lines(session, "SELECT tablename::text AS line FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1")
+    lines(session, "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1")
 }
 
 /// Writes something without meaning, in the transaction that is open.

@@ -225,10 +225,10 @@ where
 pub(crate) fn highest_id(connection: &mut Connection, table: &str) -> QueryResult<i64> {
     let query = match connection {
         Connection::Sqlite(_) => {
-            format!("SELECT COALESCE(MAX(seq), 0) AS number FROM sqlite_sequence WHERE name = '{table}'")
+            format!("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = '{table}'")
         }
         Connection::Postgres(_) => format!(
-            "SELECT COALESCE(MAX(last_value), 0)::bigint AS number FROM pg_sequences \
+            "SELECT COALESCE(MAX(last_value), 0)::bigint FROM pg_sequences \
              WHERE schemaname = current_schema() AND sequencename = '{table}_id_seq'"
         ),
     };
@@ -361,9 +361,8 @@ pub(crate) fn columns_with(connection: &mut Connection, beginning: &str) -> Quer
     {
         for Column { name, .. } in columns(connection, table)?.iter().filter(|column| column.kind == Kind::Text) {
             let length = beginning.len();
-            let query = format!(
-                "SELECT COUNT(*) AS number FROM \"{table}\" WHERE substr(\"{name}\", 1, {length}) = '{beginning}'"
-            );
+            let query =
+                format!("SELECT COUNT(*) FROM \"{table}\" WHERE substr(\"{name}\", 1, {length}) = '{beginning}'");
             let count = usize::try_from(number(connection, &query)?).unwrap_or(0);
             if count > 0 {
                 found.push((format!("{table}.{name}"), count));

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use diesel::connection::{Connection as _, SimpleConnection as _};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
@@ -117,25 +118,18 @@ pub(crate) fn fault_in(words: &str) -> Option<Fault> {
     TEXTS.iter().find(|(text, _)| words.contains(text)).map(|(_, fault)| *fault)
 }
 
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
-
 fn lines(connection: &mut Connection, query: &str) -> QueryResult<Vec<String>> {
-    let lines: Vec<Line> = diesel::sql_query(query).load(connection)?;
-    Ok(lines.into_iter().map(|line| line.line).collect())
+    sql::<Text>(query).load(connection)
 }
 
 /// The names of all tables.
 pub(crate) fn tables(connection: &mut Connection) -> QueryResult<Vec<String>> {
-    lines(connection, "SELECT name AS line FROM sqlite_master WHERE type = 'table'")
+    lines(connection, "SELECT name FROM sqlite_master WHERE type = 'table'")
 }
 
 /// Applied migrations, oldest first.
 pub(crate) fn applied_migrations(connection: &mut Connection) -> QueryResult<Vec<String>> {
-    lines(connection, "SELECT version AS line FROM __diesel_schema_migrations ORDER BY version")
+    lines(connection, "SELECT version FROM __diesel_schema_migrations ORDER BY version")
 }
 
 /// Whether the file can be read at all: its header, and its list of tables.
@@ -147,16 +141,16 @@ pub(crate) fn check_header(connection: &mut Connection) -> QueryResult<()> {
 /// with its table, which takes several times as long.
 pub(crate) fn damage(connection: &mut Connection, full: bool) -> QueryResult<Vec<String>> {
     let query = if full {
-        "SELECT integrity_check AS line FROM pragma_integrity_check LIMIT 10"
+        "SELECT integrity_check FROM pragma_integrity_check LIMIT 10"
     } else {
-        "SELECT quick_check AS line FROM pragma_quick_check LIMIT 10"
+        "SELECT quick_check FROM pragma_quick_check LIMIT 10"
     };
     Ok(lines(connection, query)?.into_iter().filter(|line| line != "ok").collect())
 }
 
 /// Rows changed on this connection so far; `None` where that can't be asked.
 pub(crate) fn changes(connection: &mut Connection) -> Option<i64> {
-    diesel::select(diesel::dsl::sql::<BigInt>("total_changes()")).get_result(connection).ok()
+    diesel::select(sql::<BigInt>("total_changes()")).get_result(connection).ok()
 }
 
 /// Writes some pages and takes them back, in the transaction that is open.
@@ -206,7 +200,7 @@ pub(crate) fn scrub(connection: &mut Connection) -> QueryResult<()> {
 
 /// Whether pages of this database can be given back.
 pub(crate) fn can_shrink(connection: &mut Connection) -> QueryResult<bool> {
-    Ok(number(connection, "SELECT auto_vacuum AS number FROM pragma_auto_vacuum")? == INCREMENTAL)
+    Ok(number(connection, "SELECT auto_vacuum FROM pragma_auto_vacuum")? == INCREMENTAL)
 }
 
 /// Makes a database without tables one whose pages can be given back.
@@ -221,7 +215,7 @@ pub(crate) fn let_shrink_anew(connection: &mut Connection) -> QueryResult<()> {
 
 /// Gives some pages back; how many. 0 where no more than those that stay are unused.
 pub(crate) fn give_back(connection: &mut Connection) -> QueryResult<usize> {
-    const UNUSED: &str = "SELECT freelist_count AS number FROM pragma_freelist_count";
+    const UNUSED: &str = "SELECT freelist_count FROM pragma_freelist_count";
     let before = number(connection, UNUSED)?;
     if before <= PAGES_KEPT || !can_shrink(connection)? {
         return Ok(0);
@@ -233,7 +227,7 @@ pub(crate) fn give_back(connection: &mut Connection) -> QueryResult<usize> {
 
 /// Bytes of the file that hold nothing.
 pub(crate) fn free_bytes(connection: &mut Connection) -> QueryResult<u64> {
-    let query = "SELECT f.freelist_count * p.page_size AS number FROM pragma_freelist_count f, pragma_page_size p";
+    let query = "SELECT f.freelist_count * p.page_size FROM pragma_freelist_count f, pragma_page_size p";
     number(connection, query).map(|bytes| u64::try_from(bytes).unwrap_or(0))
 }
 

@@ -135,9 +135,7 @@ pub(crate) fn seal_if_new(
     }
     // The key is on disk before the first row is sealed with it.
     key.write_if_new()?;
-    let canary = sealer
-        .seal(CANARY_PLACE, CANARY_TEXT)
-        .map_err(|error| StoreError::Sealed { what: "its canary cannot be sealed", error })?;
+    let canary = sealer.seal_or("its canary cannot be sealed", CANARY_PLACE, CANARY_TEXT)?;
     set(connection, CANARY, &canary)?;
     tracing::info!(store.path = %place.display(), "made a new database");
     Ok(())

@@ -109,7 +109,7 @@ impl Scratch {
             return outside(&self.database, |connection| {
                 let Connection::Postgres(session) = connection else { return Vec::new() };
                 let tables = postgres::tables(session).unwrap();
-                let queries = tables.iter().map(|name| format!("SELECT {name}::text AS line FROM {name}"));
+                let queries = tables.iter().map(|name| format!("SELECT {name}::text FROM {name}"));
                 queries.flat_map(|query| postgres::lines(session, &query).unwrap().concat().into_bytes()).collect()
             });
         }

@@ -65,7 +65,7 @@ impl House {
         let key = SealingKey::load_or_create(None, dir.path()).unwrap();
         let options = StoreOptions::at(dir.path().join("gatewarden.db"));
         let store = StoreHandle::open(options, key, clock.clone(), Arc::new(Metrics::new())).unwrap();
-        let (hub, publisher) = EventHubActor::start(clock.clone(), Arc::default());
+        let (hub, publisher) = EventHubActor::start(100, clock.clone(), Arc::default());
         let filter = EventFilter::new(&[EventKind::AgentStatus], false);
         let events =
             hub.send(Subscribe { holder: Holder::ADMIN, filter, last_seen: None, queue: 100 }).await.unwrap().unwrap();

@@ -32,7 +32,7 @@ impl House {
         let key = SealingKey::load_or_create(None, dir.path()).unwrap();
         let options = StoreOptions::at(dir.path().join("gatewarden.db"));
         let store = StoreHandle::open(options, key, clock.clone(), metrics.clone()).unwrap();
-        let (_, events) = EventHubActor::start(clock.clone(), metrics.clone());
+        let (_, events) = EventHubActor::start(100, clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events);
         let watch = ClockWatch { clock: clock.clone(), store: store.clone(), audit, metrics: metrics.clone() };
         Self { clock, store, watch, metrics, dir }

@@ -2,6 +2,7 @@
 
 mod http;
 mod peer;
+pub(crate) mod scripted;
 mod sockets;
 mod trust;
 mod upgrades;

@@ -29,7 +29,7 @@ async fn next_id(subscription: &Subscription) -> u64 {
 
 #[actix::test]
 async fn subscribers_get_events_in_order_with_ids_that_grow_by_one() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1_700_000_000_000, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1_700_000_000_000, 1), Arc::default());
     let subscription = subscribe(&hub, None, 16).await;
     for n in 0..3 {
         publisher.publish(EventKind::Log, json!({ "n": n }));
@@ -43,7 +43,7 @@ async fn subscribers_get_events_in_order_with_ids_that_grow_by_one() {
 
 #[actix::test]
 async fn a_returning_subscriber_misses_nothing() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1, 1), Arc::default());
     let first = subscribe(&hub, None, 16).await;
     publisher.publish(EventKind::Log, json!({ "n": 0 }));
     let seen = next_id(&first).await;
@@ -60,7 +60,7 @@ async fn a_returning_subscriber_misses_nothing() {
 
 #[actix::test]
 async fn whoever_leaves_before_the_first_event_misses_nothing_either() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1, 1), Arc::default());
     publisher.publish(EventKind::Log, json!({ "n": 0 }));
     let first = subscribe(&hub, None, 16).await;
     let starts_after = first.starts_after();
@@ -73,7 +73,7 @@ async fn whoever_leaves_before_the_first_event_misses_nothing_either() {
 
 #[actix::test]
 async fn an_id_of_an_earlier_run_is_answered_with_a_reset() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1_700_000_000_000, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1_700_000_000_000, 1), Arc::default());
     publisher.publish(EventKind::Log, json!({ "n": 0 }));
     let subscription = subscribe(&hub, Some(1_600_000_000_000_000), 16).await;
     // Its ids begin with the time of its start, which a busy machine delays.
@@ -88,7 +88,7 @@ async fn an_id_of_an_earlier_run_is_answered_with_a_reset() {
 
 #[actix::test]
 async fn a_slow_subscriber_loses_its_oldest_events_and_hears_how_many_while_others_lose_none() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1, 1), Arc::default());
     let slow = subscribe(&hub, None, 10).await;
     let quick = subscribe(&hub, None, 1_000).await;
     for n in 0..100 {
@@ -105,7 +105,7 @@ async fn a_slow_subscriber_loses_its_oldest_events_and_hears_how_many_while_othe
 
 #[actix::test]
 async fn streams_end_when_the_daemon_stops_and_new_ones_are_refused() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1, 1), Arc::default());
     let subscription = subscribe(&hub, None, 10).await;
     publisher.publish(EventKind::Log, json!({ "n": 7 }));
     hub.send(EndStreams).await.unwrap();
@@ -118,7 +118,7 @@ async fn streams_end_when_the_daemon_stops_and_new_ones_are_refused() {
 
 #[actix::test]
 async fn a_flood_of_events_is_dropped_with_a_reset_and_the_backlog_drains() {
-    let (hub, publisher) = EventHubActor::start(Clock::simulated(1, 1), Arc::default());
+    let (hub, publisher) = EventHubActor::start(100, Clock::simulated(1, 1), Arc::default());
     let subscription = subscribe(&hub, None, 100_000).await;
     for n in 0..25_000 {
         publisher.publish(EventKind::Log, json!({ "n": n }));

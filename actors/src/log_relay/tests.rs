@@ -55,7 +55,7 @@ impl World {
         let clock = Clock::simulated(1_000, 1);
         let roster = RosterWriter::default();
         roster.publish_all((1..=gateways).map(view).collect());
-        let (hub, events) = EventHubActor::start(clock.clone(), Arc::default());
+        let (hub, events) = EventHubActor::start(100, clock.clone(), Arc::default());
         let subscribe = Subscribe {
             holder: Holder::ADMIN,
             filter: EventFilter::new(&[EventKind::Log], false),

@@ -3,11 +3,11 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// Upper bounds in seconds: from a loopback answer to a heartbeat that used up its time.
-const BOUNDS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
+pub(super) const BOUNDS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0];
 
 /// What a family's samples are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,20 +65,12 @@ impl Family {
 
     /// Histograms of seconds.
     pub(super) fn durations(&self, registry: &Registry) -> HistogramVec {
-        registered(registry, HistogramVec::new(self.buckets(), &self.label_names()))
-    }
-
-    /// The histogram of one gateway, kept with its other series.
-    pub(super) fn durations_of(&self, gateway: String) -> Histogram {
-        made(Histogram::with_opts(self.buckets().const_label(GATEWAY.0, gateway)))
+        let options = HistogramOpts::new(self.name, self.help).buckets(BOUNDS.to_vec());
+        registered(registry, HistogramVec::new(options, &self.label_names()))
     }
 
     fn options(&self) -> Opts {
         Opts::new(self.name, self.help)
-    }
-
-    fn buckets(&self) -> HistogramOpts {
-        HistogramOpts::new(self.name, self.help).buckets(BOUNDS.to_vec())
     }
 
     fn label_names(&self) -> Vec<&'static str> {
@@ -101,7 +93,7 @@ fn made<T>(metric: prometheus::Result<T>) -> T {
 }
 
 const GATEWAY: Label = ("gateway", "the record's id; one for each registered gateway");
-const ROUTE: Label = ("route", "the route's pattern; 256 at most, then `other`");
+const ROUTE: Label = ("route", "the route's pattern, or `unmatched`");
 const POOL: Label = ("pool", "`reader`, `writer`");
 const DESTINATION: Label = ("destination", "the name in the configuration; 16 at most");
 
@@ -154,7 +146,7 @@ families! {
         RECONNECTS: Counter "gatewarden_reconnects_total" [GATEWAY] "Attempts to connect after the first.";
         REFUSALS: Counter "gatewarden_refusals_total" [
             GATEWAY,
-            ("code", "the stable codes of `operations.md`; 64 a gateway at most, then `other`"),
+            ("code", "the stable codes of `operations.md`"),
         ]
             "Refused connections, by the stable code of the reason.";
         RPCS: Counter "gatewarden_rpcs_total" [
@@ -165,7 +157,7 @@ families! {
             "Requests to the gateway, by method and outcome (ok, refused, timeout, lost).";
         DROPPED_FRAMES: Counter "gatewarden_dropped_frames_total" [
             GATEWAY,
-            ("reason", "`garbage`, `unmatched_reply`, `too_large`, `unknown_event`"),
+            ("reason", "`garbage`, `unmatched_reply`, `unknown_event`"),
         ]
             "Frames from the gateway that were dropped, by reason.";
         ACTOR_RESTARTS: Counter "gatewarden_actor_restarts_total" [GATEWAY]

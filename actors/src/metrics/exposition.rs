@@ -1,9 +1,50 @@
 //! Text of the exposition format 0.0.4, written family by family so that no more than one is held as objects.
 
 use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::catalogue::{Family, Kind};
+use super::catalogue::{BOUNDS, Family, Kind};
+
+/// A histogram of seconds: a quarter of the library's size, as each gateway has one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Durations {
+    /// How many were within each bound and not within the one before.
+    within: [u64; BOUNDS.len()],
+    count: u64,
+    sum: f64,
+}
+
+impl Durations {
+    pub(super) fn observe(&mut self, seconds: f64) {
+        if let Some((_, count)) = BOUNDS.iter().zip(&mut self.within).find(|(bound, _)| seconds <= **bound) {
+            *count += 1;
+        }
+        self.count += 1;
+        self.sum += seconds;
+    }
+
+    fn histogram(&self) -> Histogram {
+        let buckets = BOUNDS.iter().zip(&self.within).scan(0, |sum, (bound, count)| {
+            *sum += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(*sum);
+            Some(bucket)
+        });
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(self.count);
+        histogram.set_sample_sum(self.sum);
+        histogram
+    }
+}
+
+fn label(name: &str, value: String) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value);
+    pair
+}
 
 /// The text so far.
 #[derive(Debug, Default)]
@@ -21,12 +62,7 @@ impl Exposition {
     ) {
         debug_assert_eq!(LABELS, family.labels.len(), "{} has other labels than declared", family.name);
         let metric = |(labels, value): ([String; LABELS], f64)| {
-            let pairs = family.labels.iter().zip(labels).map(|((name, _), value)| {
-                let mut pair = LabelPair::default();
-                pair.set_name((*name).to_owned());
-                pair.set_value(value);
-                pair
-            });
+            let pairs = family.labels.iter().zip(labels).map(|((name, _), value)| label(name, value));
             let mut metric = Metric::from_label(pairs.collect());
             if family.kind == Kind::Counter {
                 let mut counter = Counter::default();
@@ -47,8 +83,22 @@ impl Exposition {
         self.samples(family, value.into().map(|value| ([], value)));
     }
 
-    /// One family of metrics that were made elsewhere.
-    pub(super) fn metrics(&mut self, declared: &Family, metrics: Vec<Metric>) {
+    /// One family of histograms with one label.
+    pub(super) fn durations<'a>(
+        &mut self,
+        family: &Family,
+        samples: impl IntoIterator<Item = (String, &'a Durations)>,
+    ) {
+        let metrics = samples.into_iter().map(|(value, durations)| {
+            let mut metric =
+                Metric::from_label(family.labels.iter().map(|(name, _)| label(name, value.clone())).collect());
+            metric.set_histogram(durations.histogram());
+            metric
+        });
+        self.metrics(family, metrics.collect());
+    }
+
+    fn metrics(&mut self, declared: &Family, metrics: Vec<Metric>) {
         let mut family = MetricFamily::default();
         family.set_name(declared.name.to_owned());
         family.set_help(declared.help.to_owned());

@@ -3,16 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
-
-use prometheus::Histogram;
-use prometheus::core::Metric as _;
 
 use super::catalogue::{self, Family};
-use super::exposition::{Exposition, as_f64, count, flag, seconds};
+use super::exposition::{Durations, Exposition, as_f64, count, flag, seconds};
 use crate::gateway_record::GatewayRecord;
 use crate::gateway_report::{BreakerState, GatewayReport, Phase, Status};
 use crate::ids::GatewayId;
+use crate::machines::connection::Count;
 use crate::processes::view::{ProcessState, ProcessView};
 
 /// Methods that are counted by name. Any other is `other`, so that a caller of a pass-through can't grow the series.
@@ -26,8 +23,6 @@ const KNOWN_METHODS: [&str; 40] = [
     "sessions.send", "sessions.subscribe", "spawn", "status", "system-presence", "usage.status",
 ];
 
-/// Refusal codes kept per gateway. There are about fifty stable ones; more than this is somebody else's word.
-const MAX_CODES: usize = 64;
 /// How many deleted gateways are remembered, so that the last words of their actors don't bring series back.
 const FORGOTTEN_KEPT: usize = 1024;
 
@@ -84,11 +79,12 @@ impl Gateways {
 pub(super) struct GatewaySeries {
     shown: Option<Shown>,
     process: Option<ShownProcess>,
-    latency: Option<Histogram>,
+    latency: Option<Durations>,
     reconnects: u64,
     actor_restarts: u64,
-    refusals: BTreeMap<Box<str>, u64>,
-    rpcs: BTreeMap<(&'static str, &'static str), u64>,
+    refusals: BTreeMap<&'static str, u64>,
+    /// By method and outcome, sorted: few, and a map would have room for more.
+    rpcs: Vec<((&'static str, &'static str), u64)>,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -149,35 +145,25 @@ impl GatewaySeries {
         });
     }
 
-    pub(super) fn observe_latency(&mut self, id: GatewayId, round_trip: Duration) {
-        let histogram = self.latency.get_or_insert_with(|| catalogue::LATENCY.durations_of(id.to_string()));
-        histogram.observe(round_trip.as_secs_f64());
-    }
-
-    pub(super) fn count_reconnect(&mut self) {
-        self.reconnects += 1;
+    pub(super) fn count(&mut self, count: &Count) {
+        match count {
+            Count::Latency(round_trip) => self.latency.get_or_insert_default().observe(round_trip.as_secs_f64()),
+            Count::Reconnect => self.reconnects += 1,
+            Count::Refusal(code) => *self.refusals.entry(code.as_str()).or_default() += 1,
+            Count::Rpc(method, outcome) => {
+                let known = KNOWN_METHODS.iter().find(|known| *known == method).copied().unwrap_or("other");
+                let key = (known, outcome.as_str());
+                match self.rpcs.binary_search_by_key(&key, |(key, _)| *key) {
+                    Ok(at) => self.rpcs.get_mut(at).into_iter().for_each(|(_, count)| *count += 1),
+                    Err(at) => self.rpcs.insert(at, (key, 1)),
+                }
+            }
+            Count::DroppedFrame(reason) => *self.dropped.entry(reason.as_str()).or_default() += 1,
+        }
     }
 
     pub(super) fn count_actor_restart(&mut self) {
         self.actor_restarts += 1;
-    }
-
-    pub(super) fn count_refusal(&mut self, code: &str) {
-        if let Some(count) = self.refusals.get_mut(code) {
-            *count += 1;
-        } else {
-            let key = if self.refusals.len() < MAX_CODES { code } else { "other" };
-            *self.refusals.entry(key.into()).or_default() += 1;
-        }
-    }
-
-    pub(super) fn count_rpc(&mut self, method: &str, outcome: &'static str) {
-        let known = KNOWN_METHODS.iter().find(|known| **known == method).copied().unwrap_or("other");
-        *self.rpcs.entry((known, outcome)).or_default() += 1;
-    }
-
-    pub(super) fn count_dropped_frame(&mut self, reason: &'static str) {
-        *self.dropped.entry(reason).or_default() += 1;
     }
 
     fn shown<T>(&self, of: impl FnOnce(&Shown) -> T) -> Option<T> {
@@ -192,8 +178,8 @@ impl GatewaySeries {
 type Figure = fn(&GatewaySeries) -> Option<f64>;
 /// Each state's name, and whether it is this one.
 type States = fn(&GatewaySeries) -> Vec<(&'static str, bool)>;
-/// The value of the label beside the gateway's, and how often.
-type Counts = fn(&GatewaySeries) -> Vec<(String, u64)>;
+/// By the value of the label beside the gateway's, how often.
+type Counts = fn(&GatewaySeries) -> &BTreeMap<&'static str, u64>;
 
 const FIGURES: [(&Family, Figure); 13] = [
     (&catalogue::GATEWAY_UP, |one| one.shown(|shown| flag(shown.usable))),
@@ -228,12 +214,8 @@ const STATES: [(&Family, States); 3] = [
     }),
 ];
 
-const COUNTS: [(&Family, Counts); 2] = [
-    (&catalogue::REFUSALS, |one| one.refusals.iter().map(|(code, count)| (code.to_string(), *count)).collect()),
-    (&catalogue::DROPPED_FRAMES, |one| {
-        one.dropped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
-    }),
-];
+const COUNTS: [(&Family, Counts); 2] =
+    [(&catalogue::REFUSALS, |one| &one.refusals), (&catalogue::DROPPED_FRAMES, |one| &one.dropped)];
 
 fn render(all: &[(GatewayId, GatewaySeries)], out: &mut Exposition) {
     out.value(&catalogue::GATEWAYS, count(all.iter().filter(|(_, one)| one.shown.is_some()).count()));
@@ -248,11 +230,11 @@ fn render(all: &[(GatewayId, GatewaySeries)], out: &mut Exposition) {
         out.samples(family, all.iter().flat_map(of));
     }
     for (family, counts) in COUNTS {
-        let of = |(id, one): &(GatewayId, GatewaySeries)| {
+        let samples = all.iter().flat_map(|(id, one)| {
             let id = id.to_string();
-            counts(one).into_iter().map(move |(label, count)| ([id.clone(), label], as_f64(count)))
-        };
-        out.samples(family, all.iter().flat_map(of));
+            counts(one).iter().map(move |(label, count)| ([id.clone(), (*label).to_owned()], as_f64(*count)))
+        });
+        out.samples(family, samples);
     }
     out.samples(
         &catalogue::RPCS,
@@ -272,8 +254,6 @@ fn render(all: &[(GatewayId, GatewaySeries)], out: &mut Exposition) {
             Some((labels, 1.0))
         }),
     );
-    out.metrics(
-        &catalogue::LATENCY,
-        all.iter().filter_map(|(_, one)| one.latency.as_ref()).map(Histogram::metric).collect(),
-    );
+    let latencies = all.iter().filter_map(|(id, one)| Some((id.to_string(), one.latency.as_ref()?)));
+    out.durations(&catalogue::LATENCY, latencies);
 }

@@ -75,7 +75,7 @@ impl House {
         processes: Option<Addr<ProcessesActor>>,
     ) -> Self {
         let (clock, metrics, script) = (Clock::system(), Arc::new(Metrics::new()), Script::new());
-        let (hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
+        let (hub, events) = EventHubActor::start(100, clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let (carrying, carriers) = tokio::sync::watch::channel(Carriers::new());
         let (registry, roster) = RegistryActor::start(RegistryParts {
@@ -446,7 +446,7 @@ async fn processes_hear_of_every_record_before_the_last_gateways_are_started() {
         settings: Arc::default(),
         restarts: RestartSettings::default(),
         store: store.clone(),
-        events: EventHubActor::start(clock.clone(), metrics.clone()).1,
+        events: EventHubActor::start(100, clock.clone(), metrics.clone()).1,
         metrics,
         clock,
     });

@@ -87,13 +87,15 @@ async fn metrics_are_given_to_whom_they_are_for() {
 }
 
 #[actix_web::test]
-async fn requests_are_counted_by_route_and_not_by_path() {
+async fn requests_are_counted_by_route_and_not_by_path_and_strange_methods_are_one() {
     let harness = Harness::start().await;
     harness.send(harness.admin("GET", "/api/gateways/1?token=geheim")).await;
     harness.send(harness.admin("GET", "/no/such/path-4711")).await;
+    harness.send(harness.admin("BREW", "/no/such/path-4711")).await;
     let text = harness.send(Ask::new("GET", "/metrics")).await.text();
     assert!(text.contains("/api/gateways/{id}"), "{text}");
-    assert!(!text.contains("geheim") && !text.contains("4711"));
+    assert!(text.contains("{method=\"other\",route=\"unmatched\""), "{text}");
+    assert!(!text.contains("geheim") && !text.contains("4711") && !text.contains("BREW"));
 }
 
 #[actix_web::test]

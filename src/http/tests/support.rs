@@ -397,7 +397,7 @@ impl Harness {
             None,
         );
         let registry = registry.start();
-        let (event_hub, events) = EventHubActor::start(clock.clone(), metrics.clone());
+        let (event_hub, events) = EventHubActor::start(2_730, clock.clone(), metrics.clone());
         let audit = AuditTrail::new(AuditLogWriter::start(store.clone()), events.clone());
         let (readiness, right) = (Readiness::default(), RightToAct::always());
         readiness.set_ready();

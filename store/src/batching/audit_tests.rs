@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::*;
+use crate::records::AuditActor;
 use gatewarden_core::error::ErrorCode;
 
 #[derive(Clone, Default)]

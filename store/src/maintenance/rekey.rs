@@ -255,9 +255,7 @@ fn reseal(connection: &mut Connection, old: &Sealer, new: &Sealer) -> Result<Res
                 let at = Place { table, row: &value.name, column };
                 match old.open(at, &value.text) {
                     Ok(plain) => {
-                        let anew = new
-                            .seal(at, &plain)
-                            .map_err(|error| StoreError::Sealed { what: "a value cannot be sealed anew", error })?;
+                        let anew = new.seal_or("a value cannot be sealed anew", at, &plain)?;
                         values.set(connection, &value.name, &anew)?;
                         done.count += 1;
                     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use gatewarden_core::cluster::{Seen, SeenNode, Step, TTL_MS, not_acting};
@@ -147,11 +148,12 @@ pub(crate) fn open(address: &ServerAddress, patience: Duration) -> Result<Postgr
 
 /// Refuses the transaction that was just begun, unless its node still has the role; nobody takes the role before it ends.
 pub(crate) fn check(session: &mut PostgresConnection, fence: &Fence) -> Result<(), StoreError> {
-    let query = diesel::sql_query(
-        "SELECT epoch AS number FROM cluster_roles WHERE role = 'coordinator' AND node = $1 AND epoch = $2 FOR SHARE",
-    );
-    let held: Option<super::Number> =
-        query.bind::<Text, _>(&fence.node).bind::<BigInt, _>(fence.epoch).get_result(session).optional()?;
+    let query = sql::<BigInt>("SELECT epoch FROM cluster_roles WHERE role = 'coordinator' AND node = ")
+        .bind::<Text, _>(&fence.node)
+        .sql(" AND epoch = ")
+        .bind::<BigInt, _>(fence.epoch)
+        .sql(" FOR SHARE");
+    let held: Option<i64> = query.get_result(session).optional()?;
     held.map(drop).ok_or_else(|| not_acting("Another node has taken over: this one changes nothing any more").into())
 }
 
@@ -273,14 +275,13 @@ pub(crate) fn retire_all(session: &mut PostgresConnection) -> QueryResult<()> {
 
 /// Whether the tables are there: an older release may have made the others.
 pub(crate) fn exists(session: &mut PostgresConnection) -> QueryResult<bool> {
-    let query =
-        "SELECT COUNT(*) AS number FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'cluster_nodes'";
+    let query = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'cluster_nodes'";
     Ok(number(session, query)? == 1)
 }
 
 /// Whether a release that knows of the mesh has made them.
 pub(crate) fn has_mesh(session: &mut PostgresConnection) -> QueryResult<bool> {
-    let query = "SELECT COUNT(*) AS number FROM pg_attribute WHERE attrelid = to_regclass('cluster_nodes') \
+    let query = "SELECT COUNT(*) FROM pg_attribute WHERE attrelid = to_regclass('cluster_nodes') \
                  AND attname = 'mesh_proof' AND NOT attisdropped";
     Ok(number(session, query)? == 1)
 }

@@ -47,11 +47,11 @@ pub fn inspect(
 ) -> Result<ServerInspection, StoreError> {
     let mut session = open(address, options.busy_timeout, false)?;
     let look = || -> Result<ServerInspection, StoreError> {
-        let version = lines(&mut session, "SELECT current_setting('server_version') AS line")?.concat();
-        let bytes = number(&mut session, "SELECT pg_database_size(current_database()) AS number")?;
+        let version = lines(&mut session, "SELECT current_setting('server_version')")?.concat();
+        let bytes = number(&mut session, "SELECT pg_database_size(current_database())")?;
         let unsafe_settings = lines(
             &mut session,
-            "SELECT name || ' = off' AS line FROM pg_settings \
+            "SELECT name || ' = off' FROM pg_settings \
              WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off' ORDER BY name",
         )?;
         let mesh_key = key
@@ -64,7 +64,7 @@ pub fn inspect(
             Vec::new()
         };
         let has_gateways = super::tables(&mut session)?.iter().any(|table| table == "gateways");
-        let gateways = if has_gateways { number(&mut session, "SELECT COUNT(*) AS number FROM gateways")? } else { 0 };
+        let gateways = if has_gateways { number(&mut session, "SELECT COUNT(*) FROM gateways")? } else { 0 };
         let place = options.database.place();
         let mut connection = Connection::Postgres(open(address, options.busy_timeout, false)?);
         let found = tables(&mut connection)?;

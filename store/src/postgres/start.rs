@@ -184,19 +184,19 @@ fn prepare_with(
 }
 
 fn check_server(session: &mut PostgresConnection, address: &ServerAddress, is_ours: bool) -> Result<(), StoreError> {
-    if number(session, "SELECT current_setting('server_version_num')::bigint AS number")? < OLDEST {
-        let version = lines(session, "SELECT current_setting('server_version') AS line")?;
+    if number(session, "SELECT current_setting('server_version_num')::bigint")? < OLDEST {
+        let version = lines(session, "SELECT current_setting('server_version')")?;
         return Err(Trouble::TooOld(version.concat()).at(address));
     }
-    let encoding = lines(session, "SELECT current_setting('server_encoding') AS line")?.concat();
+    let encoding = lines(session, "SELECT current_setting('server_encoding')")?.concat();
     if encoding != "UTF8" {
         return Err(Trouble::NotUtf8(encoding).at(address));
     }
-    let read_only = lines(session, "SELECT current_setting('transaction_read_only') AS line")?.concat();
+    let read_only = lines(session, "SELECT current_setting('transaction_read_only')")?.concat();
     if is_ours && read_only == "on" {
         return Err(Trouble::ReadOnly.at(address));
     }
-    if lines(session, "SELECT current_schema()::text AS line WHERE current_schema() IS NOT NULL")?.is_empty() {
+    if lines(session, "SELECT current_schema()::text WHERE current_schema() IS NOT NULL")?.is_empty() {
         return Err(Trouble::NoRights("there is no schema that it may use".to_owned()).at(address));
     }
     Ok(())
@@ -204,7 +204,7 @@ fn check_server(session: &mut PostgresConnection, address: &ServerAddress, is_ou
 
 /// While a second session has a transaction open, a pool that gives sessions to transactions has to let one of the two feel it.
 fn check_pool(first: &mut PostgresConnection, address: &ServerAddress, patience: Duration) -> Result<(), StoreError> {
-    const SESSION: &str = "SELECT pg_backend_pid()::bigint AS number";
+    const SESSION: &str = "SELECT pg_backend_pid()::bigint";
     let own = number(first, SESSION)?;
     let mut second = connect(address, patience)?;
     let other = second.transaction(|second| number(second, SESSION).map(|other| (other, number(first, SESSION))));

@@ -41,7 +41,7 @@ pub struct AuditActor {
 
 impl AuditActor {
     /// The daemon itself: an election, a timer.
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self { key_id: None, name: "system".to_owned(), role: None }
     }
 
@@ -84,6 +84,14 @@ pub struct AuditEntry {
     /// More of it, a JSON object; one above 16 KiB is left out, and says so.
     #[diesel(deserialize_as = Json)]
     pub details: Value,
+}
+
+impl AuditEntry {
+    /// What the daemon did by itself.
+    pub fn by_system(at_ms: i64, action: &str, target: Option<String>, result: AuditResult, details: Value) -> Self {
+        let (actor, action) = (AuditActor::system(), action.to_owned());
+        Self { at_ms, actor, address: None, request_id: None, action, target, result, details }
+    }
 }
 
 /// A stored entry.

@@ -14,7 +14,7 @@ use crate::handle::{Db, StoreHandle};
 use crate::schema::{device_tokens, identity, meta};
 use crate::sealing::{Place, SealError, Sealer};
 use crate::startup::{set, setting};
-use crate::tables::audit_log::{AuditActor, AuditEntry, AuditResult, append};
+use crate::tables::audit_log::{AuditEntry, AuditResult, append};
 use crate::tables::spawns::key_hash;
 
 const ONLY: i64 = 1;
@@ -84,10 +84,8 @@ impl StoreHandle {
     /// Stores a device token for a canonical address, in the place of an earlier one.
     pub async fn put_device_token(&self, address: String, token: DeviceToken) -> Result<(), Failure> {
         self.write("store the device token", move |db| {
-            let sealed = db
-                .sealer
-                .seal(token_place(&address), token.token.expose().as_bytes())
-                .map_err(|error| StoreError::Sealed { what: "the device token cannot be sealed", error })?;
+            let (place, token_text) = (token_place(&address), token.token.expose().as_bytes());
+            let sealed = db.sealer.seal_or("the device token cannot be sealed", place, token_text)?;
             let row = (
                 device_tokens::token.eq(sealed),
                 device_tokens::role.eq(&token.role),
@@ -176,17 +174,9 @@ pub(crate) fn settle_admin_key(
             node.name = node,
             "the admin key is being retired on all nodes: admin.key of this node has {found} now"
         );
-        let entry = AuditEntry {
-            at_ms: now_ms,
-            actor: AuditActor::system(),
-            address: None,
-            request_id: None,
-            action: "admin_key.retire".to_owned(),
-            target: Some("key admin.key".to_owned()),
-            result: AuditResult::Ok,
-            details: json!({ "node": node, "replaced": known.key.is_some() }),
-        };
-        append(connection, &[entry])?;
+        let target = Some("key admin.key".to_owned());
+        let details = json!({ "node": node, "replaced": known.key.is_some() });
+        append(connection, &[AuditEntry::by_system(now_ms, "admin_key.retire", target, AuditResult::Ok, details)])?;
     }
     let counts = |key: &Option<Secret>| hash_of(key).is_some_and(|hash| !retired.contains(&hash));
     let key = if counts(&known.key) { known.key.clone() } else { stored.clone().filter(|_| counts(&stored)) };
@@ -195,9 +185,7 @@ pub(crate) fn settle_admin_key(
             diesel::delete(meta::table.find(ADMIN_KEY.row)).execute(connection)?;
         }
         Some(key) if stored.as_ref().map(Secret::expose) != Some(key.expose()) => {
-            let sealed = sealer
-                .seal(ADMIN_KEY, key.expose().as_bytes())
-                .map_err(|error| StoreError::Sealed { what: "the admin key cannot be sealed", error })?;
+            let sealed = sealer.seal_or("the admin key cannot be sealed", ADMIN_KEY, key.expose().as_bytes())?;
             set(connection, ADMIN_KEY.row, &sealed)?;
         }
         Some(_) => {}
@@ -219,10 +207,7 @@ fn stored_seed(db: &mut Db<'_>) -> Result<Option<Zeroizing<[u8; 32]>>, StoreErro
 }
 
 fn replace_seed(db: &mut Db<'_>, seed: &[u8; 32]) -> Result<(), StoreError> {
-    let sealed = db
-        .sealer
-        .seal(SEED, seed)
-        .map_err(|error| StoreError::Sealed { what: "the device identity cannot be sealed", error })?;
+    let sealed = db.sealer.seal_or("the device identity cannot be sealed", SEED, seed)?;
     let row = (identity::seed.eq(&sealed), identity::created_at.eq(db.now_s()));
     on_either!(db.connection, |inner| {
         let added = diesel::insert_into(identity::table).values((identity::id.eq(ONLY), row));

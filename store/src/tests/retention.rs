@@ -1,5 +1,5 @@
 use super::*;
-use crate::records::{AuditActor, AuditEntry, AuditResult, TokenUsage};
+use crate::records::{AuditEntry, AuditResult, TokenUsage};
 use serde_json::json;
 
 #[actix::test]
@@ -7,16 +7,7 @@ async fn one_call_forgets_what_is_old_and_keeps_the_rest() {
     let scratch = Scratch::open();
     let now = Clock::system().wall_ms();
     for at_ms in [0, now] {
-        let entry = AuditEntry {
-            at_ms,
-            actor: AuditActor::system(),
-            address: None,
-            request_id: None,
-            action: "gateway.update".to_owned(),
-            target: None,
-            result: AuditResult::Ok,
-            details: json!({}),
-        };
+        let entry = AuditEntry::by_system(at_ms, "gateway.update", None, AuditResult::Ok, json!({}));
         scratch.store.append_audit(vec![entry]).await.unwrap();
         let usage = TokenUsage {
             at_ms,
@@ -36,16 +27,8 @@ async fn one_call_forgets_what_is_old_and_keeps_the_rest() {
 }
 
 fn entry(at_ms: i64) -> AuditEntry {
-    AuditEntry {
-        at_ms,
-        actor: AuditActor::system(),
-        address: None,
-        request_id: None,
-        action: "gateway.update".to_owned(),
-        target: None,
-        result: AuditResult::Ok,
-        details: json!({ "filling": "x".repeat(4_000) }),
-    }
+    let details = json!({ "filling": "x".repeat(4_000) });
+    AuditEntry::by_system(at_ms, "gateway.update", None, AuditResult::Ok, details)
 }
 
 #[actix::test]

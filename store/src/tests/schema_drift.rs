@@ -108,7 +108,7 @@ fn schema_rs_is_what_the_migrations_make_on_a_server() {
         session.run_pending_migrations(POSTGRES_MIGRATIONS).unwrap();
         session.revert_all_migrations(POSTGRES_MIGRATIONS).unwrap();
         session.run_pending_migrations(POSTGRES_MIGRATIONS).unwrap();
-        let query = "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable) AS line FROM information_schema.columns \
+        let query = "SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable) FROM information_schema.columns \
                      WHERE table_schema = current_schema() AND table_name <> '__diesel_schema_migrations' \
                      AND table_name NOT LIKE 'cluster_%'";
         crate::postgres::lines(session, query).unwrap()

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
+use actix::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{Line, World};
 use crate::dialing::DialFailure;
 use crate::error::Failure;
-use crate::gateway::GatewayCommand;
-use crate::gateway::InducePanic;
+use crate::gateway::{GatewayActor, GatewayCommand};
 use crate::gateway_report::{Phase, Status};
 use crate::spawn::{ControlSession, SessionAction};
 
@@ -105,10 +105,23 @@ async fn stopping_says_goodbye_answers_callers_and_ends_the_actor() {
     assert_eq!(failed.unwrap_err().code.as_str(), "gateway_unavailable");
     let mut said = Vec::new();
     while let Some(sent) = peer.peer.sent.recv().await {
-        said.push(sent);
+        said.push(*sent);
     }
     assert!(matches!(said.last(), Some(crate::dialing::Sent::Close { code: 1001, .. })));
     assert!(!world.gateway.connected());
+}
+
+/// Kills an actor as a fault would.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct InducePanic;
+
+impl Handler<InducePanic> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, InducePanic: InducePanic, _ctx: &mut Self::Context) {
+        panic!("induced by a test");
+    }
 }
 
 #[actix::test]
