@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use self::daemon::{DaemonArgs, OfDaemon};
 use self::error::CliError;
 use self::installation::{BackupArgs, ConfigArgs, CopyArgs, RekeyArgs, RestoreArgs};
 use self::output::Output;
@@ -100,33 +101,33 @@ enum Command {
     /// Name daemons, and choose the one that commands talk to.
     Context(context::ContextArgs),
     /// Say how a running daemon is.
-    Status(status::StatusArgs),
+    Status(DaemonArgs),
     /// List the nodes that share a running daemon's database, and which of them acts.
-    Cluster(cluster::ClusterArgs),
+    Cluster(DaemonArgs),
     /// Print a link that logs a browser in to the dashboard of a running daemon, once.
-    Dashboard(dashboard::DashboardArgs),
+    Dashboard(DaemonArgs),
     /// Find gateways in the network of a running daemon, or in a DNS domain.
     Discover(discover::DiscoverArgs),
     /// List, change and follow the gateways of a running daemon.
-    Gateways(gateways::GatewaysArgs),
+    Gateways(OfDaemon<gateways::GatewaysCommand>),
     /// List the sessions of all gateways, read them and talk to them.
-    Sessions(sessions::SessionsArgs),
+    Sessions(OfDaemon<sessions::SessionsCommand>),
     /// Pause, resume or end a session.
     Control(sessions::ControlArgs),
     /// Give a gateway work.
     Spawn(spawn::SpawnArgs),
     /// See what became of work.
-    Spawns(spawn::SpawnsArgs),
+    Spawns(OfDaemon<spawn::SpawnsCommand>),
     /// List and change the agents that are known.
-    Agents(agents::AgentsArgs),
+    Agents(OfDaemon<agents::AgentsCommand>),
     /// See and close the connections of tools without a gateway.
-    Connections(agents::ConnectionsArgs),
+    Connections(OfDaemon<agents::ConnectionsCommand>),
     /// Follow what happens.
     Events(events::EventsArgs),
     /// Read the log of a gateway.
     Logs(events::LogsArgs),
     /// List, create and revoke API keys.
-    Keys(keys::KeysArgs),
+    Keys(OfDaemon<keys::KeysCommand>),
     /// Write the gateways of a running daemon as a list, without their tokens unless asked for.
     Export(export::ExportArgs),
     /// Register the gateways of Mission Control's database, of an openclaw.json or of a list.
@@ -134,7 +135,7 @@ enum Command {
     /// Run and look after an embedded gateway.
     Gateway(gateway::GatewayArgs),
     /// Let an AI assistant look after the gateways of a running daemon: an MCP server on standard input and output.
-    Mcp(mcp::McpArgs),
+    Mcp(DaemonArgs),
     /// Print the version.
     Version,
     /// Print the OpenAPI document of the REST interface.
@@ -186,10 +187,12 @@ pub fn run() -> ExitCode {
         Command::Config { command: ConfigCommand::Check(args) } => finish(serve::check_config(&args.inputs())),
         Command::Identity(args) => finish(identity::run(&args)),
         Command::Check(args) => check::run(&args),
-        Command::Backup(args) => installation::back_up(&args),
-        Command::Restore(args) => installation::restore(&args),
-        Command::Rekey(args) => installation::rekey(&args),
-        Command::Store { command: StoreCommand::Copy(args) } => installation::copy_store(&args),
+        Command::Backup(args) => args.installation.run(|config| installation::back_up(&args, config)),
+        Command::Restore(args) => args.installation.run(|config| installation::restore(&args, config)),
+        Command::Rekey(args) => args.installation.run(|config| installation::rekey(&args, config)),
+        Command::Store { command: StoreCommand::Copy(args) } => {
+            args.installation.run(|config| installation::copy_store(&args, config))
+        }
         Command::Doctor(args) => doctor::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Status(args) => status::run(&args),

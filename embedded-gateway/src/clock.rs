@@ -71,6 +71,14 @@ impl Chance for SystemChance {
     }
 }
 
+/// Resolves at that moment; never, where there is none.
+pub(crate) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CountingChance(pub(crate) u64);

@@ -17,14 +17,14 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{oneshot, watch};
 
 use crate::auth::{Admission, Attempt};
-use crate::call::{Call, CallError, ReplyTo};
+use crate::call::{Call, CallError};
 use crate::caller::ConnectionId;
 use crate::channels::{Services, Update};
 use crate::clock::{Now, SystemChance};
 use crate::config::{ConfigFile, GatewayConfig};
 use crate::cron::Poster;
-use crate::effect::{ChannelKey, DiskQuery, Effect, FileChange, ProcessNews};
-use crate::files::{Files, FilesNews};
+use crate::effect::{ChannelKey, Effect, ProcessNews};
+use crate::files::{Files, Order};
 use crate::loading::Loaded;
 use crate::log_sinks::LogSinks;
 use crate::machine::GatewayMachine;
@@ -190,27 +190,12 @@ impl CoreActor {
             Effect::TellPresence { to, payload, version } => self.tell(to, "presence", &payload, Some(version)),
             Effect::CountAuthFailure => self.metrics.auth_failures.inc(),
             Effect::Close { connection, code, reason } => self.close(connection, code, reason),
-            Effect::Write(change) => self.change_file(change),
+            Effect::Write(change) => self.order_of_files(Order::Change(change)),
             Effect::Channel { account, order } => self.channel_services.carry_out(account, order),
             Effect::Post(order) => self.poster.send(order),
-            Effect::Confirm { file, awaited_by } => {
-                let news = match &self.files {
-                    Some(files) => files.confirm(file, awaited_by),
-                    None => Some(FilesNews::Confirmed { file, awaited_by, written: false }),
-                };
-                self.hear_files(news);
-            }
-            Effect::Disk { to, query } => self.ask_disk(to, query),
-            Effect::ReadConfig(wish) => {
-                let news = match &self.files {
-                    Some(files) => files.config(wish),
-                    None => {
-                        let outcome = Err(CallError::unavailable("no thread reads files; restart the gateway"));
-                        Some(FilesNews::Config { wish, outcome })
-                    }
-                };
-                self.hear_files(news);
-            }
+            Effect::Confirm { file, awaited_by } => self.order_of_files(Order::Confirm { file, awaited_by }),
+            Effect::Disk { to, query } => self.order_of_files(Order::Query { to, query }),
+            Effect::ReadConfig(wish) => self.order_of_files(Order::Config(wish)),
             Effect::Configure(config) => {
                 self.log_sinks.set_level(config.log.level);
                 self.live_config.send_replace(config);
@@ -274,27 +259,11 @@ impl CoreActor {
         }
     }
 
-    fn change_file(&mut self, change: FileChange) {
-        let file = change.file().to_owned();
+    fn order_of_files(&mut self, order: Order) {
         let news = match &self.files {
-            Some(files) => files.change(change),
-            None => Some(FilesNews::Failed { file, error: "no thread writes files; restart the gateway".to_owned() }),
+            Some(files) => files.send(order),
+            None => order.failed(CallError::unavailable("no thread reads and writes files; restart the gateway")),
         };
-        self.hear_files(news);
-    }
-
-    fn ask_disk(&mut self, to: ReplyTo, query: DiskQuery) {
-        let news = match &self.files {
-            Some(files) => files.ask(to, query),
-            None => {
-                let outcome = Err(CallError::unavailable("no thread reads files; restart the gateway"));
-                Some(FilesNews::Answered { to, outcome })
-            }
-        };
-        self.hear_files(news);
-    }
-
-    fn hear_files(&mut self, news: Option<FilesNews>) {
         if let Some(news) = news {
             self.turn(|machine, turn| machine.files_news(news, turn));
         }

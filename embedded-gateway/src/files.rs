@@ -17,7 +17,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread;
 
 use serde_json::Value;
@@ -33,16 +33,36 @@ pub(crate) use tail::{DEFAULT_BYTES, MOST_BYTES, MOST_LINES};
 /// What may wait for a slow disk, in bytes of text; further changes count as failed.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 
+/// What the thread is to do.
 #[derive(Debug)]
-enum Order {
+pub(crate) enum Order {
+    /// After everything else that was wanted before.
     Change(FileChange),
-    Query { to: ReplyTo, query: DiskQuery },
+    Query {
+        to: ReplyTo,
+        query: DiskQuery,
+    },
     Config(ConfigWish),
-    Confirm { file: PathBuf, awaited_by: AwaitedBy },
+    /// Whether a file is as it should be once all changes so far are carried out.
+    Confirm {
+        file: PathBuf,
+        awaited_by: AwaitedBy,
+    },
     Stop,
 }
 
 impl Order {
+    /// What to tell the machine of an order that isn't carried out.
+    pub(crate) fn failed(self, error: CallError) -> Option<FilesNews> {
+        Some(match self {
+            Self::Change(change) => FilesNews::Failed { file: change.file().to_owned(), error: error.message },
+            Self::Query { to, .. } => FilesNews::Answered { to, outcome: Err(error) },
+            Self::Config(wish) => FilesNews::Config { wish, outcome: Err(error) },
+            Self::Confirm { file, awaited_by } => FilesNews::Confirmed { file, awaited_by, written: false },
+            Self::Stop => return None,
+        })
+    }
+
     fn weight(&self) -> usize {
         256 + match self {
             Self::Change(FileChange::Append { line, .. }) => line.len(),
@@ -112,46 +132,19 @@ impl Files {
         Ok(Self { orders, waiting, thread: Some(thread) })
     }
 
-    /// Changes a file, after everything else that was wanted before. None: taken; else what to tell the machine at once.
-    pub(crate) fn change(&self, change: FileChange) -> Option<FilesNews> {
-        let file = change.file().to_owned();
-        let error = self.send(Order::Change(change)).err()?;
-        Some(FilesNews::Failed { file, error })
-    }
-
-    /// Asks something; the answer comes as news. None: taken; else the answer.
-    pub(crate) fn ask(&self, to: ReplyTo, query: DiskQuery) -> Option<FilesNews> {
-        let error = self.send(Order::Query { to: to.clone(), query }).err()?;
-        Some(FilesNews::Answered { to, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
-    }
-
-    /// The same about the configuration's file.
-    pub(crate) fn config(&self, wish: ConfigWish) -> Option<FilesNews> {
-        let error = self.send(Order::Config(wish.clone())).err()?;
-        Some(FilesNews::Config { wish, outcome: Err(CallError::unavailable(error).retry_after(1_000)) })
-    }
-
-    /// Asks whether a file is as it should be once all changes so far are carried out. None: taken; else the answer.
-    pub(crate) fn confirm(&self, file: PathBuf, awaited_by: AwaitedBy) -> Option<FilesNews> {
-        self.send(Order::Confirm { file: file.clone(), awaited_by: awaited_by.clone() }).err()?;
-        Some(FilesNews::Confirmed { file, awaited_by, written: false })
-    }
-
-    fn send(&self, order: Order) -> Result<(), String> {
+    /// Gives the thread an order; what comes of it comes as news. None: taken; else what to tell the machine at once.
+    pub(crate) fn send(&self, order: Order) -> Option<FilesNews> {
         let weight = order.weight();
         let before = self.waiting.fetch_add(weight, Ordering::Relaxed);
-        let refused = if before.saturating_add(weight) > WAITING_BYTES.max(weight) {
-            Some("the disk is too slow: too much waits to be written")
+        let (order, reason) = if before.saturating_add(weight) > WAITING_BYTES.max(weight) {
+            (order, "the disk is too slow: too much waits to be written")
+        } else if let Err(SendError(order)) = self.orders.send(order) {
+            (order, "the thread that writes files has ended; restart the gateway")
         } else {
-            self.orders.send(order).err().map(|_| "the thread that writes files has ended; restart the gateway")
+            return None;
         };
-        match refused {
-            None => Ok(()),
-            Some(reason) => {
-                self.waiting.fetch_sub(weight, Ordering::Relaxed);
-                Err(reason.to_owned())
-            }
-        }
+        self.waiting.fetch_sub(weight, Ordering::Relaxed);
+        order.failed(CallError::unavailable(reason).retry_after(1_000))
     }
 }
 

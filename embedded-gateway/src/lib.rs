@@ -55,7 +55,7 @@ mod nodes;
 mod outbound;
 mod params;
 mod payload;
-mod private_files;
+pub mod private_files;
 pub mod processes;
 mod runs;
 pub mod sample_agent;

@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gatewarden_processes::Process;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -246,18 +247,10 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     serde_json::from_str(text.trim()).ok()
 }
 
-/// When a process began, in ticks since boot: field 22 of `/proc/PID/stat`. None: there is no such process.
-pub fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in brackets and may hold anything, brackets too.
-    let (_, after) = stat.rsplit_once(") ")?;
-    let mut fields = after.split(' ');
-    // A zombie has ended; only its parent hasn't noticed.
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+/// When a process began, in ticks since boot. None: there is no such process, or it has ended and only its parent hasn't noticed.
+fn start_ticks(pid: u32) -> Option<u64> {
+    let process = Process::read(i32::try_from(pid).ok()?).filter(|process| !process.is_dead())?;
+    Some(process.start_ticks)
 }
 
 #[cfg(test)]

@@ -39,8 +39,12 @@ pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes beside the file, syncs, and renames over it: either the old or the new content is there, also after a crash.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes beside the file, syncs, and renames over it: either the old or the new content is there, also after a crash. The file is
+/// its owner's alone (0600), and no link is followed; its folder is made where there is none (0700).
+///
+/// # Errors
+/// It can't be written. Where only its folder couldn't be synced, the new content is there.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with_mode(path, bytes, 0o600)
 }
 

@@ -40,11 +40,12 @@ impl Subscribers {
     }
 
     pub(crate) fn holding(&self, scope: Scope) -> Vec<ConnectionId> {
-        self.listeners
-            .iter()
-            .filter(|(_, listener)| listener.caller.holds(scope))
-            .map(|(connection, _)| *connection)
-            .collect()
+        self.those(|listener| listener.caller.holds(scope))
+    }
+
+    fn those(&self, wanted: impl Fn(&Listener) -> bool) -> Vec<ConnectionId> {
+        let wanted = self.listeners.iter().filter(|(_, listener)| wanted(listener));
+        wanted.map(|(connection, _)| *connection).collect()
     }
 
     pub(crate) fn follow_sessions(&mut self, connection: ConnectionId, follow: bool) -> bool {
@@ -53,11 +54,7 @@ impl Subscribers {
 
     /// Those who follow all sessions (`sessions.changed`).
     pub(crate) fn session_followers(&self) -> Vec<ConnectionId> {
-        self.listeners
-            .iter()
-            .filter(|(_, listener)| listener.all_sessions && listener.caller.holds(Scope::Read))
-            .map(|(connection, _)| *connection)
-            .collect()
+        self.those(|listener| listener.all_sessions && listener.caller.holds(Scope::Read))
     }
 
     /// `sessions.messages.subscribe` and `.unsubscribe`. At most `most` keys a connection; false where that is exceeded.
@@ -76,12 +73,8 @@ impl Subscribers {
 
     /// Those who follow the messages of one session (`session.message`), or all sessions.
     pub(crate) fn message_followers(&self, key: &str) -> Vec<ConnectionId> {
-        self.listeners
-            .iter()
-            .filter(|(_, listener)| {
-                listener.caller.holds(Scope::Read) && (listener.all_sessions || listener.session_messages.contains(key))
-            })
-            .map(|(connection, _)| *connection)
-            .collect()
+        self.those(|listener| {
+            listener.caller.holds(Scope::Read) && (listener.all_sessions || listener.session_messages.contains(key))
+        })
     }
 }

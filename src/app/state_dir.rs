@@ -18,7 +18,9 @@ use gatewarden_actors::clock::Clock;
 use gatewarden_actors::error::Failure;
 use gatewarden_actors::store::handle::StoreHandle;
 use gatewarden_actors::store::records::{KnownAdminKey, Role, key_hash};
+use gatewarden_embedded_gateway::private_files::replace;
 use gatewarden_protocol::Secret;
+use zeroize::Zeroizing;
 
 use super::start_error::StartError;
 
@@ -329,22 +331,8 @@ fn create(state_dir: &Path) -> Result<Secret, StartError> {
 /// Stores a line so that a power cut leaves either all of it or nothing.
 fn write(state_dir: &Path, name: &str, line: &str) -> Result<(), StartError> {
     let path = state_dir.join(name);
-    let unusable = |source| StartError::AdminKey { path: path.clone(), source };
-    let draft = state_dir.join(format!("{name}.new"));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)
-        .and_then(|mut file| {
-            file.write_all(line.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&draft, &path))
-        .and_then(|()| File::open(state_dir)?.sync_all());
-    written.map_err(unusable)
+    let line = Zeroizing::new([line, "\n"].concat());
+    replace(&path, line.as_bytes()).map_err(|source| StartError::AdminKey { path, source })
 }
 
 #[cfg(test)]

@@ -12,22 +12,14 @@ use serde_json::{Map, Value, json};
 
 use super::EXIT_OK;
 use super::confirmation::YesArgs;
-use super::daemon::{Daemon, DaemonArgs, now_s, path_part, some_change, with_query};
+use super::daemon::{Daemon, OfDaemon, now_s, path_part, some_change, with_query};
 use super::error::CliError;
 use super::output::{Details, ago, at, counted};
 use super::table::{Cell, Table};
 
 /// Agents that this daemon knows.
-#[derive(Debug, Args)]
-pub(super) struct AgentsArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-    #[command(subcommand)]
-    command: AgentsCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum AgentsCommand {
+pub(super) enum AgentsCommand {
     /// List them by name
     #[command(visible_alias = "ls")]
     List(ListArgs),
@@ -44,7 +36,7 @@ enum AgentsCommand {
 }
 
 #[derive(Debug, Args)]
-struct ListArgs {
+pub(super) struct ListArgs {
     /// Only those with this status
     #[arg(long, value_name = "STATUS", value_parser = ["offline", "online", "idle", "busy", "error"])]
     status: Option<String>,
@@ -66,14 +58,14 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-struct OneArgs {
+pub(super) struct OneArgs {
     /// Name or id
     #[arg(value_name = "AGENT")]
     agent: String,
 }
 
 #[derive(Debug, Args)]
-struct RemoveArgs {
+pub(super) struct RemoveArgs {
     /// Names or ids
     #[arg(value_name = "AGENT", required = true)]
     agents: Vec<String>,
@@ -82,7 +74,7 @@ struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
-struct AddArgs {
+pub(super) struct AddArgs {
     /// Its name, not in use yet
     #[arg(value_name = "NAME")]
     name: String,
@@ -91,7 +83,7 @@ struct AddArgs {
 }
 
 #[derive(Debug, Args)]
-struct UpdateArgs {
+pub(super) struct UpdateArgs {
     /// Name or id
     #[arg(value_name = "AGENT")]
     agent: String,
@@ -122,23 +114,15 @@ struct FieldArgs {
 }
 
 #[derive(Debug, Args)]
-struct SyncArgs {
+pub(super) struct SyncArgs {
     /// The gateway; the acting primary where none is named
     #[arg(long, value_name = "GATEWAY")]
     gateway: Option<String>,
 }
 
 /// Tools that connect by themselves.
-#[derive(Debug, Args)]
-pub(super) struct ConnectionsArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-    #[command(subcommand)]
-    command: ConnectionsCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum ConnectionsCommand {
+pub(super) enum ConnectionsCommand {
     /// List those that are open
     #[command(visible_alias = "ls")]
     List {
@@ -155,8 +139,8 @@ enum ConnectionsCommand {
 }
 
 /// Carries out a command.
-pub(super) fn run(args: &AgentsArgs) -> u8 {
-    args.daemon.run(|daemon| match &args.command {
+pub(super) fn run(args: &OfDaemon<AgentsCommand>) -> u8 {
+    args.run(|daemon, command| match command {
         AgentsCommand::List(args) => list(daemon, args),
         AgentsCommand::Show(args) => {
             let answer = daemon.get(&path_of(&args.agent))?;
@@ -298,8 +282,8 @@ fn sync(daemon: &Daemon, args: &SyncArgs) -> Result<u8, CliError> {
 }
 
 /// Lists or closes direct connections.
-pub(super) fn connections(args: &ConnectionsArgs) -> u8 {
-    args.daemon.run(|daemon| match &args.command {
+pub(super) fn connections(args: &OfDaemon<ConnectionsCommand>) -> u8 {
+    args.run(|daemon, command| match command {
         ConnectionsCommand::List { all } => {
             let path = if *all { "/api/connect" } else { "/api/connect?status=connected" };
             daemon.list(&daemon.get(path)?, "connections", connection_table)

@@ -1,21 +1,14 @@
 //! `gatewarden cluster`: the nodes that share a database.
 
-use clap::Args;
 use gatewarden_api::cluster::{Cluster, ClusterNode};
 
 use super::daemon::DaemonArgs;
 use super::output::{at, plain};
 use super::table::{Cell, Table};
 
-#[derive(Debug, Args)]
-pub(super) struct ClusterArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-}
-
 /// Prints them.
-pub(super) fn run(args: &ClusterArgs) -> u8 {
-    args.daemon.run(|daemon| {
+pub(super) fn run(args: &DaemonArgs) -> u8 {
+    args.run(|daemon| {
         daemon.show(&daemon.get("/api/cluster")?, |seen: &Cluster| {
             let table = table(seen).shown(daemon.output);
             if daemon.output.is_for_people() { format!("{table}\n\n{}", summary(seen)) } else { table }

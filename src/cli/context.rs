@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use gatewarden_embedded_gateway::private_files::replace;
 
 use super::EXIT_OK;
 use super::daemon::FormArgs;
-use super::daemon::contexts::{Context, Contexts, directory, replace};
+use super::daemon::contexts::{Context, Contexts, directory};
 use super::daemon::endpoint::Endpoint;
 use super::error::CliError;
 use super::files::read_secret;
@@ -115,7 +116,7 @@ fn kept(dir: &Path, name: &str, file: &Path) -> Result<PathBuf, CliError> {
         return std::path::absolute(file).map_err(unusable);
     }
     let place = key_place(dir, name);
-    let written = replace(&place, &dir.join(format!("{name}.key.new")), &format!("{}\n", key.expose()));
+    let written = replace(&place, format!("{}\n", key.expose()).as_bytes());
     written.map_err(|error| CliError::new(format!("{} cannot be written: {error}.", place.display())))?;
     Ok(place)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use gatewarden_actors::clock::Clock;
 use gatewarden_api::gateway_record::{Gateway, GatewayAnswer, GatewayList};
 use gatewarden_api::request::Request;
@@ -42,6 +42,15 @@ pub(super) struct DaemonArgs {
     place: PlaceArgs,
     #[command(flatten)]
     form: FormArgs,
+}
+
+/// One of several commands that talk to a daemon.
+#[derive(Debug, Args)]
+pub(super) struct OfDaemon<C: Subcommand> {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    #[command(subcommand)]
+    command: C,
 }
 
 /// How it is shown, and how much.
@@ -130,6 +139,13 @@ impl DaemonArgs {
     }
 }
 
+impl<C: Subcommand> OfDaemon<C> {
+    /// Carries out the one that was given.
+    pub(super) fn run(&self, command: impl FnOnce(&Daemon, &C) -> Result<u8, CliError>) -> u8 {
+        self.daemon.run(|daemon| command(daemon, &self.command))
+    }
+}
+
 impl FormArgs {
     pub(super) fn output(&self) -> Output {
         let output = self.shown.output();
@@ -187,9 +203,14 @@ impl Daemon {
         }
     }
 
+    /// The same, which waits so long for an answer.
+    pub(super) fn patient(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
     /// The same, which waits no longer than this for an answer.
     pub(super) fn within(&self, patience: Duration) -> Self {
-        Self { patience: self.patience.min(patience), ..self.clone() }
+        self.patient(self.patience.min(patience))
     }
 
     pub(super) fn is_on_this_machine(&self) -> bool {
@@ -206,7 +227,7 @@ impl Daemon {
 
     /// Any request. Whatever isn't a success is an error.
     pub(super) fn call<T>(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer<T>, CliError> {
-        self.ask(method, path, body, &[], self.patience)
+        self.once(method, path, body, None)
     }
 
     pub(super) fn send<T>(&self, method: &str, path: &str, body: &impl Request) -> Result<Answer<T>, CliError> {
@@ -221,32 +242,11 @@ impl Daemon {
         body: Option<&Value>,
         key: Option<&str>,
     ) -> Result<Answer<T>, CliError> {
-        let headers: Vec<_> = key.into_iter().map(|key| ("Idempotency-Key", key)).collect();
-        self.ask(method, path, body, &headers, self.patience)
-    }
-
-    /// A request whose answer may take so long.
-    pub(super) fn post_patiently<T>(
-        &self,
-        path: &str,
-        body: &impl Request,
-        patience: Duration,
-    ) -> Result<Answer<T>, CliError> {
-        self.ask("POST", path, Some(&body.json()), &[], patience)
-    }
-
-    fn ask<T>(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-        headers: &[(&str, &str)],
-        patience: Duration,
-    ) -> Result<Answer<T>, CliError> {
-        let headers = &[&[("X-API-Key", self.key.expose())], headers].concat();
+        let mut headers = vec![("X-API-Key", self.key.expose())];
+        headers.extend(key.map(|key| ("Idempotency-Key", key)));
         let reply: Reply = self
-            .client(patience)
-            .and_then(|client| client.send(method, path, Ask { headers, body }))
+            .client(self.patience)
+            .and_then(|client| client.send(method, path, Ask { headers: &headers, body }))
             .map_err(|error| self.unreachable(&error))?;
         if (200..300).contains(&reply.status) { Ok(Answer::of(reply.text)) } else { Err(self.refused(&reply)) }
     }

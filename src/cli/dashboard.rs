@@ -1,21 +1,14 @@
 //! `gatewarden dashboard`: a link that logs a browser of this machine in to the daemon's pages, once.
 
-use clap::Args;
 use gatewarden_api::access::{LinkAnswer, LinkBody};
 
 use super::daemon::{DaemonArgs, now_s};
 use super::error::CliError;
 use super::output::seconds_of;
 
-#[derive(Debug, Args)]
-pub(super) struct DashboardArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-}
-
 /// Prints it.
-pub(super) fn run(args: &DashboardArgs) -> u8 {
-    args.daemon.run(|daemon| {
+pub(super) fn run(args: &DaemonArgs) -> u8 {
+    args.run(|daemon| {
         if !daemon.is_on_this_machine() {
             let page = daemon.url();
             return Err(CliError::new(format!(

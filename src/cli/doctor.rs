@@ -44,7 +44,7 @@ pub(super) fn run(args: &DoctorArgs) -> u8 {
 
 fn look(args: &DoctorArgs) -> Report {
     let mut report = Report::default();
-    let inputs = args.installation.inputs();
+    let inputs = args.installation.config.inputs();
     let config = match Config::load(&inputs) {
         Ok(config) => config,
         Err(error) => {

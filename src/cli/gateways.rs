@@ -20,22 +20,14 @@ use gatewarden_api::gateway_record::{Gateway, GatewayAnswer};
 use gatewarden_api::gateways::Deleted;
 
 use super::confirmation::YesArgs;
-use super::daemon::{Daemon, DaemonArgs, address_of, now_s};
+use super::daemon::{Daemon, OfDaemon, address_of, now_s};
 use super::error::CliError;
 use super::output::{complain_as_is, plain, plain_lines};
 use super::{EXIT_FAILURE, EXIT_OK, Looks, wording};
 
 /// Gateways of a running daemon.
-#[derive(Debug, Args)]
-pub(super) struct GatewaysArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-    #[command(subcommand)]
-    command: GatewaysCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum GatewaysCommand {
+pub(super) enum GatewaysCommand {
     /// List them: status, address, version, latency, sessions, and what is wrong
     #[command(visible_alias = "ls")]
     List(ListArgs),
@@ -68,21 +60,21 @@ enum GatewaysCommand {
 }
 
 #[derive(Debug, Args)]
-struct OneArgs {
+pub(super) struct OneArgs {
     /// Name or id
     #[arg(value_name = "GATEWAY")]
     gateway: String,
 }
 
 #[derive(Debug, Args)]
-struct SomeArgs {
+pub(super) struct SomeArgs {
     /// Names or ids
     #[arg(value_name = "GATEWAY", required = true)]
     gateways: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-struct RemoveArgs {
+pub(super) struct RemoveArgs {
     #[command(flatten)]
     some: SomeArgs,
     #[command(flatten)]
@@ -90,7 +82,7 @@ struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
-struct ListArgs {
+pub(super) struct ListArgs {
     /// Only those with this status
     #[arg(long, value_name = "STATUS", value_parser = ["online", "degraded", "timeout", "offline", "unknown"])]
     status: Option<String>,
@@ -100,14 +92,14 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-struct ProbeArgs {
+pub(super) struct ProbeArgs {
     /// Names or ids; without one all are checked
     #[arg(value_name = "GATEWAY")]
     gateways: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-struct ReconnectArgs {
+pub(super) struct ReconnectArgs {
     /// Names or ids
     #[arg(value_name = "GATEWAY", required = true)]
     gateways: Vec<String>,
@@ -129,8 +121,8 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Carries out a command.
-pub(super) fn run(args: &GatewaysArgs) -> u8 {
-    args.daemon.run(|daemon| match &args.command {
+pub(super) fn run(args: &OfDaemon<GatewaysCommand>) -> u8 {
+    args.run(|daemon, command| match command {
         GatewaysCommand::List(args) => show::list(daemon, args),
         GatewaysCommand::Show(args) => show::one(daemon, &args.gateway),
         GatewaysCommand::Add(args) => change::add(daemon, args),

@@ -42,7 +42,7 @@ pub(super) struct ConfigArgs {
 #[derive(Debug, Clone, Args)]
 pub(super) struct InstallationArgs {
     #[command(flatten)]
-    config: ConfigArgs,
+    pub(super) config: ConfigArgs,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -50,7 +50,7 @@ pub(super) struct InstallationArgs {
 
 /// What was done, for programs and for people.
 #[derive(Debug)]
-struct Done {
+pub(super) struct Done {
     json: Value,
     lines: Vec<String>,
 }
@@ -62,13 +62,9 @@ impl ConfigArgs {
 }
 
 impl InstallationArgs {
-    pub(super) fn inputs(&self) -> Inputs {
-        self.config.inputs()
-    }
-
     /// Carries a command out and says how it went; the exit code.
-    fn run(&self, command: impl FnOnce(&Config) -> Result<Done, CliError>) -> u8 {
-        let config = Config::load(&self.inputs()).map_err(CliError::from);
+    pub(super) fn run(&self, command: impl FnOnce(&Config) -> Result<Done, CliError>) -> u8 {
+        let config = Config::load(&self.config.inputs()).map_err(CliError::from);
         match config.and_then(|config| command(&config)) {
             Ok(done) => {
                 print(&if self.json { done.json.to_string() } else { done.lines.join("\n") });
@@ -111,11 +107,7 @@ pub(super) fn open_store(config: &Config) -> Result<StoreHandle, CliError> {
 }
 
 /// The state directory, ours alone until this is dropped. Unlike a daemon's start this never makes one.
-fn claim(config: &Config) -> Result<StateDir, CliError> {
-    claim_at(&config.state_dir)
-}
-
-fn claim_at(state_dir: &Path) -> Result<StateDir, CliError> {
+fn claim(state_dir: &Path) -> Result<StateDir, CliError> {
     StateDir::claim(state_dir).map_err(|error| match error {
         StartError::InUse { path, holder, .. } => {
             let who = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::EXIT_OK;
 use super::confirmation::YesArgs;
-use super::daemon::{Answer, Daemon, DaemonArgs, now_s};
+use super::daemon::{Answer, Daemon, OfDaemon, now_s};
 use super::error::CliError;
 use super::files::create_private;
 use super::output::{at, complain_as_is, plain};
@@ -19,16 +19,8 @@ const DAY_S: i64 = 24 * 3600;
 const ALL: &str = "/api/keys?limit=200";
 
 /// API keys.
-#[derive(Debug, Args)]
-pub(super) struct KeysArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-    #[command(subcommand)]
-    command: KeysCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum KeysCommand {
+pub(super) enum KeysCommand {
     /// List them; the keys themselves are nowhere
     #[command(visible_alias = "ls")]
     List,
@@ -45,7 +37,7 @@ enum KeysCommand {
 }
 
 #[derive(Debug, Args)]
-struct CreateArgs {
+pub(super) struct CreateArgs {
     /// What it is for
     #[arg(value_name = "NAME")]
     name: String,
@@ -61,8 +53,8 @@ struct CreateArgs {
 }
 
 /// Carries out a command.
-pub(super) fn run(args: &KeysArgs) -> u8 {
-    args.daemon.run(|daemon| match &args.command {
+pub(super) fn run(args: &OfDaemon<KeysCommand>) -> u8 {
+    args.run(|daemon, command| match command {
         KeysCommand::List => daemon.list(&daemon.get(ALL)?, "keys", table),
         KeysCommand::Create(args) => create(daemon, args),
         KeysCommand::Revoke { keys, yes } => {

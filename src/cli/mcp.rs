@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::{LocalBoxStream, unfold};
 use rmcp::transport::IntoTransport;
@@ -26,21 +25,14 @@ const THREADS: usize = AT_ONE_TIME + 4;
 /// Events that wait to be taken.
 const QUEUE: usize = 64;
 
-/// Which daemon, and with which key: the assistant may do what the key may.
-#[derive(Debug, Args)]
-pub(super) struct McpArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-}
-
-/// Serves until standard input ends.
-pub(super) fn run(args: &McpArgs) -> u8 {
-    if args.daemon.reads_key_from_input() {
+/// Serves until standard input ends. The assistant may do what the key may.
+pub(super) fn run(args: &DaemonArgs) -> u8 {
+    if args.reads_key_from_input() {
         let error = CliError::usage("The key can't come from standard input, which the assistant speaks over.")
             .cure("Name a file with --key-file, or put the key into $GATEWARDEN_API_KEY.");
         return super::finish(Err(error));
     }
-    args.daemon.run(|daemon| {
+    args.run(|daemon| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build();
         let runtime = runtime.map_err(|error| CliError::new(format!("The MCP server cannot start: {error}.")))?;
         let ended = LocalSet::new().block_on(&runtime, serve(daemon.clone()));

@@ -120,54 +120,42 @@ impl Paint {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    People,
-    Quiet,
-    Json,
-    JsonLines,
-}
-
-/// `--format`.
+/// `--format`, or `--quiet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     Table,
+    // All columns of tables, however wide the terminal is. No doc comment: it would stand in the help.
     Wide,
     Json,
     Jsonl,
+    #[value(skip)]
+    Quiet,
 }
 
 /// How this command shows what it has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Output {
-    form: Form,
-    /// All columns of tables, however wide the terminal is.
-    wide: bool,
+    format: Format,
     pub(super) paint: Paint,
 }
 
 impl Output {
     pub(super) fn of_process(json: bool, quiet: bool) -> Self {
-        let form = match (json, quiet) {
-            (true, _) => Form::Json,
-            (false, true) => Form::Quiet,
-            (false, false) => Form::People,
+        let format = match (json, quiet) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Quiet,
+            (false, false) => Format::Table,
         };
-        Self { form, wide: false, paint: Paint::of_process() }
+        Self { format, paint: Paint::of_process() }
     }
 
     pub(super) fn formatted(self, format: Format) -> Self {
-        let form = match format {
-            Format::Table | Format::Wide => Form::People,
-            Format::Json => Form::Json,
-            Format::Jsonl => Form::JsonLines,
-        };
-        Self { form, wide: format == Format::Wide, ..self }
+        Self { format, ..self }
     }
 
     /// How many places a line of a table may take; none where that doesn't matter.
     pub(super) fn room(self) -> Option<usize> {
-        if self.wide {
+        if self.format == Format::Wide {
             return None;
         }
         let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
@@ -177,20 +165,20 @@ impl Output {
 
     /// JSON, in whichever form.
     pub(super) fn is_json(self) -> bool {
-        self.form == Form::Json || self.is_json_lines()
+        matches!(self.format, Format::Json | Format::Jsonl)
     }
 
     pub(super) fn is_json_lines(self) -> bool {
-        self.form == Form::JsonLines
+        self.format == Format::Jsonl
     }
 
     pub(super) fn is_quiet(self) -> bool {
-        self.form == Form::Quiet
+        self.format == Format::Quiet
     }
 
     /// Neither for programs nor as little as possible: remarks are welcome.
     pub(super) fn is_for_people(self) -> bool {
-        self.form == Form::People
+        matches!(self.format, Format::Table | Format::Wide)
     }
 }
 

@@ -10,23 +10,15 @@ use serde_json::Value;
 
 use super::EXIT_OK;
 use super::confirmation::YesArgs;
-use super::daemon::{Daemon, DaemonArgs, now_s, path_part, with_query};
+use super::daemon::{Daemon, DaemonArgs, OfDaemon, now_s, path_part, with_query};
 use super::error::CliError;
 use super::files::read_text;
 use super::output::{Tone, ago, at_ms, complain, indented, plain};
 use super::table::{Cell, Table};
 
 /// Sessions of all gateways.
-#[derive(Debug, Args)]
-pub(super) struct SessionsArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-    #[command(subcommand)]
-    command: SessionsCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum SessionsCommand {
+pub(super) enum SessionsCommand {
     /// List them, newest first
     #[command(visible_alias = "ls")]
     List(ListArgs),
@@ -42,7 +34,7 @@ enum SessionsCommand {
 }
 
 #[derive(Debug, Args)]
-struct ListArgs {
+pub(super) struct ListArgs {
     /// Only those of this agent
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
@@ -72,7 +64,7 @@ struct OneArgs {
 }
 
 #[derive(Debug, Args)]
-struct HistoryArgs {
+pub(super) struct HistoryArgs {
     #[command(flatten)]
     one: OneArgs,
     /// The newest so many entries
@@ -81,7 +73,7 @@ struct HistoryArgs {
 }
 
 #[derive(Debug, Args)]
-struct MessageArgs {
+pub(super) struct MessageArgs {
     #[command(flatten)]
     one: OneArgs,
     /// What to say, - for standard input
@@ -94,7 +86,7 @@ struct MessageArgs {
 
 #[derive(Debug, Args)]
 #[group(id = "setting", required = true, multiple = true, args = ["thinking", "verbose", "label", "no_label"])]
-struct SetArgs {
+pub(super) struct SetArgs {
     #[command(flatten)]
     one: OneArgs,
     /// How much it thinks: off, minimal, low, medium, high, xhigh, or what the gateway lists
@@ -112,7 +104,7 @@ struct SetArgs {
 }
 
 #[derive(Debug, Args)]
-struct RemoveArgs {
+pub(super) struct RemoveArgs {
     /// Their keys
     #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
@@ -136,8 +128,8 @@ pub(super) struct ControlArgs {
 }
 
 /// Carries out a command.
-pub(super) fn run(args: &SessionsArgs) -> u8 {
-    args.daemon.run(|daemon| match &args.command {
+pub(super) fn run(args: &OfDaemon<SessionsCommand>) -> u8 {
+    args.run(|daemon, command| match command {
         SessionsCommand::List(args) => list(daemon, args),
         SessionsCommand::History(args) => history(daemon, args),
         SessionsCommand::Message(args) => message(daemon, args),

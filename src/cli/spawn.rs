@@ -10,7 +10,7 @@ use gatewarden_api::spawn::{GatewayName, Spawn, SpawnAccepted, SpawnBody, SpawnH
 use gatewarden_protocol::Secret;
 use serde_json::Value;
 
-use super::daemon::{Answer, Daemon, DaemonArgs, now_s, path_part};
+use super::daemon::{Answer, Daemon, DaemonArgs, OfDaemon, now_s, path_part};
 use super::error::CliError;
 use super::files::read_text;
 use super::gateways::label;
@@ -76,16 +76,8 @@ pub(super) struct SpawnArgs {
 }
 
 /// What became of work.
-#[derive(Debug, Args)]
-pub(super) struct SpawnsArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-    #[command(subcommand)]
-    command: SpawnsCommand,
-}
-
 #[derive(Debug, Subcommand)]
-enum SpawnsCommand {
+pub(super) enum SpawnsCommand {
     /// List them, newest first
     #[command(visible_alias = "ls")]
     List {
@@ -148,8 +140,8 @@ fn name_of(gateway: Option<&GatewayName>) -> Option<&str> {
 }
 
 /// Lists or shows.
-pub(super) fn look(args: &SpawnsArgs) -> u8 {
-    args.daemon.run(|daemon| match &args.command {
+pub(super) fn look(args: &OfDaemon<SpawnsCommand>) -> u8 {
+    args.run(|daemon, command| match command {
         SpawnsCommand::List { limit, offset } => {
             let answer = daemon.get(&format!("/api/spawn?limit={limit}&offset={offset}"))?;
             daemon.list(&answer, "history", |seen| table(seen, now_s()))

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 
-use clap::Args;
 use gatewarden_api::daemon::DaemonStatus;
 use gatewarden_api::gateway_record::{Gateway, GatewayList};
 
@@ -14,15 +13,9 @@ use super::table::wrapped;
 /// So many gateways that are not online are named.
 const MOST_NAMED: usize = 8;
 
-#[derive(Debug, Args)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    daemon: DaemonArgs,
-}
-
 /// Prints it.
-pub(super) fn run(args: &StatusArgs) -> u8 {
-    args.daemon.run(|daemon| {
+pub(super) fn run(args: &DaemonArgs) -> u8 {
+    args.run(|daemon| {
         daemon.show(&daemon.get("/api/status")?, |seen: &DaemonStatus| {
             if daemon.output.is_quiet() {
                 return seen.status.clone();

@@ -23,9 +23,16 @@ use crate::http::context::{App, AppContext};
 /// Creates a gateway: all of it, or nothing.
 pub(crate) async fn create(app: App, new: GatewaySpec) -> Result<Arc<GatewayView>, Failure> {
     let trial = app.ask(&app.registry.reserve, ReserveGateway(new)).await?;
-    let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
-    let walked = walk.all_or_nothing(machine(&app, &trial.record, true)).await?;
-    walked.committed.ok_or_else(nothing_recorded)
+    let walked = walk(&app, &trial, true, true).await;
+    // What fails is undone before it is answered.
+    if walked.is_err()
+        && let Err(failure) = abandon(&app, &trial).await
+    {
+        tracing::warn!(gateway.name = %trial.record.name, %failure,
+            "a half-made gateway could not be removed: nobody sees it, and it goes at the next start");
+    }
+    let (_, committed) = walked?;
+    committed.ok_or_else(nothing_recorded)
 }
 
 /// Changes a gateway. Where address, credentials or trust change, the gateway is dialled and judged as it would be then, and
@@ -46,11 +53,10 @@ pub(crate) async fn change(
     let with_main_agent = GatewayFacts::has_main_agent(&changed);
     let known = GatewayRecord { id: trial.record.id, ..changed };
     let trial = Trial { record: Arc::new(known), ..trial };
-    let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
-    let walked = walk.check(machine(&app, &trial.record, with_main_agent)).await;
+    let walked = walk(&app, &trial, with_main_agent, false).await;
     // The connection under trial has served.
     let ended = abandon(&app, &trial).await;
-    let main = walked?.main;
+    let (main, _) = walked?;
     ended?;
     let committed = update(&app, UpdateGateway { id: record.id, change, from: None }).await?;
     match main {
@@ -73,8 +79,7 @@ pub(crate) async fn dial(app: App, new: GatewaySpec) -> Result<Dialled, Failure>
     // A read, and so nobody else's task.
     let dialled = actix_rt::spawn(async move {
         let trial = app.ask(&app.registry.trial, TryGateway(new)).await?;
-        let walk = Walk { app: &app, trial: &trial, main: None, committed: None };
-        let walked = walk.check(machine(&app, &trial.record, false)).await;
+        let walked = walk(&app, &trial, false, false).await;
         let sessions = match &walked {
             Ok(_) => call(&app, &trial, "sessions.list", json!({"limit": 50})).await.ok(),
             Err(_) => None,
@@ -100,74 +105,52 @@ fn machine(app: &AppContext, record: &GatewayRecord, with_main_agent: bool) -> P
     Provisioning::new(named, MinimumVersion::new(&app.settings.gateway_min_version), with_main_agent)
 }
 
-/// One way through the steps.
-struct Walk<'a> {
-    app: &'a AppContext,
-    trial: &'a Trial,
-    main: Option<MainAgent>,
-    committed: Option<Arc<GatewayView>>,
-}
-
-impl Walk<'_> {
-    /// A creation: what fails is undone before it is answered.
-    async fn all_or_nothing(self, mut machine: Provisioning) -> Result<Self, Failure> {
-        let (app, trial) = (self.app, self.trial);
-        let walked = self.walk(&mut machine, true).await;
-        if walked.is_err()
-            && let Err(failure) = abandon(app, trial).await
-        {
-            tracing::warn!(gateway.name = %trial.record.name, %failure,
-                "a half-made gateway could not be removed: nobody sees it, and it goes at the next start");
-        }
-        walked
-    }
-
-    /// A check, which records nothing.
-    async fn check(self, mut machine: Provisioning) -> Result<Self, Failure> {
-        self.walk(&mut machine, false).await
-    }
-
-    async fn walk(mut self, machine: &mut Provisioning, records: bool) -> Result<Self, Failure> {
-        let mut reports = self.trial.reports.clone();
-        let patience = tokio::time::sleep(self.app.settings.gateway_timeout);
-        tokio::pin!(patience);
-        let mut step = {
-            let report = reports.borrow_and_update().clone();
-            machine.on_report(&report)
+/// One way through the steps: the main agent, where there is to be one, and the record, where it is to be made.
+async fn walk(
+    app: &AppContext,
+    trial: &Trial,
+    with_main_agent: bool,
+    records: bool,
+) -> Result<(Option<MainAgent>, Option<Arc<GatewayView>>), Failure> {
+    let mut machine = machine(app, &trial.record, with_main_agent);
+    let (mut main, mut committed) = (None, None);
+    let mut reports = trial.reports.clone();
+    let patience = tokio::time::sleep(app.settings.gateway_timeout);
+    tokio::pin!(patience);
+    let mut step = {
+        let report = reports.borrow_and_update().clone();
+        machine.on_report(&report)
+    };
+    loop {
+        step = match step {
+            Step::Wait => {
+                let told = tokio::select! {
+                    changed = reports.changed() => changed.is_ok(),
+                    () = &mut patience => false,
+                };
+                let report = reports.borrow_and_update().clone();
+                let next = if told { machine.on_report(&report) } else { machine.on_silence(&report) };
+                if !told && next == Step::Wait {
+                    return Err(nothing_recorded());
+                }
+                next
+            }
+            Step::ReadConfiguration => machine.on_configuration(call(app, trial, "config.get", json!({})).await),
+            Step::ProvisionMainAgent => {
+                let made = provision_main_agent(app, &trial.record).await;
+                machine.on_main_agent(made.map(|made| main = Some(made)))
+            }
+            Step::Record if !records => return Ok((main, committed)),
+            Step::Record => {
+                let recorded = match main.clone() {
+                    Some(main) => confirm(app, trial.record.id, main).await,
+                    None => Err(nothing_recorded()),
+                };
+                machine.on_recorded(recorded.map(|recorded| committed = Some(recorded)))
+            }
+            Step::Done => return Ok((main, committed)),
+            Step::Undo(failure) => return Err(failure),
         };
-        loop {
-            step = match step {
-                Step::Wait => {
-                    let told = tokio::select! {
-                        changed = reports.changed() => changed.is_ok(),
-                        () = &mut patience => false,
-                    };
-                    let report = reports.borrow_and_update().clone();
-                    let next = if told { machine.on_report(&report) } else { machine.on_silence(&report) };
-                    if !told && next == Step::Wait {
-                        return Err(nothing_recorded());
-                    }
-                    next
-                }
-                Step::ReadConfiguration => {
-                    machine.on_configuration(call(self.app, self.trial, "config.get", json!({})).await)
-                }
-                Step::ProvisionMainAgent => {
-                    let made = provision_main_agent(self.app, &self.trial.record).await;
-                    machine.on_main_agent(made.map(|main| self.main = Some(main)))
-                }
-                Step::Record if !records => return Ok(self),
-                Step::Record => {
-                    let recorded = match self.main.clone() {
-                        Some(main) => confirm(self.app, self.trial.record.id, main).await,
-                        None => Err(nothing_recorded()),
-                    };
-                    machine.on_recorded(recorded.map(|committed| self.committed = Some(committed)))
-                }
-                Step::Done => return Ok(self),
-                Step::Undo(failure) => return Err(failure),
-            };
-        }
     }
 }
 
@@ -218,18 +201,19 @@ pub(crate) async fn provision_main_agent(app: &AppContext, record: &GatewayRecor
     let gateway = RegistryCaller::new(app, record.id);
     let writing = Writing { templates: &app.settings.templates, overwrite: false };
     let recorded = record.gateway_agent_id.as_deref();
-    let done = provision(&gateway, &GatewayFacts::of(record, app.store.organization_id()), recorded, writing).await?;
+    let facts = GatewayFacts::of(record, app.store.organization_id());
+    let (found, files) = provision(&gateway, &facts, recorded, writing).await?;
     tracing::info!(
         gateway.id = record.id.0,
         gateway.name = record.name,
-        agent.id = done.found.agent.id,
-        created = done.found.created,
-        files.written = done.files.written.len(),
-        files.kept = done.files.kept.len(),
-        files.skipped = done.files.skipped.len(),
+        agent.id = found.agent.id,
+        created = found.created,
+        files.written = files.written.len(),
+        files.kept = files.kept.len(),
+        files.skipped = files.skipped.len(),
         "main agent provisioned"
     );
-    Ok(to_record(&done.found.agent))
+    Ok(to_record(&found.agent))
 }
 
 /// What is recorded of a main agent.

@@ -15,13 +15,6 @@ pub(crate) struct MainAgentFound {
     pub(crate) created: bool,
 }
 
-/// A main agent with its files in place.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct MainAgentProvisioned {
-    pub(crate) found: MainAgentFound,
-    pub(crate) files: FilesDone,
-}
-
 /// What the record of an agent here keeps of its row there. Only what is known to be no secret.
 pub(crate) fn config_of(agent: &AgentRow) -> Value {
     let mut config = Map::new();
@@ -44,13 +37,13 @@ pub(crate) async fn provision(
     facts: &GatewayFacts,
     recorded: Option<&str>,
     writing: Writing<'_>,
-) -> Result<MainAgentProvisioned, Failure> {
+) -> Result<(MainAgentFound, FilesDone), Failure> {
     let listed = list_agents(gateway, &facts.name).await?;
     let found = find_or_create(gateway, facts, recorded, &listed).await?;
     let files = agent_files::write(gateway, facts, &found.agent, true, writing.of_new(found.created))
         .await
         .map_err(|failure| step("write_files", failure))?;
-    Ok(MainAgentProvisioned { found, files })
+    Ok((found, files))
 }
 
 /// The main agent among those listed; made where there is none.

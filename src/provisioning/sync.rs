@@ -3,102 +3,95 @@
 use std::time::Duration;
 
 use gatewarden_actors::error::{ErrorCode, Failure};
+use gatewarden_api::organization::{TemplatesSyncAnswer, TemplatesSyncError};
 use gatewarden_protocol::AgentRow;
 use serde_json::json;
 
 use super::agent_files::{self, FilesDone};
 use super::main_agent::{self, MainAgentFound};
 use super::{GatewayCaller, GatewayFacts, Listed, Writing, list_agents};
+use crate::templates::Templates;
 
 /// Agents that are not reached within this time are told as such: somebody waits for the answer.
 pub(crate) const BUDGET: Duration = Duration::from_secs(120);
 
+/// What a sync is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SyncOptions {
     /// Also the gateway's main agent, which is made where there is none.
     pub(crate) include_main: bool,
+    /// Also files that somebody else has written or changed.
+    pub(crate) overwrite: bool,
     /// Begin each agent's main session anew.
     pub(crate) reset_sessions: bool,
-}
-
-/// One agent that was not brought in line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AgentTrouble {
-    pub(crate) agent: String,
-    pub(crate) message: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Synced {
-    /// Agents besides the main one that are in line now.
-    pub(crate) updated: usize,
-    /// Agents that were left alone: the gateway takes none of their files or doesn't have them, or it was not asked for.
-    pub(crate) skipped: usize,
-    /// Whether the main agent is in line now.
-    pub(crate) main_updated: bool,
-    /// The main agent, where it was asked for.
-    pub(crate) main: Option<MainAgentFound>,
-    /// Main sessions that were begun anew.
-    pub(crate) sessions_reset: usize,
-    /// Files by what became of them: written, unchanged, kept, skipped.
-    pub(crate) files: [usize; 4],
-    /// Who was not brought in line, and why.
-    pub(crate) troubles: Vec<AgentTrouble>,
+    /// Rotate our device token on the gateway first; whoever calls [`sync`] has done that.
+    pub(crate) rotate_tokens: bool,
 }
 
 /// Brings all agents of a gateway in line. `recorded`: the main agent as far as it was known; `known`: the names of the
-/// agents that are recorded here as this gateway's.
+/// agents that are recorded here as this gateway's. What is answered lacks the main agent's record alone; with it comes the main
+/// agent, where it was asked for.
 pub(crate) async fn sync(
     gateway: &impl GatewayCaller,
     facts: &GatewayFacts,
     recorded: Option<&str>,
     known: &[String],
     options: SyncOptions,
-    writing: Writing<'_>,
-) -> Result<Synced, Failure> {
+    templates: &Templates,
+) -> Result<(TemplatesSyncAnswer, Option<MainAgentFound>), Failure> {
     let started = tokio::time::Instant::now();
-    let mut synced = Synced::default();
+    let writing = Writing { templates, overwrite: options.overwrite };
+    let mut answer = TemplatesSyncAnswer {
+        gateway_id: facts.id.clone(),
+        include_main: options.include_main,
+        reset_sessions: options.reset_sessions,
+        overwrite: options.overwrite,
+        tokens_rotated: options.rotate_tokens,
+        ..TemplatesSyncAnswer::default()
+    };
+    let mut main = None;
     let mut listed = list_agents(gateway, &facts.name).await?;
     if options.include_main {
         let found = main_agent::find_or_create(gateway, facts, recorded, &listed).await?;
         if listed.find(&found.agent.id).is_none() {
             listed.agents.push(found.agent.clone());
         }
-        synced.main = Some(found);
+        answer.main_created = found.created;
+        main = Some(found);
     }
-    let main_id = match &synced.main {
+    let main_id = match &main {
         Some(found) => Some(found.agent.id.clone()),
         None => main_agent::find(&listed, recorded, facts).map(|agent| agent.id.clone()),
     };
-    synced.skipped +=
+    answer.agents_skipped +=
         known.iter().filter(|name| listed.find(name).is_none() && !is_main_record(name, &main_id)).count();
+    let trouble = |agent: &AgentRow, message| TemplatesSyncError { agent_name: agent.id.clone(), message };
     let mut lost: Option<String> = None;
     for agent in &listed.agents {
         let is_main = main_id.as_ref() == Some(&agent.id);
         if is_main && !options.include_main {
-            synced.skipped += 1;
+            answer.agents_skipped += 1;
             continue;
         }
         if let Some(why) = &lost {
-            synced.troubles.push(AgentTrouble { agent: agent.id.clone(), message: why.clone() });
+            answer.errors.push(trouble(agent, why.clone()));
             continue;
         }
-        let is_new = is_main && synced.main.as_ref().is_some_and(|main| main.created);
+        let is_new = is_main && answer.main_created;
         match one(gateway, facts, &listed, agent, is_main, options, writing.of_new(is_new)).await {
-            Ok((files, reset)) => synced.count(is_main, &files, reset),
+            Ok(files) => count(&mut answer, is_main, &files),
             Err(failure) => {
                 if matches!(failure.code, ErrorCode::GatewayUnavailable | ErrorCode::GatewayTimeout) {
                     lost = Some(format!("Not reached: {}", failure.message));
                 }
-                let message = failure.message;
-                synced.troubles.push(AgentTrouble { agent: agent.id.clone(), message });
+                answer.errors.push(trouble(agent, failure.message));
             }
         }
         if lost.is_none() && started.elapsed() > BUDGET {
             lost = Some(format!("Not reached within {} s; sync again to go on", BUDGET.as_secs()));
         }
     }
-    Ok(synced)
+    Ok((answer, main))
 }
 
 /// The main agent may be recorded under a name that tells the gateway too, where two gateways have agents of one id.
@@ -114,28 +107,27 @@ async fn one(
     is_main: bool,
     options: SyncOptions,
     writing: Writing<'_>,
-) -> Result<(FilesDone, bool), Failure> {
+) -> Result<FilesDone, Failure> {
     let files = agent_files::write(gateway, facts, agent, is_main, writing).await?;
     if options.reset_sessions {
         let key = format!("agent:{}:{}", agent.id, listed.main_key);
         gateway.call("sessions.reset", json!({"key": key, "reason": "reset"})).await?;
     }
-    Ok((files, options.reset_sessions))
+    Ok(files)
 }
 
-impl Synced {
-    fn count(&mut self, is_main: bool, files: &FilesDone, reset: bool) {
-        if files.none_taken() && !reset {
-            self.skipped += 1;
-        } else if is_main {
-            self.main_updated = true;
-        } else {
-            self.updated += 1;
-        }
-        self.sessions_reset += usize::from(reset);
-        let these = [&files.written, &files.unchanged, &files.kept, &files.skipped];
-        for (sum, files) in self.files.iter_mut().zip(these) {
-            *sum += files.len();
-        }
+/// Counts an agent that all was done for.
+fn count(answer: &mut TemplatesSyncAnswer, is_main: bool, files: &FilesDone) {
+    if files.none_taken() && !answer.reset_sessions {
+        answer.agents_skipped += 1;
+    } else if is_main {
+        answer.main_updated = true;
+    } else {
+        answer.agents_updated += 1;
     }
+    answer.sessions_reset += usize::from(answer.reset_sessions);
+    answer.files.written += files.written.len();
+    answer.files.unchanged += files.unchanged.len();
+    answer.files.kept += files.kept.len();
+    answer.files.skipped += files.skipped.len();
 }

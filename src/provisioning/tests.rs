@@ -1,9 +1,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use gatewarden_api::organization::{TemplatesSyncAnswer, TemplatesSyncFiles};
+
 use super::agent_files::FilesDone;
 use super::main_agent::provision;
-use super::sync::{SyncOptions, Synced, sync};
+use super::sync::{SyncOptions, sync};
 use super::*;
 use crate::templates;
 
@@ -128,26 +130,26 @@ fn writing((templates, overwrite): &(Templates, bool)) -> Writing<'_> {
     Writing { templates, overwrite: *overwrite }
 }
 
-const ALL: SyncOptions = SyncOptions { include_main: true, reset_sessions: false };
+const ALL: SyncOptions =
+    SyncOptions { include_main: true, overwrite: false, reset_sessions: false, rotate_tokens: false };
 
-async fn run(gateway: &Scripted, options: SyncOptions, overwrite: bool) -> Synced {
-    let how = shipped(overwrite);
-    sync(gateway, &facts(), None, &[], options, writing(&how)).await.unwrap()
+async fn run(gateway: &Scripted, options: SyncOptions) -> TemplatesSyncAnswer {
+    sync(gateway, &facts(), None, &[], options, &Templates::shipped()).await.unwrap().0
 }
 
 #[actix_web::test]
 async fn the_gateways_own_default_agent_is_the_main_one_and_gets_its_files() {
     let gateway = gateway(Some("main"), &["worker", "main"]);
     let how = shipped(false);
-    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
-    assert_eq!((done.found.agent.id.as_str(), done.found.created), ("main", false));
-    assert_eq!(done.files.written, BOTH);
+    let (main, files) = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
+    assert_eq!((main.agent.id.as_str(), main.created), ("main", false));
+    assert_eq!(files.written, BOTH);
     let text = gateway.file("main", "AGENTS.md").unwrap();
     assert!(text.contains("main agent of prod") && text.contains("/srv/workspaces/"), "{text}");
     assert!(gateway.file("worker", "AGENTS.md").is_none() && gateway.asked("agents.create").is_empty());
 
-    let again = provision(&gateway, &facts(), Some("main"), writing(&how)).await.unwrap();
-    assert_eq!(again.files, FilesDone { unchanged: BOTH.map(str::to_owned).to_vec(), ..FilesDone::default() });
+    let (_, again) = provision(&gateway, &facts(), Some("main"), writing(&how)).await.unwrap();
+    assert_eq!(again, FilesDone { unchanged: BOTH.map(str::to_owned).to_vec(), ..FilesDone::default() });
     assert_eq!(gateway.asked("agents.files.set").len(), 3, "nothing is written twice");
 }
 
@@ -155,7 +157,7 @@ async fn the_gateways_own_default_agent_is_the_main_one_and_gets_its_files() {
 async fn what_was_recorded_goes_before_the_default_as_long_as_it_is_there() {
     let gateway = gateway(Some("main"), &["main", "chief"]);
     let how = shipped(false);
-    let of = async |recorded| provision(&gateway, &facts(), recorded, writing(&how)).await.unwrap().found.agent.id;
+    let of = async |recorded| provision(&gateway, &facts(), recorded, writing(&how)).await.unwrap().0.agent.id;
     assert_eq!(of(Some("chief")).await, "chief");
     assert_eq!(of(Some("gone")).await, "main");
 }
@@ -164,13 +166,13 @@ async fn what_was_recorded_goes_before_the_default_as_long_as_it_is_there() {
 async fn a_gateway_without_a_default_agent_gets_one_and_only_one() {
     let gateway = gateway(None, &[]);
     let how = shipped(false);
-    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
-    assert_eq!((done.found.agent.id.as_str(), done.found.created), ("gateway-agent-prod", true));
+    let (main, _) = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
+    assert_eq!((main.agent.id.as_str(), main.created), ("gateway-agent-prod", true));
     let wanted = json!({"name": "Gateway Agent prod", "workspace": "/srv/workspaces/gateway-agent-prod"});
     assert_eq!(gateway.asked("agents.create"), [wanted]);
     gateway.agents.borrow_mut().extend(["a".to_owned(), "b".to_owned()]);
-    let again = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
-    assert_eq!((again.found.agent.id.as_str(), again.found.created), ("gateway-agent-prod", false));
+    let (again, _) = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
+    assert_eq!((again.agent.id.as_str(), again.created), ("gateway-agent-prod", false));
     assert_eq!(gateway.asked("agents.create").len(), 1);
 }
 
@@ -179,8 +181,8 @@ async fn a_creation_whose_answer_was_lost_is_found_and_not_repeated() {
     let gateway = Scripted { creates_in_secret: true, ..gateway(None, &[]) };
     gateway.fail("agents.create", ErrorCode::GatewayUnavailable);
     let how = shipped(false);
-    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
-    assert_eq!((done.found.agent.id.as_str(), done.found.created), ("gateway-agent-prod", true));
+    let (main, _) = provision(&gateway, &facts(), None, writing(&how)).await.unwrap();
+    assert_eq!((main.agent.id.as_str(), main.created), ("gateway-agent-prod", true));
     let text = gateway.file("gateway-agent-prod", "AGENTS.md").unwrap();
     assert!(templates::is_unchanged(&text), "the gateway's own beginning is nobody's words: {text}");
     assert_eq!(gateway.asked("agents.create").len(), 1);
@@ -209,11 +211,11 @@ async fn a_failure_tells_its_step_and_keeps_its_code() {
 async fn a_file_that_the_release_does_not_take_is_skipped_and_no_error() {
     let gateway = Scripted { takes: vec!["AGENTS.md"], ..gateway(Some("main"), &["main"]) };
     let how = shipped(false);
-    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap().files;
+    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap().1;
     assert_eq!((done.written.len(), done.skipped), (1, vec!["HEARTBEAT.md".to_owned(), "TOOLS.md".to_owned()]));
 
     gateway.fail("agents.files.get", ErrorCode::NotSupportedByGateway);
-    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap().files;
+    let done = provision(&gateway, &facts(), None, writing(&how)).await.unwrap().1;
     assert!(done.none_taken() && done.skipped.len() == 3, "{done:?}");
 }
 
@@ -223,14 +225,16 @@ async fn what_somebody_else_wrote_stays_unless_overwriting_is_asked_for() {
     gateway.put("main", "AGENTS.md", "the operator's own words\n");
     gateway.put("main", "TOOLS.md", &format!("{}\nand a note of the agent\n", templates::marked("sent before")));
     gateway.put("main", "HEARTBEAT.md", &templates::marked("sent before, of an older template"));
-    let synced = run(&gateway, ALL, false).await;
-    assert_eq!((synced.files, synced.main_updated), ([1, 0, 2, 0], true), "written, unchanged, kept, skipped");
+    let synced = run(&gateway, ALL).await;
+    assert_eq!(synced.files, TemplatesSyncFiles { written: 1, unchanged: 0, kept: 2, skipped: 0 });
+    assert!(synced.main_updated && !synced.overwrite);
     assert_eq!(gateway.file("main", "AGENTS.md").unwrap(), "the operator's own words\n");
     assert!(gateway.file("main", "HEARTBEAT.md").unwrap().contains("HEARTBEAT_OK"));
     assert_eq!(gateway.asked("agents.files.set")[0]["expectedHash"], "h1", "no change of others is lost");
 
-    let synced = run(&gateway, ALL, true).await;
-    assert_eq!(synced.files, [2, 1, 0, 0]);
+    let synced = run(&gateway, SyncOptions { overwrite: true, ..ALL }).await;
+    assert_eq!(synced.files, TemplatesSyncFiles { written: 2, unchanged: 1, kept: 0, skipped: 0 });
+    assert!(synced.overwrite);
     assert!(gateway.file("main", "AGENTS.md").unwrap().contains("main agent of prod"));
 }
 
@@ -238,24 +242,25 @@ async fn what_somebody_else_wrote_stays_unless_overwriting_is_asked_for() {
 async fn a_sync_counts_agents_and_tells_who_failed() {
     let gateway = gateway(Some("main"), &["main", "one", "two"]);
     let known = ["main", "main-55cc268a", "one", "by-hand"].map(str::to_owned);
-    let how = shipped(false);
-    let synced = sync(&gateway, &facts(), None, &known, ALL, writing(&how)).await.unwrap();
-    assert_eq!((synced.updated, synced.skipped, synced.main_updated), (2, 1, true), "{synced:?}");
-    assert!(synced.troubles.is_empty() && synced.sessions_reset == 0 && gateway.asked("sessions.reset").is_empty());
+    let (synced, main) = sync(&gateway, &facts(), None, &known, ALL, &Templates::shipped()).await.unwrap();
+    assert_eq!((synced.agents_updated, synced.agents_skipped, synced.main_updated), (2, 1, true), "{synced:?}");
+    assert_eq!((main.unwrap().agent.id.as_str(), synced.main_created), ("main", false));
+    assert!(synced.errors.is_empty() && synced.sessions_reset == 0 && gateway.asked("sessions.reset").is_empty());
     assert!(!gateway.file("one", "AGENTS.md").unwrap().contains("main agent of"));
 
-    let without = run(&gateway, SyncOptions { include_main: false, ..ALL }, false).await;
-    assert_eq!((without.updated, without.skipped, without.main_updated, without.main), (2, 1, false, None));
+    let without = SyncOptions { include_main: false, ..ALL };
+    let (without, main) = sync(&gateway, &facts(), None, &[], without, &Templates::shipped()).await.unwrap();
+    assert_eq!((without.agents_updated, without.agents_skipped, without.main_updated, main), (2, 1, false, None));
 
     gateway.fail("sessions.reset", ErrorCode::NotSupportedByGateway);
-    let failing = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }, false).await;
-    assert_eq!((failing.updated, failing.main_updated), (0, false));
-    let who: Vec<&str> = failing.troubles.iter().map(|trouble| trouble.agent.as_str()).collect();
+    let failing = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }).await;
+    assert_eq!((failing.agents_updated, failing.main_updated), (0, false));
+    let who: Vec<&str> = failing.errors.iter().map(|error| error.agent_name.as_str()).collect();
     assert_eq!(who, ["main", "one", "two"]);
 
     gateway.fails.borrow_mut().clear();
-    let reset = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }, false).await;
-    assert_eq!((reset.updated, reset.sessions_reset), (2, 3));
+    let reset = run(&gateway, SyncOptions { reset_sessions: true, ..ALL }).await;
+    assert_eq!((reset.agents_updated, reset.sessions_reset), (2, 3));
     assert_eq!(gateway.asked("sessions.reset")[3]["key"], "agent:main:main");
 }
 
@@ -265,7 +270,7 @@ async fn a_gateway_that_goes_away_is_not_asked_again_for_each_agent() {
     let names: Vec<&str> = agents.iter().map(String::as_str).collect();
     let gateway = gateway(Some("agent-0"), &names);
     gateway.fail("agents.files.get", ErrorCode::GatewayUnavailable);
-    let synced = run(&gateway, ALL, false).await;
-    assert_eq!((synced.troubles.len(), gateway.asked("agents.files.get").len()), (100, 1));
-    assert!(synced.troubles[99].message.starts_with("Not reached: "), "{:?}", synced.troubles[99]);
+    let synced = run(&gateway, ALL).await;
+    assert_eq!((synced.errors.len(), gateway.asked("agents.files.get").len()), (100, 1));
+    assert!(synced.errors[99].message.starts_with("Not reached: "), "{:?}", synced.errors[99]);
 }

@@ -1,31 +1,5 @@
 //! One template: text with words in double braces that are filled with what is known of an agent and its gateway.
 
-/// What can stand between the braces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    AgentId,
-    AgentName,
-    AgentRole,
-    GatewayId,
-    GatewayName,
-    GatewayUrl,
-    OrganizationId,
-    WorkspaceRoot,
-}
-
-impl Word {
-    const ALL: [(&'static str, Self); 8] = [
-        ("agent_id", Self::AgentId),
-        ("agent_name", Self::AgentName),
-        ("agent_role", Self::AgentRole),
-        ("gateway_id", Self::GatewayId),
-        ("gateway_name", Self::GatewayName),
-        ("gateway_url", Self::GatewayUrl),
-        ("organization_id", Self::OrganizationId),
-        ("workspace_root", Self::WorkspaceRoot),
-    ];
-}
-
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Facts<'a> {
     /// The agent's id on the gateway: what sessions and spawns call it.
@@ -43,25 +17,25 @@ pub(crate) struct Facts<'a> {
     pub(crate) workspace_root: &'a str,
 }
 
-impl Facts<'_> {
-    fn of(&self, word: Word) -> &str {
-        match word {
-            Word::AgentId => self.agent_id,
-            Word::AgentName => self.agent_name,
-            Word::AgentRole => self.agent_role,
-            Word::GatewayId => self.gateway_id,
-            Word::GatewayName => self.gateway_name,
-            Word::GatewayUrl => self.gateway_url,
-            Word::OrganizationId => self.organization_id,
-            Word::WorkspaceRoot => self.workspace_root,
-        }
-    }
-}
+/// What can stand between the braces, and what is put in its place.
+type Word = (&'static str, for<'a> fn(&Facts<'a>) -> &'a str);
+
+const WORDS: [Word; 8] = [
+    ("agent_id", |facts| facts.agent_id),
+    ("agent_name", |facts| facts.agent_name),
+    ("agent_role", |facts| facts.agent_role),
+    ("gateway_id", |facts| facts.gateway_id),
+    ("gateway_name", |facts| facts.gateway_name),
+    ("gateway_url", |facts| facts.gateway_url),
+    ("organization_id", |facts| facts.organization_id),
+    ("workspace_root", |facts| facts.workspace_root),
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Word(Word),
+    /// Its place in [`WORDS`].
+    Word(usize),
 }
 
 /// A template that has been read.
@@ -99,11 +73,11 @@ impl Template {
                 return Err(TemplateFault::Unclosed { line });
             };
             let name = inside.trim();
-            let Some((_, word)) = Word::ALL.iter().find(|(known, _)| *known == name) else {
+            let Some(word) = WORDS.iter().position(|(known, _)| *known == name) else {
                 return Err(TemplateFault::Unknown { line, word: name.chars().take(60).collect() });
             };
             pieces.push(Piece::Text(before.to_owned()));
-            pieces.push(Piece::Word(*word));
+            pieces.push(Piece::Word(word));
             rest = behind;
         }
         pieces.push(Piece::Text(rest.to_owned()));
@@ -114,12 +88,12 @@ impl Template {
     pub(crate) fn filled(&self, facts: &Facts<'_>) -> String {
         let texts = self.0.iter().map(|piece| match piece {
             Piece::Text(text) => text.as_str(),
-            Piece::Word(word) => facts.of(*word),
+            Piece::Word(word) => WORDS.get(*word).map_or("", |(_, of)| of(facts)),
         });
         texts.collect()
     }
 }
 
 fn known() -> String {
-    Word::ALL.map(|(name, _)| name).join(", ")
+    WORDS.map(|(name, _)| name).join(", ")
 }

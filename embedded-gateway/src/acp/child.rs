@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::conversation::{Conversation, Step};
 use super::places::{Place, Resting};
 use super::restarts::Restarts;
-use crate::clock::Now;
+use crate::clock::{Now, until};
 use crate::effect::{News, ProcessNews, ProcessOrder, ProcessSignal, RunId};
 
 /// Longest message of an agent, in bytes: a tool may return a file.
@@ -252,13 +252,6 @@ impl Pace {
             tokio::time::sleep_until(at.into()).await;
         }
         events.recv().await
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

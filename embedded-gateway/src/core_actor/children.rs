@@ -7,6 +7,7 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
 
 use super::{CoreActor, InTurn};
+use crate::clock::until;
 use crate::config::GatewayConfig;
 use crate::effect::{News, ProcessNews};
 use crate::machine::GatewayMachine;
@@ -63,13 +64,6 @@ impl Children {
     /// When the machine wants to be woken. To be said after each turn.
     pub(super) fn wake_at(&self, due: Option<Instant>) {
         self.deadline.send_if_modified(|known| std::mem::replace(known, due) != due);
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -27,7 +27,7 @@ impl Fixture {
     }
 
     fn change(&self, change: FileChange) {
-        assert_eq!(self.files.as_ref().expect("runs").change(change), None);
+        assert_eq!(self.files.as_ref().expect("runs").send(Order::Change(change)), None);
     }
 
     fn append(&self, file: &str, line: &str) {
@@ -50,7 +50,7 @@ impl Fixture {
 
     fn ask(&self, query: DiskQuery) -> Result<Value, CallError> {
         let to = ReplyTo { connection: ConnectionId(1), request: Some("q".into()) };
-        assert_eq!(self.files.as_ref().expect("runs").ask(to, query), None);
+        assert_eq!(self.files.as_ref().expect("runs").send(Order::Query { to, query }), None);
         match self.news.recv_timeout(Duration::from_secs(20)).expect("an answer") {
             FilesNews::Answered { outcome, .. } => outcome,
             other => panic!("{other:?}"),
@@ -124,9 +124,9 @@ fn what_waits_for_a_slow_disk_is_bounded() {
     let (orders, _kept) = channel();
     let files = Files { orders, waiting: Arc::new(AtomicUsize::new(0)), thread: None };
     let big = || FileChange::Replace { file: "a".into(), text: "x".repeat(WAITING_BYTES / 2) };
-    assert_eq!(files.change(big()), None);
-    assert!(matches!(files.change(big()), Some(FilesNews::Failed { .. })));
-    assert_eq!(files.change(FileChange::Append { file: "b".into(), line: "small".into() }), None);
+    assert_eq!(files.send(Order::Change(big())), None);
+    assert!(matches!(files.send(Order::Change(big())), Some(FilesNews::Failed { .. })));
+    assert_eq!(files.send(Order::Change(FileChange::Append { file: "b".into(), line: "small".into() })), None);
 }
 
 #[test]

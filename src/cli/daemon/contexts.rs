@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use gatewarden_embedded_gateway::private_files::replace;
 use gatewarden_protocol::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::PlaceArgs;
 use crate::cli::error::CliError;
-use crate::cli::files::{read_secret, write_private};
+use crate::cli::files::read_secret;
 use crate::cli::output::{complain, plain};
 use crate::config::{Inputs, URL_VARIABLE};
 
@@ -63,9 +63,9 @@ impl Contexts {
 
     /// In the file's place only once it is whole.
     pub(in crate::cli) fn save(&self, dir: &Path) -> Result<(), CliError> {
-        let (path, draft) = (dir.join("contexts.toml"), dir.join("contexts.toml.new"));
+        let path = dir.join("contexts.toml");
         let text = toml::to_string(self).map_err(CliError::new)?;
-        replace(&path, &draft, &text)
+        replace(&path, text.as_bytes())
             .map_err(|error| CliError::new(format!("{} cannot be written: {error}.", path.display())))
     }
 
@@ -79,18 +79,6 @@ impl Contexts {
                 .cure("`gatewarden context list` shows all; `gatewarden context add` makes one.")
         })
     }
-}
-
-pub(in crate::cli) fn replace(path: &Path, draft: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    match std::fs::remove_file(draft) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    write_private(draft, text)?;
-    std::fs::rename(draft, path)
 }
 
 /// The daemon that `--context` names, else the one in use where nothing else says which daemon.

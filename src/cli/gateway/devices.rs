@@ -1,13 +1,12 @@
 //! `gatewarden gateway devices`: who may come in, asked of the running gateway.
 
 use gatewarden_embedded_gateway::clock::Now;
-use gatewarden_protocol::words;
 use serde_json::{Value, json};
 
 use super::super::EXIT_OK;
 use super::super::error::CliError;
 use super::super::output::print;
-use super::running::{call, text};
+use super::running::{call, text, words_of};
 use super::{DevicesCommand, RequestArgs, ShowArgs};
 
 /// Carries out one of the commands.
@@ -85,23 +84,12 @@ fn may(row: &Value) -> String {
     let roles: Vec<&str> =
         row.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let is = |role: &str| roles.contains(&role);
+    let scopes = || words_of(row, "scopes", "no scopes");
     match (is("node"), is("operator")) {
         (true, false) => "as a node".to_owned(),
-        (true, true) => format!("as a node and with {}", operator_scopes(row)),
-        (false, _) => operator_scopes(row),
+        (true, true) => format!("as a node and with {}", scopes()),
+        (false, _) => scopes(),
     }
-}
-
-fn operator_scopes(row: &Value) -> String {
-    let scopes: Vec<String> = row
-        .get("scopes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(words::shown)
-        .collect();
-    if scopes.is_empty() { "no scopes".to_owned() } else { scopes.join(", ") }
 }
 
 pub(super) fn ago(row: &Value, field: &str, now_ms: i64) -> String {

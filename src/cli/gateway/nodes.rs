@@ -2,14 +2,13 @@
 
 use clap::{Args, Subcommand};
 use gatewarden_embedded_gateway::clock::Now;
-use gatewarden_protocol::words;
 use serde_json::{Value, json};
 
 use super::super::EXIT_OK;
 use super::super::error::CliError;
 use super::super::output::print;
 use super::devices::{ago, name};
-use super::running::{call, text};
+use super::running::{call, text, words_of};
 use super::{PlaceArgs, RequestArgs, ShowArgs};
 
 #[derive(Debug, Subcommand)]
@@ -95,9 +94,7 @@ fn for_people(listed: &Value, now_ms: i64) -> String {
 }
 
 fn commands(row: &Value, field: &str) -> String {
-    let names = row.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let names: Vec<String> = names.map(words::shown).collect();
-    if names.is_empty() { "no commands".to_owned() } else { names.join(", ") }
+    words_of(row, field, "no commands")
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use gatewarden_protocol::frame::Frame;
 use gatewarden_protocol::{Dialect, GatewayAddress, Secret, WireError, encode_request};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -54,25 +55,33 @@ pub(super) fn text(row: &Value, field: &str) -> String {
     row.get(field).and_then(Value::as_str).map(gatewarden_protocol::words::shown).unwrap_or_default()
 }
 
+/// The words of a list of an answer, fit to be shown; `none` where there are none.
+pub(super) fn words_of(row: &Value, field: &str, none: &str) -> String {
+    let words = row.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let words: Vec<String> = words.map(gatewarden_protocol::words::shown).collect();
+    if words.is_empty() { none.to_owned() } else { words.join(", ") }
+}
+
 /// Where this machine reaches it; none while it starts.
 pub(super) fn address_of(holder: &Holder) -> Option<SocketAddr> {
     holder.address.as_deref()?.parse().ok().map(reachable)
 }
 
 /// What it says of itself over HTTP.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Overview {
     pub(super) version: Option<String>,
-    /// How many sessions it has, and in how many of them an agent is at work, where it lets this command see them.
-    pub(super) sessions: Option<u64>,
-    pub(super) active_sessions: Option<u64>,
-    /// What its configuration's file says and doesn't count; sentences.
-    pub(super) configuration: Vec<String>,
     /// Accounts of channels that are connected, where that could be asked, and what is wrong with the others.
     pub(super) channels: Option<u32>,
     pub(super) channel_troubles: Vec<String>,
     /// How it is with Tailscale's route, where there is to be one.
     pub(super) tailscale: Option<String>,
+    /// How many sessions it has, and in how many of them an agent is at work, where it lets this command see them.
+    pub(super) sessions: Option<u64>,
+    pub(super) active_sessions: Option<u64>,
+    /// What its configuration's file says and doesn't count; sentences.
+    pub(super) configuration: Vec<String>,
 }
 
 /// How it is reached.

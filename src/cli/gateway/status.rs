@@ -74,15 +74,8 @@ struct ProcessPage {
     bind: String,
     url: Option<String>,
     answers: bool,
-    version: Option<String>,
-    /// Accounts of channels that are connected.
-    channels: Option<u32>,
-    channel_troubles: Vec<String>,
-    tailscale: Option<String>,
-    sessions: Option<u64>,
-    active_sessions: Option<u64>,
-    /// What its configuration's file says and doesn't count.
-    configuration: Vec<String>,
+    #[serde(flatten)]
+    overview: Overview,
     trouble: Option<String>,
 }
 
@@ -116,17 +109,18 @@ impl Page {
             put("Port", process.port.map(|port| port.to_string()));
             put("Bind", Some(process.bind.clone()));
             put("Address", process.url.clone());
-            put("Version", process.version.clone());
-            put("Channels", process.channels.map(|channels| format!("{channels} connected")));
-            process.channel_troubles.iter().for_each(|said| put("Channel", Some(said.clone())));
-            put("Tailscale", process.tailscale.clone());
-            let sessions = process.active_sessions.zip(process.sessions);
+            let seen = &process.overview;
+            put("Version", seen.version.clone());
+            put("Channels", seen.channels.map(|channels| format!("{channels} connected")));
+            seen.channel_troubles.iter().for_each(|said| put("Channel", Some(said.clone())));
+            put("Tailscale", seen.tailscale.clone());
+            let sessions = seen.active_sessions.zip(seen.sessions);
             put("Sessions", sessions.map(|(active, all)| format!("{active} active, {all} in all")));
             put("Trouble", process.trouble.clone());
         }
-        let unapplied: Vec<String> = self.process.iter().flat_map(|process| process.configuration.clone()).collect();
+        let unapplied = self.process.iter().flat_map(|process| process.overview.configuration.clone());
         put("Configuration", Some(self.config_file.clone().unwrap_or_else(|| "defaults (no file)".to_owned())));
-        unapplied.into_iter().for_each(|said| put("Configuration", Some(said)));
+        unapplied.for_each(|said| put("Configuration", Some(said)));
         self.orphans.iter().for_each(|said| put("Orphan", Some(plain(said))));
         put("State", Some(self.state_dir.clone()));
         put("Log", self.log_file.clone());
@@ -150,13 +144,7 @@ impl ProcessPage {
             bind: holder.bind.clone(),
             url: address_of(holder).map(|address| format!("{}://{address}", holder.scheme)),
             answers,
-            version: overview.version,
-            channels: overview.channels,
-            channel_troubles: overview.channel_troubles,
-            tailscale: overview.tailscale,
-            sessions: overview.sessions,
-            active_sessions: overview.active_sessions,
-            configuration: overview.configuration,
+            overview,
             trouble,
         }
     }

@@ -14,7 +14,7 @@ use crate::cli::files::read_secret;
 use crate::cli::gateway_target::{TrustArgs, host_and_port};
 
 #[derive(Debug, Args)]
-pub(super) struct AddArgs {
+pub(in crate::cli) struct AddArgs {
     /// Its name, not in use yet
     #[arg(value_name = "NAME")]
     name: String,
@@ -28,7 +28,7 @@ pub(super) struct AddArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct UpdateArgs {
+pub(in crate::cli) struct UpdateArgs {
     /// Name or id
     #[arg(value_name = "GATEWAY")]
     gateway: String,

@@ -15,7 +15,7 @@ use crate::cli::{EXIT_FAILURE, EXIT_OK};
 const PATIENCE: Duration = Duration::from_secs(1_220);
 
 #[derive(Debug, Args)]
-pub(super) struct OrderArgs {
+pub(in crate::cli) struct OrderArgs {
     /// Names or ids
     #[arg(value_name = "GATEWAY", required = true)]
     gateways: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) fn order(daemon: &Daemon, order: &str, args: &OrderArgs) -> Result<u8
     for gateway in daemon.all_gateways(&args.gateways)? {
         let body = ProcessBody { action: order.to_owned(), wait: Some(!args.no_wait) };
         let path = format!("/api/gateways/{}/process", gateway.id);
-        let answer = daemon.post_patiently(&path, &body, PATIENCE).map_err(|error| error.about(&gateway.name))?;
+        let answer = daemon.patient(PATIENCE).send("POST", &path, &body).map_err(|error| error.about(&gateway.name))?;
         let before = gateway.process.and_then(|process| process.pid);
         daemon.done(&answer, |said: &ProcessAnswer| {
             format!("{} {}", gateway.name, outcome(order, before, said.process.pid, args.no_wait))

@@ -27,15 +27,11 @@ pub(in crate::cli) struct BackupArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
-    installation: InstallationArgs,
+    pub(in crate::cli) installation: InstallationArgs,
 }
 
 /// Makes one.
-pub(in crate::cli) fn back_up(args: &BackupArgs) -> u8 {
-    args.installation.run(|config| make_backup(args, config))
-}
-
-fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
+pub(in crate::cli) fn back_up(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
     let (database, named) = (file(config)?, args.key.as_deref());
     let found = key(config, named)?;
     let source = found.path().display().to_string();
@@ -51,7 +47,7 @@ fn make_backup(args: &BackupArgs, config: &Config) -> Result<Done, CliError> {
     let may_be_another = args.to.as_deref().is_none_or(Path::is_dir) && to.symlink_metadata().is_err();
     let backup = match make(Wanted { database, to: &to, key: found, with_key: args.with_key }) {
         // Another command took the place meanwhile.
-        Err(StoreError::Exists { .. }) if may_be_another => return make_backup(args, config),
+        Err(StoreError::Exists { .. }) if may_be_another => return back_up(args, config),
         made => made?,
     };
     let contents = &backup.contents;

@@ -9,7 +9,7 @@ use gatewarden_actors::store::postgres::address::ServerAddress;
 use gatewarden_protocol::Secret;
 use serde_json::{Map, json};
 
-use super::{Done, InstallationArgs, claim_at, key};
+use super::{Done, InstallationArgs, claim, key};
 use crate::app::StateDir;
 use crate::cli::error::CliError;
 use crate::cli::files::read_secret;
@@ -28,15 +28,11 @@ pub(in crate::cli) struct CopyArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
-    installation: InstallationArgs,
+    pub(in crate::cli) installation: InstallationArgs,
 }
 
 /// Copies.
-pub(in crate::cli) fn copy_store(args: &CopyArgs) -> u8 {
-    args.installation.run(|config| carry_over(args, config))
-}
-
-fn carry_over(args: &CopyArgs, config: &Config) -> Result<Done, CliError> {
+pub(in crate::cli) fn copy_store(args: &CopyArgs, config: &Config) -> Result<Done, CliError> {
     let from =
         args.from.as_deref().map_or_else(|| Ok(config.store.database.clone()), |place| database(place, "--from"))?;
     let to = database(&args.to, "--to")?;
@@ -49,7 +45,7 @@ fn carry_over(args: &CopyArgs, config: &Config) -> Result<Done, CliError> {
         let is_held = claimed.iter().any(|held| held.path() == dir);
         // Only where daemons work is there such a file.
         if !is_held && dir.join(StateDir::LOCK_FILE).exists() {
-            claimed.push(claim_at(dir)?);
+            claimed.push(claim(dir)?);
         }
     }
     let copied = copy(Wanted { from: &from, to: &to, key, patience: config.store.busy_timeout })?;

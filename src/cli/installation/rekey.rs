@@ -24,15 +24,11 @@ pub(in crate::cli) struct RekeyArgs {
     #[arg(long, value_name = "FILE")]
     new_key: Option<PathBuf>,
     #[command(flatten)]
-    installation: InstallationArgs,
+    pub(in crate::cli) installation: InstallationArgs,
 }
 
 /// Changes the key.
-pub(in crate::cli) fn rekey(args: &RekeyArgs) -> u8 {
-    args.installation.run(|config| change(args, config))
-}
-
-fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
+pub(in crate::cli) fn rekey(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
     let database = &config.store.database;
     let old = key(config, args.key.as_deref())?;
     let old_source = old.path().display().to_string();
@@ -53,7 +49,7 @@ fn change(args: &RekeyArgs, config: &Config) -> Result<Done, CliError> {
         None => SealingKey::draw(&config.state_dir),
     };
     let new = new.map_err(StartError::from)?;
-    let claimed = claim(config)?;
+    let claimed = claim(&config.state_dir)?;
     let stamp = stamp();
     let patience = config.store.busy_timeout;
     let done = rekey::rekey(Rekey { state_dir: claimed.path(), database, patience, old, new, stamp: &stamp })?;

@@ -23,15 +23,11 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
-    installation: InstallationArgs,
+    pub(in crate::cli) installation: InstallationArgs,
 }
 
 /// Restores.
-pub(in crate::cli) fn restore(args: &RestoreArgs) -> u8 {
-    args.installation.run(|config| put_back(args, config))
-}
-
-fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
+pub(in crate::cli) fn restore(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
     let database = file(config)?;
     if !args.from.is_file() {
         let what = if args.from.exists() { "is no file" } else { "does not exist" };
@@ -51,7 +47,7 @@ fn put_back(args: &RestoreArgs, config: &Config) -> Result<Done, CliError> {
         );
         return Err(CliError::coded(EXIT_CONFIG, sentence));
     }
-    let claimed = claim(config)?;
+    let claimed = claim(&config.state_dir)?;
     let stamp = stamp();
     let done = restore::restore(Restore {
         state_dir: claimed.path(),

@@ -1,10 +1,8 @@
 //! The gateway's configuration where nobody has written one: loopback, a token, and a sample agent.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use gatewarden_embedded_gateway::private_files::replace;
 use serde_json::json;
 
 /// The sample agent's id.
@@ -12,11 +10,9 @@ pub(super) const AGENT: &str = "sample";
 
 /// Writes the file, anew at each start: the program may have moved.
 pub(super) fn write(state_dir: &Path) -> std::io::Result<PathBuf> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let program = std::env::current_exe()?;
     let path = state_dir.join("sample-openclaw.json");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    file.write_all(text(&program).as_bytes())?;
+    replace(&path, text(&program).as_bytes())?;
     Ok(path)
 }
 

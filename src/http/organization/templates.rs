@@ -7,7 +7,7 @@ use gatewarden_actors::registry::messages::ReconnectGateway;
 use gatewarden_actors::registry::records::ConfirmGateway;
 use gatewarden_actors::registry::roster::GatewayView;
 use gatewarden_actors::store::records::AgentFilter;
-use gatewarden_api::organization::{TemplatesSyncAnswer, TemplatesSyncBody, TemplatesSyncError, TemplatesSyncFiles};
+use gatewarden_api::organization::{TemplatesSyncAnswer, TemplatesSyncBody};
 use gatewarden_api::responses::{GatewayErrors, NoGateway};
 use serde_json::json;
 
@@ -16,30 +16,18 @@ use crate::http::auth::{Authorized, GatewayAdmin};
 use crate::http::context::{App, AppContext};
 use crate::http::error::Answer;
 use crate::http::input::{GatewayUuidPath, OptionalJsonBody, read_query};
-use crate::provisioning::GatewayFacts;
 use crate::provisioning::creation::to_record;
 use crate::provisioning::registry_caller::RegistryCaller;
-use crate::provisioning::sync::{SyncOptions, Synced, sync};
-use crate::provisioning::{GatewayCaller as _, Writing};
+use crate::provisioning::sync::{SyncOptions, sync};
+use crate::provisioning::{GatewayCaller as _, GatewayFacts};
 
-/// What a sync is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Options {
-    include_main: bool,
-    overwrite: bool,
-    reset_sessions: bool,
-    rotate_tokens: bool,
-}
-
-impl Options {
-    /// The body goes before the query.
-    fn of(query: &TemplatesSyncBody, body: &TemplatesSyncBody) -> Self {
-        Self {
-            include_main: body.include_main.or(query.include_main).unwrap_or(true),
-            overwrite: body.overwrite.or(query.overwrite).unwrap_or(false),
-            reset_sessions: body.reset_sessions.or(query.reset_sessions).unwrap_or(false),
-            rotate_tokens: body.rotate_tokens.or(query.rotate_tokens).unwrap_or(false),
-        }
+/// The body goes before the query.
+fn options(query: &TemplatesSyncBody, body: &TemplatesSyncBody) -> SyncOptions {
+    SyncOptions {
+        include_main: body.include_main.or(query.include_main).unwrap_or(true),
+        overwrite: body.overwrite.or(query.overwrite).unwrap_or(false),
+        reset_sessions: body.reset_sessions.or(query.reset_sessions).unwrap_or(false),
+        rotate_tokens: body.rotate_tokens.or(query.rotate_tokens).unwrap_or(false),
     }
 }
 
@@ -63,24 +51,25 @@ pub(crate) async fn sync_gateway_templates(
     request: HttpRequest,
     body: OptionalJsonBody,
 ) -> Answer {
-    let options = Options::of(&read_query(&request)?, &body.read()?);
+    let options = options(&read_query(&request)?, &body.read()?);
     let view = by_path(&app, &request)?;
-    let synced = run(&app, &view, options).await.map_err(failed)?;
+    let mut answer = run(&app, &view, options).await.map_err(failed)?;
     tracing::info!(
         caller.key = by.key().name,
         gateway.id = view.record.id.0,
         gateway.name = view.record.name,
-        agents = synced.updated,
-        files.written = synced.files[0],
-        errors = synced.troubles.len(),
+        agents = answer.agents_updated,
+        files.written = answer.files.written,
+        errors = answer.errors.len(),
         "templates synced"
     );
     // What is done is answered as such, whatever can be read afterwards.
     let main_agents = app.store.main_agents().await.unwrap_or_default();
-    Ok(HttpResponse::Ok().json(answer(&view.record, options, synced, main_agents.get(&view.record.id))))
+    answer.gateway_agent_id = main_agents.get(&view.record.id).map(ToString::to_string);
+    Ok(HttpResponse::Ok().json(answer))
 }
 
-async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<Synced, Failure> {
+async fn run(app: &AppContext, view: &GatewayView, options: SyncOptions) -> Result<TemplatesSyncAnswer, Failure> {
     let record = &view.record;
     let mut gateway = RegistryCaller::new(app, record.id);
     if options.rotate_tokens {
@@ -91,37 +80,13 @@ async fn run(app: &AppContext, view: &GatewayView, options: Options) -> Result<S
     let (known, _) = app.store.list_agents_after(filter, 0, usize::MAX).await?;
     let known: Vec<String> = known.into_iter().map(|agent| agent.name).collect();
     let facts = GatewayFacts::of(record, app.store.organization_id());
-    let writing = Writing { templates: &app.settings.templates, overwrite: options.overwrite };
-    let wanted = SyncOptions { include_main: options.include_main, reset_sessions: options.reset_sessions };
     let recorded = record.gateway_agent_id.as_deref();
-    let synced = sync(&gateway, &facts, recorded, &known, wanted, writing).await?;
-    if let Some(main) = &synced.main {
+    let (answer, main) = sync(&gateway, &facts, recorded, &known, options, &app.settings.templates).await?;
+    if let Some(main) = main {
         let message = ConfirmGateway { id: record.id, main: to_record(&main.agent) };
         app.ask(&app.registry.confirm, message).await?;
     }
-    Ok(synced)
-}
-
-fn answer(record: &GatewayRecord, options: Options, synced: Synced, main_agent: Option<&i64>) -> TemplatesSyncAnswer {
-    let [written, unchanged, kept, skipped] = synced.files;
-    let errors = synced.troubles.into_iter();
-    TemplatesSyncAnswer {
-        gateway_id: record.uuid.clone(),
-        include_main: options.include_main,
-        reset_sessions: options.reset_sessions,
-        overwrite: options.overwrite,
-        agents_updated: synced.updated,
-        agents_skipped: synced.skipped,
-        main_updated: synced.main_updated,
-        main_created: synced.main.as_ref().is_some_and(|main| main.created),
-        gateway_agent_id: main_agent.map(ToString::to_string),
-        sessions_reset: synced.sessions_reset,
-        tokens_rotated: options.rotate_tokens,
-        files: TemplatesSyncFiles { written, unchanged, kept, skipped },
-        errors: errors
-            .map(|trouble| TemplatesSyncError { agent_name: trouble.agent, message: trouble.message })
-            .collect(),
-    }
+    Ok(answer)
 }
 
 /// Here a gateway that can't be reached is a bad gateway: nobody else can do what was wanted.
@@ -176,19 +141,19 @@ mod tests {
 
     use super::*;
 
-    fn read(query: &str, body: Value) -> Result<Options, String> {
+    fn read(query: &str, body: Value) -> Result<SyncOptions, String> {
         let query = Query::read(query).map_err(|problems| problems.sentence())?;
         let body = request::read(body.as_object().unwrap()).map_err(|problems| problems.sentence())?;
-        Ok(Options::of(&query, &body))
+        Ok(options(&query, &body))
     }
 
     #[test]
     fn options_come_from_query_and_body_and_the_body_goes_before() {
-        let usual = Options { include_main: true, overwrite: false, reset_sessions: false, rotate_tokens: false };
+        let usual = SyncOptions { include_main: true, overwrite: false, reset_sessions: false, rotate_tokens: false };
         assert_eq!(read("", json!({})), Ok(usual));
         let asked = read("include_main=false&overwrite=1&reset_sessions=true", json!({"reset_sessions": false}));
-        assert_eq!(asked, Ok(Options { include_main: false, overwrite: true, ..usual }));
-        assert_eq!(read("", json!({"rotate_tokens": true})), Ok(Options { rotate_tokens: true, ..usual }));
+        assert_eq!(asked, Ok(SyncOptions { include_main: false, overwrite: true, ..usual }));
+        assert_eq!(read("", json!({"rotate_tokens": true})), Ok(SyncOptions { rotate_tokens: true, ..usual }));
     }
 
     #[test]
