@@ -129,14 +129,21 @@ fn spawns_that_wait_to_be_recorded_when_their_node_is_told_to_stop_are_lost_nowh
              $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$"
         ))
     };
-    // All together take longer than a stop.
+    // One is being recorded and the others wait: recorded together, they would take longer than a stop.
     let tasks: Vec<String> = (0..28).map(|number| format!("waits-{number}")).collect();
-    dawdles(&scene.server, "0.4");
+    dawdles(&scene.server, "1");
     std::thread::scope(|scope| {
-        for task in &tasks {
+        for (number, task) in tasks.iter().enumerate() {
             scope.spawn(move || spawn_at(address, lab, task));
+            if number == 0 {
+                scene.until_committing();
+            }
         }
-        scene.until_committing();
+        wait::until("all have come", PATIENCE, || {
+            let metrics = scene.a.get("/metrics").expect(200).text;
+            let open = metrics.lines().find_map(|line| line.strip_prefix("gatewarden_http_connections "));
+            open.is_some_and(|open| open.parse::<usize>().is_ok_and(|open| open >= tasks.len()))
+        });
         scene.a.stop();
     });
     dawdles(&scene.server, "0");
