@@ -1,4 +1,5 @@
 //! The record of a gateway: what answers show of it and what requests set, in both APIs. Whoever adds a field adds it here.
+//! Longer than other files for that: answer, row of the fleet, request and the rules of its fields change together.
 
 use std::collections::BTreeMap;
 

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn an_update_that_comes_again_and_again_is_parsed_once() {
         let mut connection = SqliteConnection::establish(":memory:").unwrap();
-        diesel::sql_query("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        diesel::sql_query("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
             .execute(&mut connection)
             .unwrap();
         let kept = Arc::new(AtomicUsize::new(0));
