@@ -28,6 +28,7 @@ pub(crate) enum Scope {
     Write,
     Pairing,
     Approvals,
+    Questions,
     Admin,
 }
 
@@ -40,6 +41,7 @@ impl Scope {
             Self::Write => "operator.write",
             Self::Pairing => "operator.pairing",
             Self::Approvals => "operator.approvals",
+            Self::Questions => "operator.questions",
             Self::Admin => "operator.admin",
         }
     }
@@ -157,7 +159,15 @@ mod tests {
     #[test]
     fn a_node_holds_no_scope_of_an_operator_whatever_it_names() {
         let node = Caller { role: Role::Node, ..caller_with(&["operator.admin", "operator.write"]) };
-        for scope in [Scope::Connected, Scope::Read, Scope::Write, Scope::Pairing, Scope::Approvals, Scope::Admin] {
+        for scope in [
+            Scope::Connected,
+            Scope::Read,
+            Scope::Write,
+            Scope::Pairing,
+            Scope::Approvals,
+            Scope::Questions,
+            Scope::Admin,
+        ] {
             assert!(!node.holds(scope), "{scope:?}");
         }
         assert!(node.holds(Scope::Node));

@@ -231,7 +231,10 @@ fn a_terminal_chats(cli: &Cli<'_>) {
     terminal.until("it is connected", |drawn| drawn.contains("connected | idle"));
     terminal.presses("hello from a terminal\r");
     terminal.until("the agent answers", |drawn| drawn.contains("said: hello from a terminal"));
-    assert!(!terminal.drawn().contains("unknown method"), "{}", terminal.drawn());
+    // It draws over what it said of its start, unless the machine is slow.
+    for failure in ["unknown method", "refresh failed"] {
+        assert!(!terminal.drawn().contains(failure), "{}", terminal.drawn());
+    }
 }
 
 /// What `openclaw gateway probe` says of a gateway, but for how long it took.

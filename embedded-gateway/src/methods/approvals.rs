@@ -1,4 +1,7 @@
 //! `exec.approval.*`: what agents want to do, decided by operators.
+//!
+//! No agent here asks a question and no plugin asks for anything; but `openclaw tui` asks what waits of either each time that it
+//! connects, and shows a failure where it isn't answered.
 
 use serde_json::{Value, json};
 
@@ -13,11 +16,23 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "exec.approval.list", scope: Scope::Approvals, run: list },
     Method { name: "exec.approval.get", scope: Scope::Approvals, run: get },
     Method { name: "exec.approval.resolve", scope: Scope::Approvals, run: resolve },
+    Method { name: "plugin.approval.list", scope: Scope::Approvals, run: no_approvals_of_plugins },
+    Method { name: "question.list", scope: Scope::Questions, run: no_questions },
 ];
 
 fn list(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
     Params::read(call, &[])?;
     Ok(Value::from_iter(machine.runs.approvals().into_iter().cloned()).into())
+}
+
+fn no_approvals_of_plugins(_: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &[])?;
+    Ok(json!([]).into())
+}
+
+fn no_questions(_: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {
+    Params::read(call, &[])?;
+    Ok(json!({"questions": []}).into())
 }
 
 fn get(machine: &mut GatewayMachine, call: &Call, _: &mut Turn<'_>) -> Outcome {

@@ -60,6 +60,15 @@ async fn a_session_is_described_by_the_row_that_it_has_in_the_list_and_a_missing
     assert_eq!(client.call("sessions.describe", json!({"key": "agent:main:other"})).await, json!({"session": null}));
 }
 
+/// What `openclaw tui` asks for when it connects.
+#[actix::test]
+async fn no_question_and_no_plugin_waits_for_an_answer() {
+    let gateway = Gateway::start(|_| {}).await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.call("question.list", json!({})).await, json!({"questions": []}));
+    assert_eq!(client.call("plugin.approval.list", json!({})).await, json!([]));
+}
+
 #[actix::test]
 async fn malformed_requests_are_answered_and_the_connection_goes_on() {
     let gateway = Gateway::start(|_| {}).await;
