@@ -68,6 +68,7 @@ pub(crate) fn crowd() {
             load_average()
         );
     }
+    println!("crowd: {:.1} MiB resident after both", mebibytes(daemon.memory()));
     let watch = Stopwatch::start();
     let (_, list) = rest.ask("GET", "/api/gateways", "");
     println!(
@@ -76,6 +77,8 @@ pub(crate) fn crowd() {
         watch.elapsed().as_secs_f64() * 1e3
     );
     println!("crowd: {:.1} MiB resident after all that", mebibytes(daemon.memory()));
+    wait::holds_for("a minute at rest", Duration::from_secs(60), || true);
+    println!("crowd: {:.1} MiB resident a minute later", mebibytes(daemon.memory()));
 }
 
 fn online(rest: &mut Rest) -> usize {

@@ -27,6 +27,7 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::{OnceWritten, WriteCoalescer};
+use self::member::WantedLogin;
 pub use self::member::{HaltedProcess, Member};
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
@@ -35,6 +36,7 @@ use crate::ids::GatewayId;
 use crate::machines::auth_budget::FailedLogin;
 use crate::machines::connection::{AgentNews, AuthPermit};
 use crate::machines::election::{Candidate, Election, PrimaryChange};
+use crate::machines::login_queue::LoginQueue;
 use crate::machines::restart_intensity::RestartDecision;
 use crate::machines::routing::NoRoute;
 use crate::machines::self_doubt::{DoubtChange, SelfDoubt};
@@ -198,6 +200,7 @@ pub struct Fleet {
     members: BTreeMap<GatewayId, Box<Member>>,
     trials: HashMap<GatewayId, Trial>,
     addresses: Addresses,
+    logins: LoginQueue<WantedLogin>,
     /// Addresses of gateways that are being created.
     reserved: HashSet<String>,
     /// Trials that are not stored have ids below zero, each its own.
@@ -233,6 +236,7 @@ impl Fleet {
             members: BTreeMap::new(),
             trials: HashMap::new(),
             addresses: Addresses::new(stored.device_tokens, &stored.failed_logins, time.now),
+            logins: LoginQueue::default(),
             reserved: HashSet::new(),
             last_trial: 0,
             incarnations: 0,
@@ -281,6 +285,7 @@ impl Fleet {
     /// What is to be done now. To be asked after each input, before [`Fleet::next_deadline`].
     pub fn take_effects(&mut self, time: Time) -> Vec<Effect> {
         self.settle_spawns(time);
+        self.begin_logins(time);
         self.store_failed_logins(time);
         std::mem::take(&mut self.effects)
     }
@@ -326,7 +331,7 @@ impl Fleet {
     /// What is under way: requests for work, writes, questions, attempts to log in. Nothing when all is quiet.
     pub fn waiting(&self) -> usize {
         let work = self.recording.len() + self.attempts.len() + self.awaiting_write.len() + self.checks.len();
-        work + self.spawns.waiting() + self.addresses.permits() + self.addresses.unstored()
+        work + self.spawns.waiting() + self.logins.waiting() + self.addresses.permits() + self.addresses.unstored()
     }
 
     /// A gateway's name; its id where it is gone.
@@ -445,7 +450,7 @@ impl Fleet {
         let held_until = self.held_down.first().map(|(until, _)| *until);
         let elections = [self.election.next_deadline(), self.self_doubt.next_deadline(), held_until, self.decide_at];
         let writes = [self.coalescer.next_deadline(), self.addresses.next_deadline()];
-        elections.into_iter().chain(writes).chain([self.look_at]).flatten().min()
+        elections.into_iter().chain(writes).chain([self.look_at, self.logins.next_deadline()]).flatten().min()
     }
 
     /// A deadline may have passed.

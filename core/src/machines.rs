@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod latency_fold;
 pub mod log_tail;
 pub mod login_attempt;
+pub(crate) mod login_queue;
 pub mod notification;
 pub mod notification_outbox;
 pub mod placement;

@@ -266,6 +266,13 @@ impl Member {
     }
 }
 
+/// What a gateway's actor asked for when it wanted to log in.
+#[derive(Debug)]
+pub(super) struct WantedLogin {
+    incarnation: u64,
+    address: String,
+}
+
 impl Fleet {
     /// A notice of a gateway's actor. Of a deleted or replaced one only the budget of its address still matters.
     pub fn on_notice(&mut self, time: Time, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
@@ -280,14 +287,11 @@ impl Fleet {
             GatewayNotice::Report(report) if self.dialled(id).is_some_and(|member| report.orders < member.orders) => {}
             GatewayNotice::Report(report) => self.on_report(time, id, *report),
             GatewayNotice::PermitWanted { address } => {
-                let permit = match self.addresses.reserve(&address, time.now) {
-                    Ok(device_token) => {
-                        self.dialled_mut(id).into_iter().for_each(|member| member.permits.push(address.clone()));
-                        AuthPermit::Granted { device_token }
-                    }
-                    Err(retry_at) => AuthPermit::Denied { retry_at },
-                };
-                self.effects.push(Effect::Permit(id, permit));
+                // Work waits for the primary, and somebody for a trial.
+                let is_awaited = self.acting() == Some(id)
+                    || self.is_on_trial(id)
+                    || self.get(id).is_some_and(|member| member.record.is_primary);
+                self.logins.push(id, WantedLogin { incarnation, address }, is_awaited);
             }
             GatewayNotice::DeviceTokenIssued { address, token } => {
                 if self.addresses.set_token(&address, Some(token.clone())) {
@@ -314,6 +318,28 @@ impl Fleet {
         }
     }
 
+    /// After each input: those whose turn has come may log in. Of a deleted or replaced actor nothing is wanted any more.
+    pub(super) fn begin_logins(&mut self, time: Time) {
+        while let Some((id, WantedLogin { incarnation, address })) = self.logins.begin(time.now) {
+            let is_gone = self.dialled(id).is_none_or(|member| member.incarnation != incarnation);
+            let reserved = if is_gone { None } else { Some(self.addresses.reserve(&address, time.now)) };
+            if !matches!(reserved, Some(Ok(_))) {
+                self.logins.end(id);
+            }
+            let permit = match reserved {
+                None => continue,
+                Some(Err(retry_at)) => AuthPermit::Denied { retry_at },
+                Some(Ok(device_token)) => {
+                    if let Some(member) = self.dialled_mut(id) {
+                        member.permits.push(address);
+                    }
+                    AuthPermit::Granted { device_token }
+                }
+            };
+            self.effects.push(Effect::Permit(id, permit));
+        }
+    }
+
     /// A permitted attempt to log in has ended. What an actor died over was settled at its death.
     fn on_auth_settled(&mut self, time: Time, id: GatewayId, incarnation: u64, address: &str, result: AuthResult) {
         if let Some(member) = self.dialled_mut(id) {
@@ -323,6 +349,7 @@ impl Fleet {
             let place = member.permits.iter().position(|permitted| permitted == address);
             place.into_iter().for_each(|place| drop(member.permits.remove(place)));
         }
+        self.logins.end(id);
         self.addresses.settle(address, time.now, result);
     }
 
@@ -422,6 +449,7 @@ impl Fleet {
     /// Its actor is gone with attempts to log in: how they ended is not known.
     fn settle_permits(&mut self, time: Time, id: GatewayId) {
         for address in self.dialled_mut(id).map(|member| std::mem::take(&mut member.permits)).unwrap_or_default() {
+            self.logins.end(id);
             self.addresses.settle(&address, time.now, AuthResult::Unknown);
         }
     }

@@ -552,6 +552,54 @@ fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
 }
 
 #[test]
+fn a_whole_fleet_logs_in_some_at_a_time_its_primary_first_and_none_that_was_deleted() {
+    let mut time = begin();
+    let began = time.now;
+    let ids: Vec<GatewayId> = (1..=1_200).map(GatewayId).collect();
+    let mut fleet = fleet(time, ids.clone());
+    let wants = |fleet: &mut Fleet, time, id| {
+        let member = fleet.get(id).unwrap();
+        let (incarnation, address) = (member.incarnation, member.address.clone());
+        fleet.on_notice(time, id, incarnation, GatewayNotice::PermitWanted { address });
+        permitted(fleet.take_effects(time))
+    };
+    let others = ids.iter().copied().filter(|id| *id != PROD);
+    let at_once: Vec<GatewayId> = others.flat_map(|id| wants(&mut fleet, time, id)).collect();
+    assert_eq!(at_once, ids[1..=512]);
+    assert_eq!(wants(&mut fleet, time, PROD), []);
+
+    let member = fleet.get(BACKUP).unwrap();
+    let (incarnation, address) = (member.incarnation, member.address.clone());
+    let settled = GatewayNotice::AuthSettled { address, result: AuthResult::Accepted };
+    fleet.on_notice(time, BACKUP, incarnation, settled);
+    assert_eq!(permitted(fleet.take_effects(time)), [PROD], "work waits for it");
+
+    fleet.on_deleted(time, GatewayId(513));
+    fleet.take_effects(time);
+    let mut later = Vec::new();
+    while fleet.logins.waiting() > 0 {
+        time = Time { now: fleet.next_deadline().unwrap().max(time.now), ..time };
+        fleet.on_deadline(time);
+        later.extend(permitted(fleet.take_effects(time)));
+    }
+    assert_eq!(later, ids[513..]);
+    assert_eq!(
+        time.now,
+        began + Duration::from_secs(1),
+        "nobody who is silent holds others up for longer than half a second"
+    );
+}
+
+/// Who may log in now.
+fn permitted(effects: Vec<Effect>) -> Vec<GatewayId> {
+    let granted = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Permit(id, AuthPermit::Granted { .. }) => Some(id),
+        _ => None,
+    });
+    granted.collect()
+}
+
+#[test]
 fn a_gateway_s_actor_forgets_the_run_of_a_spawn_that_was_given_up() {
     let mut time = begin();
     let stored = SpawnRecord { state: SpawnState::Unknown, gateway_id: Some(PROD), ..as_recorded("s") };

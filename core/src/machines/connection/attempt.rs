@@ -24,8 +24,8 @@ use crate::dialing::{DialFailure, DialRequest, Health, HealthFailure, HttpReply}
 use crate::gateway_record::{DeviceToken, Transport};
 use crate::machines::login_attempt::{LoginAttempt, LoginPatience};
 
-/// A permit that isn't answered within this is asked for again.
-const PERMIT_WAIT: Duration = Duration::from_secs(5);
+/// A permit that isn't answered within this is asked for again. Where a whole fleet wants one, each waits for its turn.
+const PERMIT_WAIT: Duration = Duration::from_secs(15);
 /// Permits asked for and not answered; beyond that nothing is asked again until one comes.
 const MAX_ASKED: usize = 16;
 /// A denied permit is not asked for again sooner.

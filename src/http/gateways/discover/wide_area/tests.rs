@@ -24,10 +24,8 @@ struct Server {
 
 impl Server {
     async fn start(says: impl Fn(&str, TYPE) -> Said + 'static) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (socket, listener) = sockets().await;
         let (address, asked) = (socket.local_addr().unwrap(), Rc::new(Cell::new(0)));
-        // Nothing else has the same port of TCP but by a rare chance; only long answers need it.
-        let listener = TcpListener::bind(address).await;
         let (count, says) = (Rc::clone(&asked), Rc::new(says));
         let of_tcp = Rc::clone(&says);
         actix_web::rt::spawn(async move {
@@ -40,7 +38,7 @@ impl Server {
             }
         });
         actix_web::rt::spawn(async move {
-            while let Ok((mut stream, _)) = listener.as_ref().unwrap().accept().await {
+            while let Ok((mut stream, _)) = listener.accept().await {
                 let mut question = vec![0; usize::from(stream.read_u16().await.unwrap())];
                 stream.read_exact(&mut question).await.unwrap();
                 let reply = reply(&question, of_tcp.as_ref(), usize::MAX).unwrap();
@@ -49,6 +47,16 @@ impl Server {
             }
         });
         Self { address, asked }
+    }
+}
+
+/// Of one port, of which somebody else may have the other kind.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
     }
 }
 
