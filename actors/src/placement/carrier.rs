@@ -1,6 +1,6 @@
 //! At the node that acts: another one that carries gateways for it. What their actors are told goes there, what they say comes back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +64,9 @@ struct CarriedGateway {
     incarnation: u64,
     supervisor: Recipient<FromGateway>,
     is_alive: Arc<AtomicBool>,
-    /// The address for which it asked for a permit to log in that wasn't denied, and hasn't told how that ended.
+    /// The addresses for which it asked for a permit to log in that wasn't answered yet, in order.
+    asked: VecDeque<String>,
+    /// The address for which it has one, and hasn't told how that ended.
     permit: Option<String>,
 }
 
@@ -123,7 +125,10 @@ pub(super) fn start(
 ) -> GatewayHandle {
     let is_alive = Arc::new(AtomicBool::new(true));
     let carried = Carried { id: record.id, carrier: carrier.clone(), is_alive: is_alive.clone() };
-    carrier.do_send(Carry { record, gateway: CarriedGateway { incarnation, supervisor, is_alive, permit: None } });
+    carrier.do_send(Carry {
+        record,
+        gateway: CarriedGateway { incarnation, supervisor, is_alive, asked: VecDeque::new(), permit: None },
+    });
     GatewayHandle::carried(Arc::new(carried), node)
 }
 
@@ -198,7 +203,7 @@ impl CarrierActor {
         let Some(gateway) = gateway else { return };
         match &notice {
             GatewayNotice::Count(count) => return self.parts.metrics.count(id, count),
-            GatewayNotice::PermitWanted { address } => gateway.permit = Some(address.clone()),
+            GatewayNotice::PermitWanted { address } => gateway.asked.push_back(address.clone()),
             GatewayNotice::AuthSettled { .. } => gateway.permit = None,
             _ => {}
         }
@@ -252,10 +257,11 @@ impl Handler<Tell> for CarrierActor {
             GatewayCommand::Update(record) => self.push(&ToCarried::Update(record), ctx),
             GatewayCommand::Reconnect => self.push(&ToCarried::Reconnect(id), ctx),
             GatewayCommand::Permit(AuthPermit::Granted { device_token }) => {
+                self.gateways.get_mut(&id).into_iter().for_each(|gateway| gateway.permit = gateway.asked.pop_front());
                 self.push(&ToCarried::Permit(id, Permit::Granted(device_token)), ctx);
             }
             GatewayCommand::Permit(AuthPermit::Denied { retry_at }) => {
-                self.gateways.get_mut(&id).into_iter().for_each(|gateway| gateway.permit = None);
+                self.gateways.get_mut(&id).into_iter().for_each(|gateway| drop(gateway.asked.pop_front()));
                 let wait = retry_at.saturating_duration_since(self.parts.clock.now());
                 self.push(&ToCarried::Permit(id, Permit::Denied { wait }), ctx);
             }

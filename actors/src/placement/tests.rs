@@ -315,6 +315,7 @@ async fn with_permit_wanted() -> Nodes {
 #[actix::test]
 async fn the_permit_of_a_gateway_that_is_held_no_longer_is_settled() {
     let mut nodes = with_permit_wanted().await;
+    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Granted { device_token: None }));
     nodes.handle.shut_down();
     let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
     assert!(matches!(heard.notice, GatewayNotice::AuthSettled { address, result: AuthResult::Unknown }
@@ -326,6 +327,15 @@ async fn a_permit_that_was_denied_is_not_settled() {
     let mut nodes = with_permit_wanted().await;
     nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Denied { retry_at: nodes.clock.now() }));
     assert!(matches!(nodes.hears().await, GatewayCommand::Permit(AuthPermit::Denied { .. })));
+    settles_nothing_at_its_end(nodes).await;
+}
+
+#[actix::test]
+async fn a_permit_whose_turn_has_not_come_is_not_settled() {
+    settles_nothing_at_its_end(with_permit_wanted().await).await;
+}
+
+async fn settles_nothing_at_its_end(mut nodes: Nodes) {
     nodes.handle.shut_down();
     assert!(matches!(nodes.hears().await, GatewayCommand::ShutDown(_)));
     assert!(nodes.noticed.try_recv().is_err(), "nothing was reserved");

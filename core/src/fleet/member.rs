@@ -318,10 +318,10 @@ impl Fleet {
         }
     }
 
-    /// After each input: those whose turn has come may log in. Of a deleted or replaced actor nothing is wanted any more.
+    /// After each input: those whose turn has come may log in. Of an actor that is gone nothing is wanted any more.
     pub(super) fn begin_logins(&mut self, time: Time) {
         while let Some((id, WantedLogin { incarnation, address })) = self.logins.begin(time.now) {
-            let is_gone = self.dialled(id).is_none_or(|member| member.incarnation != incarnation);
+            let is_gone = self.dialled(id).is_none_or(|member| member.incarnation != incarnation || !member.is_running);
             let reserved = if is_gone { None } else { Some(self.addresses.reserve(&address, time.now)) };
             if !matches!(reserved, Some(Ok(_))) {
                 self.logins.end(id);
