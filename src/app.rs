@@ -39,7 +39,7 @@ use gatewarden_actors::registry::SpawnGateway;
 use gatewarden_actors::registry::messages::Ping;
 use gatewarden_actors::registry::roster::RosterReader;
 use gatewarden_actors::registry::token_addresses;
-use gatewarden_actors::registry::{FleetSettings, RegistryActor, RegistryParts, Stored};
+use gatewarden_actors::registry::{FleetSettings, LOGINS_AT_A_TIME, RegistryActor, RegistryParts, Stored};
 
 use gatewarden_actors::settings::GatewaySettings;
 use gatewarden_actors::store::batching::AuditLogWriter;
@@ -201,6 +201,7 @@ impl App {
                 routing: config.work.routing.clone(),
                 restarts: config.restarts.clone(),
                 heartbeat_interval: config.gateway.heartbeat_interval,
+                logins_at_a_time: LOGINS_AT_A_TIME,
             },
             store: store.clone(),
             health_log: health_log.clone(),

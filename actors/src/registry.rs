@@ -26,7 +26,7 @@ use gatewarden_api::events::{
 };
 use gatewarden_api::spawn::GatewayName;
 use gatewarden_core::fleet::{Effect, Fleet, Member, Notice, Time};
-pub use gatewarden_core::fleet::{FleetSettings, Stored};
+pub use gatewarden_core::fleet::{FleetSettings, LOGINS_AT_A_TIME, Stored};
 use gatewarden_protocol::Secret;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};

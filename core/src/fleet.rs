@@ -11,10 +11,12 @@
 //! | `fleet/records` | what follows from a record, and from a trial |
 //! | `fleet/addresses` | what records of one address share: failed logins and the device token |
 //! | `fleet/dispatch` | spawns: where they go, when they are sent, written, asked about and answered |
-//! | `fleet/member` | what is known of one gateway, and what follows from what its actor and its process say: reports, permits, deaths |
+//! | `fleet/member` | what is known of one gateway, and what follows from what its actor and its process say: reports, deaths |
+//! | `fleet/logins` | whose turn it is to log in |
 
 mod addresses;
 mod dispatch;
+mod logins;
 mod member;
 mod records;
 
@@ -27,7 +29,7 @@ use gatewarden_protocol::Secret;
 
 use self::addresses::Addresses;
 use self::dispatch::{OnceWritten, WriteCoalescer};
-use self::member::WantedLogin;
+use self::logins::WantedLogin;
 pub use self::member::{HaltedProcess, Member};
 use crate::error::Failure;
 use crate::gateway_record::{DeviceToken, GatewayChange, GatewayRecord, Observed, SharedRecord};
@@ -81,7 +83,12 @@ pub struct FleetSettings {
     pub restarts: RestartSettings,
     /// One heartbeat interval: the window in which a mass failure makes the daemon doubt its own network.
     pub heartbeat_interval: Duration,
+    /// How many log in at a time, but for those that take longer than half a second.
+    pub logins_at_a_time: usize,
 }
+
+/// As many logins at a time as a fleet of a thousand gateways hardly notices.
+pub const LOGINS_AT_A_TIME: usize = 512;
 
 /// What an earlier run of the daemon left.
 #[derive(Debug, Default)]
@@ -236,7 +243,7 @@ impl Fleet {
             members: BTreeMap::new(),
             trials: HashMap::new(),
             addresses: Addresses::new(stored.device_tokens, &stored.failed_logins, time.now),
-            logins: LoginQueue::default(),
+            logins: LoginQueue::new(settings.logins_at_a_time),
             reserved: HashSet::new(),
             last_trial: 0,
             incarnations: 0,

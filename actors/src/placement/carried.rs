@@ -311,8 +311,10 @@ impl StreamHandler<io::Result<ToCarried>> for CarriedGatewaysActor {
             ToCarried::Reconnect(id) => self.tell(id, GatewayCommand::Reconnect),
             ToCarried::Permit(id, permit) => {
                 let permit = match permit {
-                    Permit::Granted(device_token) => AuthPermit::Granted { device_token },
-                    Permit::Denied { wait } => AuthPermit::Denied { retry_at: self.clock.now() + wait },
+                    Permit::Granted { address, device_token } => AuthPermit::Granted { address, device_token },
+                    Permit::Denied { address, wait } => {
+                        AuthPermit::Denied { address, retry_at: self.clock.now() + wait }
+                    }
                 };
                 self.tell(id, GatewayCommand::Permit(permit));
             }

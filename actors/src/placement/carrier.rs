@@ -1,6 +1,6 @@
 //! At the node that acts: another one that carries gateways for it. What their actors are told goes there, what they say comes back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,10 +64,8 @@ struct CarriedGateway {
     incarnation: u64,
     supervisor: Recipient<FromGateway>,
     is_alive: Arc<AtomicBool>,
-    /// The addresses for which it asked for a permit to log in that wasn't answered yet, in order.
-    asked: VecDeque<String>,
-    /// The address for which it has one, and hasn't told how that ended.
-    permit: Option<String>,
+    /// The addresses for which it has a permit to log in, and hasn't told how that ended.
+    permits: Vec<String>,
 }
 
 enum Waiting {
@@ -125,10 +123,8 @@ pub(super) fn start(
 ) -> GatewayHandle {
     let is_alive = Arc::new(AtomicBool::new(true));
     let carried = Carried { id: record.id, carrier: carrier.clone(), is_alive: is_alive.clone() };
-    carrier.do_send(Carry {
-        record,
-        gateway: CarriedGateway { incarnation, supervisor, is_alive, asked: VecDeque::new(), permit: None },
-    });
+    carrier
+        .do_send(Carry { record, gateway: CarriedGateway { incarnation, supervisor, is_alive, permits: Vec::new() } });
     GatewayHandle::carried(Arc::new(carried), node)
 }
 
@@ -203,8 +199,10 @@ impl CarrierActor {
         let Some(gateway) = gateway else { return };
         match &notice {
             GatewayNotice::Count(count) => return self.parts.metrics.count(id, count),
-            GatewayNotice::PermitWanted { address } => gateway.asked.push_back(address.clone()),
-            GatewayNotice::AuthSettled { .. } => gateway.permit = None,
+            GatewayNotice::AuthSettled { address, .. } => {
+                let settled = gateway.permits.iter().position(|permitted| permitted == address);
+                settled.into_iter().for_each(|settled| drop(gateway.permits.swap_remove(settled)));
+            }
             _ => {}
         }
         self.parts.metrics.notice_sent();
@@ -256,14 +254,15 @@ impl Handler<Tell> for CarrierActor {
         match command {
             GatewayCommand::Update(record) => self.push(&ToCarried::Update(record), ctx),
             GatewayCommand::Reconnect => self.push(&ToCarried::Reconnect(id), ctx),
-            GatewayCommand::Permit(AuthPermit::Granted { device_token }) => {
-                self.gateways.get_mut(&id).into_iter().for_each(|gateway| gateway.permit = gateway.asked.pop_front());
-                self.push(&ToCarried::Permit(id, Permit::Granted(device_token)), ctx);
+            GatewayCommand::Permit(AuthPermit::Granted { address, device_token }) => {
+                if let Some(gateway) = self.gateways.get_mut(&id) {
+                    gateway.permits.push(address.clone());
+                }
+                self.push(&ToCarried::Permit(id, Permit::Granted { address, device_token }), ctx);
             }
-            GatewayCommand::Permit(AuthPermit::Denied { retry_at }) => {
-                self.gateways.get_mut(&id).into_iter().for_each(|gateway| drop(gateway.asked.pop_front()));
+            GatewayCommand::Permit(AuthPermit::Denied { address, retry_at }) => {
                 let wait = retry_at.saturating_duration_since(self.parts.clock.now());
-                self.push(&ToCarried::Permit(id, Permit::Denied { wait }), ctx);
+                self.push(&ToCarried::Permit(id, Permit::Denied { address, wait }), ctx);
             }
             GatewayCommand::ForgetRun(run_id) => self.push(&ToCarried::ForgetRun(id, run_id), ctx),
             GatewayCommand::Probe { timeout, reply } => {
@@ -287,12 +286,12 @@ impl Handler<Tell> for CarrierActor {
             }
             GatewayCommand::ShutDown(reply) => {
                 // What becomes of its login is not waited for: it counts as failed where that isn't known.
-                if let Some(CarriedGateway { incarnation, supervisor, permit: Some(address), .. }) =
-                    self.gateways.remove(&id)
-                {
-                    let notice = GatewayNotice::AuthSettled { address, result: AuthResult::Unknown };
-                    self.parts.metrics.notice_sent();
-                    supervisor.do_send(FromGateway { id, incarnation, notice });
+                if let Some(CarriedGateway { incarnation, supervisor, permits, .. }) = self.gateways.remove(&id) {
+                    for address in permits {
+                        let notice = GatewayNotice::AuthSettled { address, result: AuthResult::Unknown };
+                        self.parts.metrics.notice_sent();
+                        supervisor.do_send(FromGateway { id, incarnation, notice });
+                    }
                 }
                 self.push(&ToCarried::Stop(id), ctx);
                 let _ = reply.send(());

@@ -66,8 +66,8 @@ pub(super) enum ToCarried {
 /// An `AuthPermit` whose times are spans.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Permit {
-    Granted(Option<DeviceToken>),
-    Denied { wait: Duration },
+    Granted { address: String, device_token: Option<DeviceToken> },
+    Denied { address: String, wait: Duration },
 }
 
 /// What is answered.

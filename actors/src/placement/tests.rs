@@ -212,12 +212,23 @@ async fn the_record_arrives_whole_with_its_secrets_and_what_needs_no_answer_foll
     assert!(matches!(nodes.hears().await, GatewayCommand::Reconnect));
     let token =
         DeviceToken { token: Secret::new("device"), role: "operator".to_owned(), scopes: Vec::new(), issued_at_ms: 1 };
-    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Granted { device_token: Some(token.clone()) }));
-    let GatewayCommand::Permit(AuthPermit::Granted { device_token }) = nodes.hears().await else { panic!("denied") };
-    assert_eq!(device_token, Some(token));
+    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Granted {
+        address: ADDRESS.to_owned(),
+        device_token: Some(token.clone()),
+    }));
+    let GatewayCommand::Permit(AuthPermit::Granted { address, device_token }) = nodes.hears().await else {
+        panic!("denied")
+    };
+    assert_eq!((address.as_str(), device_token), (ADDRESS, Some(token)));
     let wait = Duration::from_secs(40);
-    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Denied { retry_at: nodes.clock.now() + wait }));
-    let GatewayCommand::Permit(AuthPermit::Denied { retry_at }) = nodes.hears().await else { panic!("granted") };
+    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Denied {
+        address: ADDRESS.to_owned(),
+        retry_at: nodes.clock.now() + wait,
+    }));
+    let GatewayCommand::Permit(AuthPermit::Denied { address, retry_at }) = nodes.hears().await else {
+        panic!("granted")
+    };
+    assert_eq!(address, ADDRESS);
     assert!(retry_at.saturating_duration_since(nodes.clock.now()) <= wait);
     nodes.handle.tell(GatewayCommand::ForgetRun("run-1".to_owned()));
     assert!(matches!(nodes.hears().await, GatewayCommand::ForgetRun(run) if run == "run-1"));
@@ -303,10 +314,12 @@ async fn a_value_as_deep_as_may_be_breaks_nothing_in_either_direction() {
     assert!(matches!(heard.notice, GatewayNotice::Run(run) if run.stage == stage));
 }
 
+const ADDRESS: &str = "ws://192.0.2.7:18789";
+
 /// A gateway that asked for a permit to log in.
 async fn with_permit_wanted() -> Nodes {
     let mut nodes = Nodes::new().await;
-    nodes.says(3, GatewayNotice::PermitWanted { address: "ws://192.0.2.7:18789".to_owned() });
+    nodes.says(3, GatewayNotice::PermitWanted { address: ADDRESS.to_owned() });
     let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
     assert!(matches!(heard.notice, GatewayNotice::PermitWanted { .. }));
     nodes
@@ -315,17 +328,36 @@ async fn with_permit_wanted() -> Nodes {
 #[actix::test]
 async fn the_permit_of_a_gateway_that_is_held_no_longer_is_settled() {
     let mut nodes = with_permit_wanted().await;
-    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Granted { device_token: None }));
+    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Granted { address: ADDRESS.to_owned(), device_token: None }));
     nodes.handle.shut_down();
     let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
     assert!(matches!(heard.notice, GatewayNotice::AuthSettled { address, result: AuthResult::Unknown }
-            if address == "ws://192.0.2.7:18789"));
+            if address == ADDRESS));
+}
+
+#[actix::test]
+async fn each_of_two_permits_is_settled_whichever_is_given_back() {
+    let mut nodes = with_permit_wanted().await;
+    for address in [ADDRESS, "ws://192.0.2.8:18789"] {
+        let permit = AuthPermit::Granted { address: address.to_owned(), device_token: None };
+        nodes.handle.tell(GatewayCommand::Permit(permit));
+        assert!(matches!(nodes.hears().await, GatewayCommand::Permit(_)));
+    }
+    nodes.says(3, GatewayNotice::AuthSettled { address: ADDRESS.to_owned(), result: AuthResult::NotFailed });
+    let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
+    assert!(matches!(heard.notice, GatewayNotice::AuthSettled { result: AuthResult::NotFailed, .. }));
+    nodes.handle.shut_down();
+    let heard = tokio::time::timeout(PATIENCE, nodes.noticed.recv()).await.unwrap().unwrap();
+    assert!(matches!(heard.notice, GatewayNotice::AuthSettled { address, result: AuthResult::Unknown }
+            if address == "ws://192.0.2.8:18789"));
 }
 
 #[actix::test]
 async fn a_permit_that_was_denied_is_not_settled() {
     let mut nodes = with_permit_wanted().await;
-    nodes.handle.tell(GatewayCommand::Permit(AuthPermit::Denied { retry_at: nodes.clock.now() }));
+    nodes
+        .handle
+        .tell(GatewayCommand::Permit(AuthPermit::Denied { address: ADDRESS.to_owned(), retry_at: nodes.clock.now() }));
     assert!(matches!(nodes.hears().await, GatewayCommand::Permit(AuthPermit::Denied { .. })));
     settles_nothing_at_its_end(nodes).await;
 }

@@ -91,6 +91,7 @@ impl House {
                 restarts,
                 routing: RoutingSettings::default(),
                 heartbeat_interval: Duration::from_secs(30),
+                logins_at_a_time: LOGINS_AT_A_TIME,
             },
             seed,
             spawn: script.spawner(),
@@ -349,13 +350,13 @@ async fn an_issued_device_token_comes_back_with_the_next_permit_and_survives_a_r
     house.say(id, GatewayNotice::DeviceTokenIssued { address: address.clone(), token: token.clone() }).await;
     house.say(id, GatewayNotice::PermitWanted { address: address.clone() }).await;
     assert!(
-        matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { device_token: Some(kept) }) if kept == token)
+        matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { device_token: Some(kept), .. }) if kept == token)
     );
     house.store.flush().await.unwrap();
     assert_eq!(house.store.load_device_tokens().await.unwrap(), [(address.clone(), token)]);
     house.say(id, GatewayNotice::DeviceTokenRejected { address: address.clone() }).await;
     house.say(id, GatewayNotice::PermitWanted { address }).await;
-    assert!(matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { device_token: None })));
+    assert!(matches!(house.script.heard().await.1, Heard::Permit(AuthPermit::Granted { device_token: None, .. })));
     house.store.flush().await.unwrap();
     assert!(house.store.load_device_tokens().await.unwrap().is_empty());
 }

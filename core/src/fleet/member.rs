@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::gateway_record::{GatewayChange, GatewayRecord, HeldDown, Observed, SharedRecord};
 use crate::gateway_report::{GatewayReport, Phase, Problem, Status, Trace, unavailable};
 use crate::ids::GatewayId;
-use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice, REDIAL_PATIENCE};
+use crate::machines::connection::{GatewayNotice, REDIAL_PATIENCE};
 use crate::machines::election::Candidate;
 use crate::machines::flap::FlapDamper;
 use crate::machines::restart_intensity::{RestartDecision, RestartIntensity};
@@ -266,13 +266,6 @@ impl Member {
     }
 }
 
-/// What a gateway's actor asked for when it wanted to log in.
-#[derive(Debug)]
-pub(super) struct WantedLogin {
-    incarnation: u64,
-    address: String,
-}
-
 impl Fleet {
     /// A notice of a gateway's actor. Of a deleted or replaced one only the budget of its address still matters.
     pub fn on_notice(&mut self, time: Time, id: GatewayId, incarnation: u64, notice: GatewayNotice) {
@@ -286,13 +279,7 @@ impl Fleet {
             // What it says next tells what came of the order.
             GatewayNotice::Report(report) if self.dialled(id).is_some_and(|member| report.orders < member.orders) => {}
             GatewayNotice::Report(report) => self.on_report(time, id, *report),
-            GatewayNotice::PermitWanted { address } => {
-                // Work waits for the primary, and somebody for a trial.
-                let is_awaited = self.acting() == Some(id)
-                    || self.is_on_trial(id)
-                    || self.get(id).is_some_and(|member| member.record.is_primary);
-                self.logins.push(id, WantedLogin { incarnation, address }, is_awaited);
-            }
+            GatewayNotice::PermitWanted { address } => self.on_login_wanted(id, incarnation, address),
             GatewayNotice::DeviceTokenIssued { address, token } => {
                 if self.addresses.set_token(&address, Some(token.clone())) {
                     self.effects.push(Effect::StoreToken(address, Some(token)));
@@ -316,41 +303,6 @@ impl Fleet {
             | GatewayNotice::Count(_) => {}
             GatewayNotice::Run(run) => self.spawns.on_stage(time.now, id, run),
         }
-    }
-
-    /// After each input: those whose turn has come may log in. Of an actor that is gone nothing is wanted any more.
-    pub(super) fn begin_logins(&mut self, time: Time) {
-        while let Some((id, WantedLogin { incarnation, address })) = self.logins.begin(time.now) {
-            let is_gone = self.dialled(id).is_none_or(|member| member.incarnation != incarnation || !member.is_running);
-            let reserved = if is_gone { None } else { Some(self.addresses.reserve(&address, time.now)) };
-            if !matches!(reserved, Some(Ok(_))) {
-                self.logins.end(id);
-            }
-            let permit = match reserved {
-                None => continue,
-                Some(Err(retry_at)) => AuthPermit::Denied { retry_at },
-                Some(Ok(device_token)) => {
-                    if let Some(member) = self.dialled_mut(id) {
-                        member.permits.push(address);
-                    }
-                    AuthPermit::Granted { device_token }
-                }
-            };
-            self.effects.push(Effect::Permit(id, permit));
-        }
-    }
-
-    /// A permitted attempt to log in has ended. What an actor died over was settled at its death.
-    fn on_auth_settled(&mut self, time: Time, id: GatewayId, incarnation: u64, address: &str, result: AuthResult) {
-        if let Some(member) = self.dialled_mut(id) {
-            if member.incarnation != incarnation {
-                return;
-            }
-            let place = member.permits.iter().position(|permitted| permitted == address);
-            place.into_iter().for_each(|place| drop(member.permits.remove(place)));
-        }
-        self.logins.end(id);
-        self.addresses.settle(address, time.now, result);
     }
 
     pub(super) fn on_report(&mut self, time: Time, id: GatewayId, report: GatewayReport) {
@@ -444,14 +396,6 @@ impl Fleet {
         let before = member.take_process(time, halted);
         self.announce_report(id, &before);
         self.publish(id);
-    }
-
-    /// Its actor is gone with attempts to log in: how they ended is not known.
-    fn settle_permits(&mut self, time: Time, id: GatewayId) {
-        for address in self.dialled_mut(id).map(|member| std::mem::take(&mut member.permits)).unwrap_or_default() {
-            self.logins.end(id);
-            self.addresses.settle(&address, time.now, AuthResult::Unknown);
-        }
     }
 
     /// The node that held a gateway's connection is gone, or it is to be held elsewhere: it is dialled anew, as when an operator has it

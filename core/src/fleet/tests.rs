@@ -7,10 +7,12 @@ use super::*;
 use crate::error::ErrorCode;
 use crate::gateway_record::{GatewaySpec, ProcessSource};
 use crate::gateway_report::{BreakerState, BreakerView, Problem};
-use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
+use crate::machines::connection::GatewayNotice;
 use crate::machines::flap;
 use crate::machines::routing::{NoRoute, RouteReason, RouteRequest};
 use crate::spawn::{LookedUp, NoAnswer, RunFinding, RunStage, SpawnRecord, SpawnState, Work};
+
+mod logins;
 
 const PROD: GatewayId = GatewayId(1);
 const BACKUP: GatewayId = GatewayId(2);
@@ -32,6 +34,7 @@ fn settings() -> FleetSettings {
         routing: RoutingSettings::default(),
         restarts: RestartSettings::default(),
         heartbeat_interval: Duration::from_secs(30),
+        logins_at_a_time: 5,
     }
 }
 
@@ -527,79 +530,6 @@ fn a_gateway_that_cannot_take_work_says_when_it_is_tried_again() {
     let failure = answer_of(fleet.take_effects(time));
     assert_eq!(failure.help.as_deref(), Some("It is tried again in 12 s."));
     assert_eq!(failure.retry_after, Some(Duration::from_secs(12)));
-}
-
-#[test]
-fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
-    let mut time = begin();
-    let mut fleet = fleet(time, [PROD]);
-    let address = fleet.get(PROD).unwrap().address.clone();
-    for _ in 0..20 {
-        say(&mut fleet, time, PROD, GatewayReport::unknown(1));
-        let incarnation = fleet.get(PROD).unwrap().incarnation;
-        fleet.on_notice(time, PROD, incarnation, GatewayNotice::PermitWanted { address: address.clone() });
-        let told = fleet.take_effects(time);
-        let granted = |effect: &Effect| matches!(effect, Effect::Permit(_, AuthPermit::Granted { .. }));
-        assert!(told.iter().any(granted), "{told:?}");
-        fleet.on_actor_died(time, PROD);
-        let late = GatewayNotice::AuthSettled { address: address.clone(), result: AuthResult::Failed };
-        fleet.on_notice(time, PROD, incarnation, late);
-        fleet.take_effects(time);
-        fleet.on_failed_logins_stored(time, true);
-        assert_eq!(fleet.waiting(), 0);
-        time = time.after(Duration::from_secs(20));
-    }
-}
-
-#[test]
-fn a_whole_fleet_logs_in_some_at_a_time_its_primary_first_and_none_that_is_gone() {
-    let mut time = begin();
-    let began = time.now;
-    let ids: Vec<GatewayId> = (1..=1_200).map(GatewayId).collect();
-    let mut fleet = fleet(time, ids.clone());
-    let wants = |fleet: &mut Fleet, time, id| {
-        let member = fleet.get(id).unwrap();
-        let (incarnation, address) = (member.incarnation, member.address.clone());
-        fleet.on_notice(time, id, incarnation, GatewayNotice::PermitWanted { address });
-        permitted(fleet.take_effects(time))
-    };
-    // One that is parked at its next death.
-    (0..fleet.settings.restarts.max_restarts).for_each(|_| fleet.on_actor_died(time, GatewayId(514)));
-    let others = ids.iter().copied().filter(|id| *id != PROD);
-    let at_once: Vec<GatewayId> = others.flat_map(|id| wants(&mut fleet, time, id)).collect();
-    assert_eq!(at_once, ids[1..=512]);
-    assert_eq!(wants(&mut fleet, time, PROD), []);
-
-    let member = fleet.get(BACKUP).unwrap();
-    let (incarnation, address) = (member.incarnation, member.address.clone());
-    let settled = GatewayNotice::AuthSettled { address, result: AuthResult::Accepted };
-    fleet.on_notice(time, BACKUP, incarnation, settled);
-    assert_eq!(permitted(fleet.take_effects(time)), [PROD], "work waits for it");
-
-    fleet.on_deleted(time, GatewayId(513));
-    fleet.on_actor_died(time, GatewayId(514));
-    fleet.take_effects(time);
-    let mut later = Vec::new();
-    while fleet.logins.waiting() > 0 {
-        time = Time { now: fleet.next_deadline().unwrap().max(time.now), ..time };
-        fleet.on_deadline(time);
-        later.extend(permitted(fleet.take_effects(time)));
-    }
-    assert!(later == ids[514..], "{} logged in, with one that was deleted or is parked", later.len());
-    assert_eq!(
-        time.now,
-        began + Duration::from_secs(1),
-        "nobody who is silent holds others up for longer than half a second"
-    );
-}
-
-/// Who may log in now.
-fn permitted(effects: Vec<Effect>) -> Vec<GatewayId> {
-    let granted = effects.into_iter().filter_map(|effect| match effect {
-        Effect::Permit(id, AuthPermit::Granted { .. }) => Some(id),
-        _ => None,
-    });
-    granted.collect()
 }
 
 #[test]

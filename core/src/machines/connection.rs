@@ -35,7 +35,6 @@ mod session_publisher;
 mod status;
 mod turn;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -288,8 +287,6 @@ pub struct Connection {
     epoch: Epoch,
     /// Changes and reconnects that were ordered.
     orders: u64,
-    /// Addresses that permits were asked for, oldest first: answers come in that order.
-    asked: VecDeque<String>,
     /// Whether there was an attempt before: the next one is a reconnect.
     attempted: bool,
     /// When the latest attempt began to dial.
@@ -331,7 +328,6 @@ impl Connection {
             verdict: Verdict::None,
             epoch: Epoch(0),
             orders: 0,
-            asked: VecDeque::new(),
             attempted: false,
             attempt_since: moment.now,
             probes: Probes::default(),
@@ -477,7 +473,8 @@ impl Connection {
     /// What is under way or remembered of it: requests, runs, questions, probes. Nothing once all has been quiet for eleven minutes.
     pub fn waiting(&self) -> usize {
         let active = self.active().map_or(0, |active| active.pending.len());
-        self.asked.len() + self.probes.waiting() + self.runs.waiting() + active
+        let asked = usize::from(matches!(self.state, State::Idle(Permission::Asked { .. })));
+        asked + self.probes.waiting() + self.runs.waiting() + active
     }
 
     /// When [`Connection::on_deadline`] is due. There is always such a time until the connection is stopped.

@@ -4,34 +4,46 @@
 //!
 //! Who doesn't answer keeps its place for a moment only: a fleet of which half is dead isn't held up by that half.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::ids::GatewayId;
 
-/// Logins at a time, but for those that take longer than [`HELD`].
-const AT_A_TIME: usize = 512;
 /// How long a login keeps others from theirs.
 const HELD: Duration = Duration::from_millis(500);
 
-/// Requests that wait for their turn, first come first served, and those whose turn it is.
+/// Who is first has the lower one: those that others wait for, then whoever came earlier.
+type Place = (bool, u64);
+
+/// Requests that wait for their turn, one of each gateway, and those whose turn it is.
 #[derive(Debug)]
 pub(crate) struct LoginQueue<T> {
-    waiting: VecDeque<(GatewayId, T)>,
+    at_a_time: usize,
+    waiting: BTreeMap<Place, (GatewayId, T)>,
+    places: HashMap<GatewayId, Place>,
+    /// Requests that ever came.
+    came: u64,
     /// The earliest first.
     begun: VecDeque<(GatewayId, Instant)>,
 }
 
-impl<T> Default for LoginQueue<T> {
-    fn default() -> Self {
-        Self { waiting: VecDeque::new(), begun: VecDeque::new() }
-    }
-}
-
 impl<T> LoginQueue<T> {
-    /// A gateway wants to log in; `first`, before all others that wait.
-    pub(crate) fn push(&mut self, id: GatewayId, request: T, first: bool) {
-        if first { self.waiting.push_front((id, request)) } else { self.waiting.push_back((id, request)) }
+    /// So many log in at a time.
+    pub(crate) fn new(at_a_time: usize) -> Self {
+        Self { at_a_time, waiting: BTreeMap::new(), places: HashMap::new(), came: 0, begun: VecDeque::new() }
+    }
+
+    /// A gateway wants to log in; `is_awaited`, before all whom nobody waits for. What it wanted before and still waits for is dropped: it
+    /// keeps that one's place, or gets a better one.
+    pub(crate) fn push(&mut self, id: GatewayId, request: T, is_awaited: bool) {
+        self.came += 1;
+        let mut place = (!is_awaited, self.came);
+        if let Some(former) = self.places.remove(&id) {
+            self.waiting.remove(&former);
+            place = place.min(former);
+        }
+        self.places.insert(id, place);
+        self.waiting.insert(place, (id, request));
     }
 
     /// The next one whose turn has come, if any. [`LoginQueue::end`] ends it.
@@ -39,12 +51,13 @@ impl<T> LoginQueue<T> {
         while self.begun.front().is_some_and(|(_, since)| now >= *since + HELD) {
             self.begun.pop_front();
         }
-        if self.begun.len() >= AT_A_TIME {
+        if self.begun.len() >= self.at_a_time {
             return None;
         }
-        let next = self.waiting.pop_front()?;
-        self.begun.push_back((next.0, now));
-        Some(next)
+        let (_, (id, request)) = self.waiting.pop_first()?;
+        self.places.remove(&id);
+        self.begun.push_back((id, now));
+        Some((id, request))
     }
 
     /// One that had begun is over, however it ended.
@@ -70,67 +83,87 @@ impl<T> LoginQueue<T> {
 mod tests {
     use super::*;
 
+    const AT_A_TIME: usize = 5;
+
     /// So many that want to log in, in the order of their ids.
-    fn queue_of(count: usize) -> LoginQueue<()> {
-        let mut queue = LoginQueue::default();
-        ids(0..count).into_iter().for_each(|id| queue.push(id, (), false));
+    fn queue_of(count: i64) -> LoginQueue<()> {
+        let mut queue = LoginQueue::new(AT_A_TIME);
+        (0..count).for_each(|id| queue.push(GatewayId(id), (), false));
         queue
     }
 
-    fn ids(range: std::ops::Range<usize>) -> Vec<GatewayId> {
-        range.map(|id| GatewayId(i64::try_from(id).unwrap())).collect()
-    }
-
-    fn all_that_begin(queue: &mut LoginQueue<()>, now: Instant) -> Vec<GatewayId> {
-        std::iter::from_fn(|| queue.begin(now).map(|(id, ())| id)).collect()
+    fn all_that_begin(queue: &mut LoginQueue<()>, now: Instant) -> Vec<i64> {
+        std::iter::from_fn(|| queue.begin(now).map(|(id, ())| id.0)).collect()
     }
 
     #[test]
     fn a_fleet_that_fits_begins_at_once_and_leaves_no_deadline() {
-        let (now, mut queue) = (crate::any_instant(), queue_of(AT_A_TIME));
-        assert_eq!(all_that_begin(&mut queue, now), ids(0..AT_A_TIME));
+        let (now, mut queue) = (crate::any_instant(), queue_of(5));
+        assert_eq!(all_that_begin(&mut queue, now), [0, 1, 2, 3, 4]);
         assert_eq!((queue.waiting(), queue.next_deadline()), (0, None));
     }
 
     #[test]
     fn one_that_ends_makes_room_for_the_next_in_line_and_for_no_more() {
-        let (now, mut queue) = (crate::any_instant(), queue_of(AT_A_TIME + 2));
+        let (now, mut queue) = (crate::any_instant(), queue_of(7));
         all_that_begin(&mut queue, now);
-        queue.end(GatewayId(7));
-        queue.end(GatewayId(7));
-        assert_eq!(all_that_begin(&mut queue, now), ids(AT_A_TIME..AT_A_TIME + 1));
+        queue.end(GatewayId(2));
+        queue.end(GatewayId(2));
+        assert_eq!(all_that_begin(&mut queue, now), [5]);
         assert_eq!(queue.waiting(), 1);
     }
 
     #[test]
     fn those_that_never_end_hold_the_others_up_for_half_a_second_only() {
-        let (now, mut queue) = (crate::any_instant(), queue_of(3 * AT_A_TIME));
+        let (now, mut queue) = (crate::any_instant(), queue_of(15));
         all_that_begin(&mut queue, now);
         let later = queue.next_deadline().unwrap();
         assert_eq!(later, now + Duration::from_millis(500));
-        assert_eq!(all_that_begin(&mut queue, later - Duration::from_millis(1)), []);
-        assert_eq!(all_that_begin(&mut queue, later), ids(AT_A_TIME..2 * AT_A_TIME));
+        assert_eq!(all_that_begin(&mut queue, later - Duration::from_millis(1)), [0; 0]);
+        assert_eq!(all_that_begin(&mut queue, later), [5, 6, 7, 8, 9]);
         let last = queue.next_deadline().unwrap();
-        assert_eq!(all_that_begin(&mut queue, last), ids(2 * AT_A_TIME..3 * AT_A_TIME));
+        assert_eq!(all_that_begin(&mut queue, last), [10, 11, 12, 13, 14]);
         assert_eq!(queue.next_deadline(), None);
     }
 
     #[test]
-    fn one_that_comes_first_waits_for_nobody_who_waits() {
-        let (now, mut queue) = (crate::any_instant(), queue_of(AT_A_TIME + 1));
+    fn those_that_others_wait_for_begin_before_the_rest_in_the_order_in_which_they_came() {
+        let (now, mut queue) = (crate::any_instant(), queue_of(7));
         all_that_begin(&mut queue, now);
         queue.push(GatewayId(-1), (), true);
-        queue.end(GatewayId(0));
-        assert_eq!(all_that_begin(&mut queue, now), [GatewayId(-1)]);
+        queue.push(GatewayId(-2), (), true);
+        assert_eq!(all_that_begin(&mut queue, now + HELD), [-1, -2, 5, 6]);
     }
 
     #[test]
-    fn an_end_of_one_that_never_began_or_whose_time_is_over_changes_nothing() {
-        let (now, mut queue) = (crate::any_instant(), queue_of(2 * AT_A_TIME + 1));
-        queue.end(GatewayId(3));
+    fn an_end_of_one_that_waits_or_whose_time_is_over_makes_no_room() {
+        let (now, mut queue) = (crate::any_instant(), queue_of(12));
         all_that_begin(&mut queue, now);
-        all_that_begin(&mut queue, now + HELD);
+        queue.end(GatewayId(6));
+        assert_eq!(all_that_begin(&mut queue, now), [0; 0]);
+        assert_eq!(all_that_begin(&mut queue, now + HELD), [5, 6, 7, 8, 9]);
         queue.end(GatewayId(0));
-        assert_eq!(all_that_begin(&mut queue, now + HELD), [], "the place of 0 has been given to another");
+        assert_eq!(all_that_begin(&mut queue, now + HELD), [0; 0], "its place has been given to another");
+    }
+
+    #[test]
+    fn one_that_asks_again_while_it_waits_gets_one_turn_for_what_it_asked_last_and_loses_no_place() {
+        let (now, mut queue) = (crate::any_instant(), LoginQueue::new(3));
+        for (id, wants, is_awaited) in [
+            (1, "old", false),
+            (2, "only", false),
+            (3, "old", false),
+            (1, "new", false),
+            (3, "new", true),
+            (3, "newest", false),
+        ] {
+            queue.push(GatewayId(id), wants, is_awaited);
+        }
+        assert_eq!(queue.waiting(), 3);
+        let begun: Vec<_> = std::iter::from_fn(|| queue.begin(now)).map(|(id, wants)| (id.0, wants)).collect();
+        assert_eq!(begun, [(3, "newest"), (1, "new"), (2, "only")]);
+        assert_eq!((queue.waiting(), queue.places.len()), (0, 0));
+        queue.push(GatewayId(1), "later", false);
+        assert_eq!(queue.begin(now + HELD), Some((GatewayId(1), "later")));
     }
 }

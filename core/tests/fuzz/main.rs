@@ -73,7 +73,10 @@ impl Shell {
         let connection = Connection::new(parts, Moment { now, wall_ms: 1_795_253_714_000, jitter: 0.0, woke: None });
         let mut shell = Self { connection, now, asked: Vec::new(), http: Vec::new(), callers: 0, answered: 0 };
         shell.feed(Connection::start);
-        shell.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
+        let address = "ws://127.0.0.1:18789".to_owned();
+        shell.feed(|connection, moment| {
+            connection.on_permit(moment, AuthPermit::Granted { address, device_token: None })
+        });
         shell
     }
 

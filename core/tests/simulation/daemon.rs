@@ -126,6 +126,8 @@ impl World {
             routing: RoutingSettings::default(),
             restarts: RestartSettings::default(),
             heartbeat_interval: self.watch.settings.heartbeat_interval,
+            // So few that they wait for each other.
+            logins_at_a_time: 3,
         };
         let memory_each = self.watch.settings.memory_each;
         let fleet = Fleet::new(settings, stored, self.time());

@@ -41,7 +41,7 @@ pub(super) struct Supervisor {
     pub(super) clock: Clock,
     pub(super) gateway: Option<Addr<GatewayActor>>,
     /// Permits asked for before the actor was adopted.
-    pub(super) waiting: u32,
+    pub(super) waiting: Option<String>,
 }
 
 #[derive(Message)]
@@ -58,21 +58,21 @@ impl Handler<Adopt> for Supervisor {
     fn handle(&mut self, Adopt(gateway): Adopt, _ctx: &mut Self::Context) {
         self.gateway = Some(gateway);
         // The actor asks as soon as it starts, which may be before it was adopted.
-        for _ in 0..std::mem::take(&mut self.waiting) {
-            self.answer();
+        if let Some(address) = self.waiting.take() {
+            self.answer(address);
         }
     }
 }
 
 impl Supervisor {
-    fn answer(&mut self) {
+    fn answer(&mut self, address: String) {
         let Some(gateway) = &self.gateway else {
-            self.waiting += 1;
+            self.waiting = Some(address);
             return;
         };
         gateway.do_send(GatewayCommand::Permit(match self.budget.reserve(self.clock.now()) {
-            Ok(()) => AuthPermit::Granted { device_token: self.heard.borrow().device_token.clone() },
-            Err(retry_at) => AuthPermit::Denied { retry_at },
+            Ok(()) => AuthPermit::Granted { address, device_token: self.heard.borrow().device_token.clone() },
+            Err(retry_at) => AuthPermit::Denied { address, retry_at },
         }));
     }
 }
@@ -83,8 +83,8 @@ impl Handler<FromGateway> for Supervisor {
     fn handle(&mut self, message: FromGateway, _ctx: &mut Self::Context) {
         assert_eq!((message.id.0, message.incarnation), (7, 1));
         let now = self.clock.now();
-        if matches!(message.notice, GatewayNotice::PermitWanted { .. }) {
-            return self.answer();
+        if let GatewayNotice::PermitWanted { address } = message.notice {
+            return self.answer(address);
         }
         let mut heard = self.heard.borrow_mut();
         match message.notice {

@@ -138,7 +138,7 @@ impl World {
             budget: AuthBudget::new(),
             clock: clock.clone(),
             gateway: None,
-            waiting: 0,
+            waiting: None,
         }
         .start();
         let right = RightToAct::always();

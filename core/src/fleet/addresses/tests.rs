@@ -169,6 +169,7 @@ fn fleet(time: Time, failed_logins: Vec<(String, Vec<FailedLogin>)>) -> Fleet {
         routing: RoutingSettings::default(),
         restarts: RestartSettings::default(),
         heartbeat_interval: Duration::from_secs(30),
+        logins_at_a_time: 5,
     };
     Fleet::new(settings, Stored { failed_logins, ..Stored::default() }, time)
 }

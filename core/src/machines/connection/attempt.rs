@@ -26,8 +26,6 @@ use crate::machines::login_attempt::{LoginAttempt, LoginPatience};
 
 /// A permit that isn't answered within this is asked for again. Where a whole fleet wants one, each waits for its turn.
 const PERMIT_WAIT: Duration = Duration::from_secs(15);
-/// Permits asked for and not answered; beyond that nothing is asked again until one comes.
-const MAX_ASKED: usize = 16;
 /// A denied permit is not asked for again sooner.
 const MIN_DENIED: Duration = Duration::from_millis(100);
 /// What a dial may take beyond its own timeout before it is given up from here.
@@ -41,11 +39,15 @@ const LOGIN: &str = "login";
 pub enum AuthPermit {
     /// Dial and authenticate; the outcome must be told with [`GatewayNotice::AuthSettled`].
     Granted {
+        /// The one that was asked for.
+        address: String,
         /// The device token kept for this address, if any.
         device_token: Option<DeviceToken>,
     },
     /// The address has used up its failed authentications; ask again then.
     Denied {
+        /// The one that was asked for.
+        address: String,
         /// When a permit may be had.
         retry_at: Instant,
     },
@@ -65,11 +67,12 @@ pub enum AuthResult {
 }
 
 /// Whether an authentication may be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Permission {
     NotAsked,
-    /// Asked again then if no answer comes.
+    /// Asked for this address, and again then if no answer comes.
     Asked {
+        address: String,
         again_at: Instant,
     },
     Denied(Until),
@@ -143,8 +146,7 @@ impl Connection {
 
     pub(super) fn start_over(&mut self, moment: Moment, reason: &'static str) {
         // Asked for already: the answer is on its way, and asking twice would reserve twice.
-        let asked = matches!(self.state, State::Idle(Permission::Asked { .. }));
-        if asked && self.asked.back() == Some(&self.peer.key) {
+        if self.has_asked_for(&self.peer.key) {
             return;
         }
         self.hang_up(moment, 1000, "reconnecting", Some(&Refusal::new(RefusalCode::Closed, "")));
@@ -164,28 +166,27 @@ impl Connection {
 
     /// Asks for a permit, again or for the first time.
     fn ask_permit(&mut self, moment: Moment) {
-        self.state = State::Idle(Permission::Asked { again_at: moment.now + PERMIT_WAIT });
-        if self.asked.len() < MAX_ASKED {
-            let address = self.peer.key.clone();
-            self.asked.push_back(address.clone());
-            self.push(Effect::Notify(GatewayNotice::PermitWanted { address }));
-        }
+        let address = self.peer.key.clone();
+        self.state = State::Idle(Permission::Asked { address: address.clone(), again_at: moment.now + PERMIT_WAIT });
+        self.push(Effect::Notify(GatewayNotice::PermitWanted { address }));
+    }
+
+    fn has_asked_for(&self, wanted: &str) -> bool {
+        matches!(&self.state, State::Idle(Permission::Asked { address, .. }) if address == wanted)
     }
 
     /// The answer to [`GatewayNotice::PermitWanted`].
     pub fn on_permit(&mut self, moment: Moment, permit: AuthPermit) {
         self.tracker.mark();
-        let address = self.asked.pop_front().unwrap_or_else(|| self.peer.key.clone());
-        let wanted = matches!(self.state, State::Idle(Permission::Asked { .. })) && address == self.peer.key;
         match permit {
-            AuthPermit::Granted { device_token } if wanted => {
+            AuthPermit::Granted { address, device_token } if self.has_asked_for(&address) => {
                 self.login.device_token = device_token;
                 self.dial(moment);
             }
-            AuthPermit::Granted { .. } => {
+            AuthPermit::Granted { address, .. } => {
                 self.push(Effect::Notify(GatewayNotice::AuthSettled { address, result: AuthResult::NotFailed }));
             }
-            AuthPermit::Denied { retry_at } if wanted => {
+            AuthPermit::Denied { address, retry_at } if self.has_asked_for(&address) => {
                 let until = moment.until(retry_at.max(moment.now + MIN_DENIED));
                 self.state = State::Idle(Permission::Denied(until));
                 self.tracker.explain(self.peer.problem(&Refusal::new(RefusalCode::LoginBudgetSpent, "")));
@@ -443,7 +444,7 @@ impl Connection {
     /// When the present state is over by itself.
     pub(super) fn state_due(&self) -> Option<Instant> {
         match &self.state {
-            State::Idle(Permission::Asked { again_at }) => Some(*again_at),
+            State::Idle(Permission::Asked { again_at, .. }) => Some(*again_at),
             State::Idle(Permission::Denied(until)) | State::Waiting(until) => Some(until.at),
             State::Dialing { due, .. } | State::HttpLogin { due, .. } => Some(*due),
             State::Handshaking(handshaking) => Some(handshaking.login.next_deadline()),

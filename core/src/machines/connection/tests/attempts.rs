@@ -1,9 +1,9 @@
 use gatewarden_protocol::Secret;
 
 use super::super::*;
-use super::sim::{Sim, record};
+use super::sim::{Sim, address, granted, record};
 use crate::dialing::{DialFailure, DialStep};
-use crate::gateway_record::GatewayRecord;
+use crate::gateway_record::{DeviceToken, GatewayRecord};
 use crate::gateway_report::{BreakerState, Status};
 use crate::machines::connection::{AuthPermit, AuthResult, GatewayNotice};
 use gatewarden_protocol::Dialect;
@@ -32,7 +32,7 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
     sim.grants = false;
     sim.start();
     let retry_at = sim.now + Duration::from_secs(40);
-    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Denied { retry_at }));
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Denied { address: address(), retry_at }));
     assert_eq!(sim.code().as_deref(), Some("login_budget_spent"));
     let cure = sim.current().last_error.unwrap().help;
     assert!(cure.contains("only if that has not been done yet"), "it may have been corrected just now: {cure}");
@@ -46,7 +46,7 @@ fn a_denied_permit_is_asked_for_again_when_it_may_be_had() {
 #[test]
 fn a_grant_that_nobody_waits_for_is_given_back() {
     let mut sim = Sim::online();
-    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
+    sim.feed(|connection, moment| connection.on_permit(moment, granted(&address())));
     assert_eq!(sim.settlements(), [AuthResult::Accepted, AuthResult::NotFailed]);
     assert_eq!(sim.connection.phase(), Phase::Ready);
 }
@@ -124,7 +124,7 @@ fn what_is_wrong_with_a_gateway_is_said_by_its_new_name_at_once() {
     sim.grants = false;
     sim.start();
     let retry_at = sim.now + Duration::from_secs(40);
-    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Denied { retry_at }));
+    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Denied { address: address(), retry_at }));
     let old = format!("\"{}\"", record().name);
     assert!(sim.current().last_error.unwrap().message.contains(&old));
     sim.feed(|connection, moment| {
@@ -175,20 +175,48 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
 }
 
 #[test]
-fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address() {
+fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address_whichever_comes_first() {
+    let new_address = "ws://127.0.0.1:18809";
+    for old_is_first in [true, false] {
+        let mut sim = Sim::new();
+        sim.grants = false;
+        sim.start();
+        let moved = record().with(|spec| spec.port = 18_809);
+        sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
+        let mut grants = [granted(&address()), granted(new_address)];
+        grants.sort_by_key(|grant| {
+            matches!(grant, AuthPermit::Granted { address, .. } if address == new_address) == old_is_first
+        });
+        for grant in grants {
+            sim.feed(|connection, moment| connection.on_permit(moment, grant));
+        }
+        let settled: Vec<_> = sim
+            .log
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Notify(GatewayNotice::AuthSettled { address, result }) => Some((address.clone(), *result)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(settled, [(address(), AuthResult::NotFailed)]);
+        assert_eq!((sim.dials(), sim.connection.waiting()), (1, 0));
+    }
+}
+
+#[test]
+fn a_device_token_of_the_address_before_the_move_is_not_sent_to_the_next_one() {
     let mut sim = Sim::new();
     sim.grants = false;
     sim.start();
     let moved = record().with(|spec| spec.port = 18_809);
     sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
-    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
-    assert_eq!(sim.dials(), 0);
-    assert!(
-        matches!(sim.log.last(), Some(Effect::Notify(GatewayNotice::AuthSettled { address, result: AuthResult::NotFailed }))
-        if address == "ws://127.0.0.1:18789")
-    );
-    sim.feed(|connection, moment| connection.on_permit(moment, AuthPermit::Granted { device_token: None }));
-    assert_eq!(sim.dials(), 1);
+    sim.feed(|connection, moment| connection.on_permit(moment, granted("ws://127.0.0.1:18809")));
+    let token =
+        DeviceToken { token: Secret::new("of the old"), role: "operator".into(), scopes: Vec::new(), issued_at_ms: 1 };
+    let late = AuthPermit::Granted { address: address(), device_token: Some(token) };
+    sim.feed(|connection, moment| connection.on_permit(moment, late));
+    sim.reach_login();
+    assert!(!sim.last_sent().to_string().contains("of the old"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::*;
-use super::sim::{Sim, hello_4, record};
+use super::sim::{Sim, address, granted, hello_4, record};
 use crate::dialing::HealthFailure;
 use crate::dialing::{DialFailure, DialStep, SocketError};
 use crate::machines::auth_budget::{AuthBudget, MAX_FAILURES, WINDOW};
@@ -270,7 +270,7 @@ impl Watch {
             Act::StrayPermit(grant) => {
                 let retry_at = sim.now + Duration::from_secs(1);
                 let permit =
-                    if *grant { AuthPermit::Granted { device_token: None } } else { AuthPermit::Denied { retry_at } };
+                    if *grant { granted(&address()) } else { AuthPermit::Denied { address: address(), retry_at } };
                 self.permits += i32::from(*grant);
                 // A grant that no budget stands behind is settled like any other.
                 if *grant && self.budget.reserve(sim.now).is_err() {
@@ -295,13 +295,13 @@ impl Watch {
             self.looked += 1;
             let now = self.sim.now;
             match effect {
-                Effect::Notify(GatewayNotice::PermitWanted { .. }) => {
+                Effect::Notify(GatewayNotice::PermitWanted { address }) => {
                     let permit = match self.budget.reserve(now) {
                         Ok(()) => {
                             self.permits += 1;
-                            AuthPermit::Granted { device_token: None }
+                            granted(&address)
                         }
-                        Err(retry_at) => AuthPermit::Denied { retry_at },
+                        Err(retry_at) => AuthPermit::Denied { address, retry_at },
                     };
                     self.sim.feed(|connection, moment| connection.on_permit(moment, permit));
                 }

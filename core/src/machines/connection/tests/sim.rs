@@ -29,6 +29,16 @@ pub(super) fn record() -> GatewayRecord {
     GatewayRecord { revision: 1, ..new.into_record(GatewayId(7), "uuid", 0) }
 }
 
+/// The address of [`record`], in its canonical form.
+pub(super) fn address() -> String {
+    record().address_key()
+}
+
+/// A permit without a device token.
+pub(super) fn granted(address: &str) -> AuthPermit {
+    AuthPermit::Granted { address: address.to_owned(), device_token: None }
+}
+
 pub(super) struct Sim {
     pub(super) connection: Connection,
     begin: Instant,
@@ -90,13 +100,14 @@ impl Sim {
                 return;
             }
             for effect in effects {
-                let asks = matches!(effect, Effect::Notify(GatewayNotice::PermitWanted { .. }));
-                self.log.push(effect);
-                if asks && self.grants {
-                    let moment = self.moment();
-                    let permit = AuthPermit::Granted { device_token: self.device_token.clone() };
+                if let Effect::Notify(GatewayNotice::PermitWanted { address }) = &effect
+                    && self.grants
+                {
+                    let (moment, address) = (self.moment(), address.clone());
+                    let permit = AuthPermit::Granted { address, device_token: self.device_token.clone() };
                     self.connection.on_permit(moment, permit);
                 }
+                self.log.push(effect);
             }
         }
     }
