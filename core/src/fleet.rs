@@ -83,7 +83,7 @@ pub struct FleetSettings {
     pub restarts: RestartSettings,
     /// One heartbeat interval: the window in which a mass failure makes the daemon doubt its own network.
     pub heartbeat_interval: Duration,
-    /// How many log in at a time, but for those that take longer than half a second.
+    /// How many log in at a time, but for those that take longer than a quarter of a second.
     pub logins_at_a_time: usize,
 }
 

@@ -5,9 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::chaos_proxy::{ChaosProxy, Link};
-use crate::support::daemon::{Daemon, PATIENCE, Setup};
+use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Behaviour, Case, Fault, Form, ScriptedGateway, Step};
-use crate::support::wait;
+use crate::support::wait::{self, Stopwatch};
+
+/// Each change of a status, however short it lasts.
+fn statuses(daemon: &Daemon) -> EventStream {
+    EventStream::open(daemon.address(), "/api/events?types=gateway.status", &[("X-API-Key", ADMIN_KEY)])
+}
 
 #[test]
 fn a_killed_gateway_is_seen_at_once_and_its_return_by_itself() {
@@ -32,9 +38,12 @@ fn a_frozen_gateway_times_out_within_three_heartbeats_and_recovers_when_it_thaws
     let daemon = Setup::new().env("GATEWARDEN_GATEWAY__HEARTBEAT_INTERVAL", "3s").start();
     let id = daemon.register("one", gateway.port(), "right");
     daemon.until_status(id, "online");
+    let mut events = statuses(&daemon);
+    let watch = Stopwatch::start();
     gateway.freeze();
+    events.until(|event| event.data["data"]["to"] == "timeout");
     // Three heartbeats are 9 s; the rest is room for a busy machine.
-    daemon.until(id, "the freeze shows", Duration::from_secs(20), |shown| shown["status"] == "timeout");
+    assert!(watch.elapsed() < Duration::from_secs(20), "{:?}", watch.elapsed());
     daemon.until(id, "it is given up", PATIENCE, |shown| shown["status"] == "offline");
     gateway.thaw();
     daemon.until_status(id, "online");
@@ -44,9 +53,10 @@ fn a_frozen_gateway_times_out_within_three_heartbeats_and_recovers_when_it_thaws
 fn a_black_hole_is_a_timeout_first_and_offline_after_three_failures() {
     let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "right").fails(Step::Accept, Fault::Silence));
     let daemon = Setup::new().env("GATEWARDEN_GATEWAY__DIAL_TIMEOUT", "1s").start();
+    let mut events = statuses(&daemon);
     let id = daemon.register("hole", gateway.port(), "right");
-    let first = daemon.until_status(id, "timeout");
-    assert_eq!(first["last_error"]["code"], "challenge_timeout", "something took the connection: {first}");
+    let first = events.until(|event| event.data["data"]["to"] == "timeout").data;
+    assert_eq!(first["data"]["error"]["code"], "challenge_timeout", "something took the connection: {first}");
     let then = daemon.until_status(id, "offline");
     assert_eq!(then["breaker"]["state"].as_str().map(|state| state != "closed"), Some(true), "{then}");
     assert!(then["breaker"]["failures"].as_i64().is_some_and(|count| count >= 3), "{then}");

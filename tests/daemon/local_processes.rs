@@ -134,8 +134,7 @@ fn thirty_crashes_in_a_row_end_in_gave_up_and_a_start_begins_anew() {
     assert!(process["reason"].as_str().is_some_and(|words| words.contains("Given up")), "{process}");
     wait::holds_for("it is not started again", Duration::from_secs(1), || count() == 30);
 
-    let gateway = daemon.gateway(id);
-    assert_eq!((&gateway["status"], &gateway["last_error"]["code"]), (&json!("offline"), &json!("process_gave_up")));
+    assert_eq!(daemon.until_code(id, "process_gave_up")["status"], "offline");
     let gave_up = events.until(|event| event.data["data"]["change"] == "gave_up");
     assert_eq!(gave_up.data["data"]["state"], "gave_up");
     daemon.until_logged(&["\"ERROR\"", "gave_up"]);

@@ -104,7 +104,9 @@ fn a_failure_and_its_end_are_told_signed_and_once() {
     wait::holds_for("nothing is told twice", Duration::from_secs(3), || of(&receiver.all(), "watched").len() == 2);
     let metrics = daemon.metrics();
     assert!(metrics.contains("gatewarden_notifications_total{destination=\"ops\",outcome=\"delivered\"}"), "{metrics}");
-    assert!(metrics.contains("gatewarden_notifications_pending{destination=\"ops\"} 0"), "{metrics}");
+    wait::until("nothing waits to be told", PATIENCE, || {
+        daemon.metrics().contains("gatewarden_notifications_pending{destination=\"ops\"} 0")
+    });
     let said = daemon.everything_said();
     assert!(!said.contains(SECRET) && !said.contains("geheim"), "the secret or the URL's query was told");
 }

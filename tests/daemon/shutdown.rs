@@ -58,7 +58,8 @@ fn sigterm_under_load_ends_cleanly_and_keeps_what_was_acknowledged() {
         daemon.signal("TERM");
         daemon.ends_well();
         stop.store(true, Ordering::SeqCst);
-        assert!(watch.elapsed() < Duration::from_secs(11), "took {:?}", watch.elapsed());
+        // The store has 10 s; the rest is room for a busy machine.
+        assert!(watch.elapsed() < Duration::from_secs(15), "took {:?}", watch.elapsed());
     });
     for gateway in &gateways {
         wait::until("the socket is closed", PATIENCE, || gateway.record().open == 0);

@@ -23,7 +23,6 @@ fn metrics_follow_a_gateway_and_drop_its_series_when_it_is_deleted() {
     daemon.until_status(id, "online");
     let state = |name: &str| format!("gatewarden_gateway_state{{gateway=\"{id}\",state=\"{name}\"}}");
     wait::until("the metrics say online", PATIENCE, || sample(&daemon.metrics(), &state("online")) == Some(1.0));
-    let text = daemon.metrics();
     for series in [
         "gatewarden_build_info",
         "gatewarden_gateways",
@@ -33,7 +32,12 @@ fn metrics_follow_a_gateway_and_drop_its_series_when_it_is_deleted() {
         "gatewarden_rpcs_total",
         "gatewarden_store_queue",
     ] {
-        assert!(text.lines().any(|line| line.starts_with(series)), "no {series} in:\n{text}");
+        // What counts answers begins with the first one.
+        wait::until_ok("its series are there", PATIENCE, || {
+            let text = daemon.metrics();
+            let is_there = text.lines().any(|line| line.starts_with(series));
+            if is_there { Ok(()) } else { Err(format!("no {series} in:\n{text}")) }
+        });
     }
     gateway.kill();
     wait::until("the metrics say offline", PATIENCE, || sample(&daemon.metrics(), &state("offline")) == Some(1.0));

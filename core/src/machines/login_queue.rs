@@ -1,8 +1,8 @@
 //! Whose turn it is to log in. A whole fleet may come back at once: thousands of logins at the same time would each take as long as all of
-//! them, so that healthy gateways seem slow, and hold memory meanwhile. So they go one after another, so many at a time, which takes no
-//! longer for all.
+//! them, so that healthy gateways seem slow, and hold memory meanwhile. So they go one after another, so many at a time; where all answer,
+//! that takes no longer for all.
 //!
-//! Who doesn't answer keeps its place for a moment only: a fleet of which half is dead isn't held up by that half.
+//! Who doesn't answer keeps its place for a moment only. Those that are dead still cost the living such a moment for each round of them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ids::GatewayId;
 
 /// How long a login keeps others from theirs.
-const HELD: Duration = Duration::from_millis(500);
+const HELD: Duration = Duration::from_millis(250);
 
 /// Who is first has the lower one: those that others wait for, then whoever came earlier.
 type Place = (bool, u64);
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn those_that_never_end_hold_the_others_up_for_half_a_second_only() {
+    fn those_that_never_end_hold_the_others_up_for_a_quarter_of_a_second_only() {
         let (now, mut queue) = (crate::any_instant(), queue_of(15));
         all_that_begin(&mut queue, now);
         let later = queue.next_deadline().unwrap();
-        assert_eq!(later, now + Duration::from_millis(500));
+        assert_eq!(later, now + Duration::from_millis(250));
         assert_eq!(all_that_begin(&mut queue, later - Duration::from_millis(1)), [0; 0]);
         assert_eq!(all_that_begin(&mut queue, later), [5, 6, 7, 8, 9]);
         let last = queue.next_deadline().unwrap();

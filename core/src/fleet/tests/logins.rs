@@ -81,8 +81,8 @@ fn a_whole_fleet_logs_in_some_at_a_time_its_primary_first_and_none_that_is_gone(
     assert_eq!(later, rest, "none that was deleted or is parked");
     assert_eq!(
         time.now,
-        began + Duration::from_secs(1),
-        "nobody who is silent holds others up for longer than half a second"
+        began + Duration::from_millis(500),
+        "nobody who is silent holds others up for longer than a quarter of a second"
     );
 }
 
