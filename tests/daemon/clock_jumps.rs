@@ -221,7 +221,7 @@ fn until_backups(daemon: &Daemon, wanted: usize) -> Vec<PathBuf> {
 }
 
 #[test]
-#[ignore = "waits for minutes: the step `test` of .ci/run runs it beside the others"]
+#[ignore = "waits for minutes: the step `clocks` of .ci/run runs it"]
 fn backups_go_on_and_no_login_is_deleted_while_the_clock_is_wrong() {
     let Some(clock) = WallClock::new() else { return };
     let setup = clock
@@ -260,7 +260,7 @@ fn backups_go_on_and_no_login_is_deleted_while_the_clock_is_wrong() {
 }
 
 #[test]
-#[ignore = "waits for minutes: the step `test` of .ci/run runs it beside the others"]
+#[ignore = "waits for minutes: the step `clocks` of .ci/run runs it"]
 fn nothing_is_deleted_for_a_jump_but_what_is_old_is() {
     let Some(clock) = WallClock::new() else { return };
     let gateway = ScriptedGateway::start(Behaviour::of(Form::Protocol4, "right").runs(Memory::Keeps));

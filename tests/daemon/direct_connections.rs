@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::event_stream::EventStream;
 use crate::support::wait;
 
@@ -42,7 +42,7 @@ fn a_tool_that_falls_silent_is_given_up_and_revived_by_a_late_heartbeat() {
     until_silent(&daemon, &silent);
     assert_eq!(connection(&daemon, &patient)["status"], "connected", "it announced longer intervals");
     let path = "/api/events?types=agent.status";
-    let mut news = EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)]);
+    let mut news = EventStream::of(&daemon, path);
     assert_eq!(beat(&daemon, "quick", &silent)["revived"], true);
     // Asked for it, the daemon might say that it is silent again.
     news.until(|event| event.data["data"]["agent"] == "quick" && event.data["data"]["to"] == "online");

@@ -93,7 +93,7 @@ impl Scene {
 }
 
 #[test]
-#[ignore = "waits for minutes: the step `test` of .ci/run runs it beside the others"]
+#[ignore = "waits for minutes: the step `clocks` of .ci/run runs it"]
 fn sessions_stay_connections_go_on_and_no_job_is_lost_or_runs_twice_while_the_clock_jumps() {
     let Some(clock) = WallClock::new() else { return };
     let mut scene = Scene::start(clock);

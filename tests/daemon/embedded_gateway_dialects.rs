@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use super::support::daemon::{Daemon, PATIENCE, Setup};
 use super::support::event_stream::EventStream;
 use super::support::own_gateway::{GatewayHome, GatewayProcess};
 use super::support::ports::free_port;
@@ -142,7 +142,7 @@ impl Scene {
     /// A command is spawned, its lines are followed, it is steered; another one ends by itself.
     fn commands_run(&self) {
         let path = format!("/api/gateways/{}/logs?follow=true", self.id);
-        let mut log = EventStream::open(self.daemon.address(), &path, &[("X-API-Key", ADMIN_KEY)]);
+        let mut log = EventStream::of(&self.daemon, &path);
         self.command_is_steered(|| {
             for number in ["number 1", "number 3"] {
                 log.until(|block| block.data["data"]["message"] == number && block.data["data"]["source"] == "count");

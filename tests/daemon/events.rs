@@ -10,10 +10,6 @@ use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait::{self, Stopwatch};
 
-fn follow(daemon: &Daemon, path: &str) -> EventStream {
-    EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)])
-}
-
 fn follow_after(daemon: &Daemon, path: &str, id: u64) -> EventStream {
     EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY), ("Last-Event-ID", &id.to_string())])
 }
@@ -22,8 +18,8 @@ fn follow_after(daemon: &Daemon, path: &str, id: u64) -> EventStream {
 fn a_gateway_that_comes_and_goes_is_told_and_a_client_that_returns_misses_nothing() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let daemon = Daemon::start();
-    let mut witness = follow(&daemon, "/api/events");
-    let mut client = follow(&daemon, "/api/events");
+    let mut witness = EventStream::of(&daemon, "/api/events");
+    let mut client = EventStream::of(&daemon, "/api/events");
     let id = daemon.register("prod", gateway.port(), "right");
     let online = client.until(|event| event.event == "gateway.status" && event.data["data"]["to"] == "online");
     assert_eq!(online.data["type"], "gateway.status");
@@ -64,7 +60,7 @@ fn creation_change_end_and_deletion_of_a_session_are_told_and_what_was_there_bef
         behaviour.results.insert("sessions.list".to_owned(), list);
     });
     let daemon = Daemon::start();
-    let mut stream = follow(&daemon, "/api/events?types=session.update");
+    let mut stream = EventStream::of(&daemon, "/api/events?types=session.update");
     let mut socket = EventSocket::open(daemon.address(), "/api/ws?types=session.update", ADMIN_KEY);
     daemon.register("prod", gateway.port(), "right");
     wait::until("its sessions are known", PATIENCE, || {
@@ -91,7 +87,7 @@ fn creation_change_end_and_deletion_of_a_session_are_told_and_what_was_there_bef
 fn sessions_of_gateways_without_websocket_and_of_document_002_are_told_too() {
     let (http, ticking) = (ScriptedGateway::of(Form::Http, "right"), ScriptedGateway::of(Form::Document002, "right"));
     let daemon = Daemon::start();
-    let mut stream = follow(&daemon, "/api/events?types=session.update");
+    let mut stream = EventStream::of(&daemon, "/api/events?types=session.update");
     let id = daemon.register("http", http.port(), "right");
     daemon.until(id, "its sessions are known", PATIENCE, |shown| shown["sessions_count"] == 1);
     let row = |key: &str, status: &str| json!({"key": key, "agent": "a", "status": status, "updatedAt": 1});
@@ -124,7 +120,7 @@ fn what_a_gateway_says_of_its_agents_is_taken_over_and_told() {
     let id = daemon.register("prod", gateway.port(), "right");
     daemon.until_status(id, "online");
     daemon.post("/api/agents/sync", &json!({"gateway_id": id})).expect(200);
-    let mut stream = follow(&daemon, "/api/events?types=agent.status");
+    let mut stream = EventStream::of(&daemon, "/api/events?types=agent.status");
     let said = |name: &str, status: &str| {
         json!({"type": "event", "event": "agent.status", "payload":
             {"id": 42, "name": name, "status": status, "last_seen": 1_709_582_400, "last_activity": "Processing task #456"}})
@@ -143,7 +139,7 @@ fn what_a_gateway_says_of_its_agents_is_taken_over_and_told() {
 fn a_stream_holds_only_the_types_asked_for() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let daemon = Daemon::start();
-    let mut stream = follow(&daemon, "/api/events?types=gateway.blocked");
+    let mut stream = EventStream::of(&daemon, "/api/events?types=gateway.blocked");
     daemon.register("good", gateway.port(), "right");
     let id = daemon.register("wrong", gateway.port(), "wrong");
     let event = stream.event();
@@ -156,7 +152,7 @@ fn a_stream_holds_only_the_types_asked_for() {
 fn an_id_of_an_earlier_run_is_answered_with_a_reset() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let mut daemon = Daemon::start();
-    let mut stream = follow(&daemon, "/api/events");
+    let mut stream = EventStream::of(&daemon, "/api/events");
     daemon.register("prod", gateway.port(), "right");
     let seen = stream.event().id.expect("a number");
     daemon.crash_and_restart();
@@ -198,7 +194,7 @@ fn changes_refusals_and_elections_are_in_the_audit_log_and_stay_there() {
     let gateway = ScriptedGateway::of(Form::Protocol4, "right");
     let mut daemon = Daemon::start();
     let viewer = daemon.new_key("viewer", "viewer");
-    let mut follower = follow(&daemon, "/api/events?types=audit");
+    let mut follower = EventStream::of(&daemon, "/api/events?types=audit");
     let above =
         daemon.try_call(Some(&viewer), "GET", "/api/events?types=audit,log", None).expect("an answer").expect(403);
     assert!(above.text.contains("audit (needs the role admin), log (needs the role operator)"), "{}", above.text);
@@ -257,7 +253,7 @@ fn a_comment_comes_after_15_seconds_and_a_revoked_keys_stream_ends_there() {
     let text = created["api_key"].as_str().expect("a key").to_owned();
     let watch = Stopwatch::start();
     let mut revoked = EventStream::open(daemon.address(), "/api/events?types=gateway.process", &[("X-API-Key", &text)]);
-    let mut other = follow(&daemon, "/api/events?types=log");
+    let mut other = EventStream::of(&daemon, "/api/events?types=log");
     daemon.call("DELETE", &format!("/api/keys/{}", created["key"]["id"]), None).expect(200);
     revoked.drain_to_end();
     assert!(other.next().is_some_and(|block| block.comment.is_some()));
@@ -282,7 +278,7 @@ fn from_the_moment_that_its_key_is_revoked_a_stream_tells_nothing() {
 fn streams_end_properly_at_sigterm_and_hold_nothing_up() {
     let end = || {
         let mut daemon = Setup::new().env("GATEWARDEN_LOG__LEVEL", "info").start();
-        let mut streams: Vec<_> = (0..100).map(|_| follow(&daemon, "/api/events")).collect();
+        let mut streams: Vec<_> = (0..100).map(|_| EventStream::of(&daemon, "/api/events")).collect();
         let mut sockets: Vec<_> = (0..20).map(|_| EventSocket::open(daemon.address(), "/api/ws", ADMIN_KEY)).collect();
         let watch = Stopwatch::start();
         daemon.signal("TERM");

@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::chaos_proxy::{ChaosProxy, Link};
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE, Setup};
+use crate::support::daemon::{Daemon, PATIENCE, Setup};
 use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Behaviour, Case, Fault, Form, ScriptedGateway, Step};
 use crate::support::wait::{self, Stopwatch};
 
 /// Each change of a status, however short it lasts.
 fn statuses(daemon: &Daemon) -> EventStream {
-    EventStream::open(daemon.address(), "/api/events?types=gateway.status", &[("X-API-Key", ADMIN_KEY)])
+    EventStream::of(daemon, "/api/events?types=gateway.status")
 }
 
 #[test]

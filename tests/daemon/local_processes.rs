@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
+use crate::support::daemon::{Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
 use crate::support::local_command::Local;
 use crate::support::wait;
 
 fn follow(daemon: &Daemon) -> EventStream {
-    EventStream::open(daemon.address(), "/api/events?types=gateway.process", &[("X-API-Key", ADMIN_KEY)])
+    EventStream::of(daemon, "/api/events?types=gateway.process")
 }
 
 fn act(daemon: &Daemon, id: i64, action: &str, status: u16) -> Value {

@@ -10,10 +10,6 @@ use crate::support::event_stream::{Block, EventStream};
 use crate::support::scripted_gateway::{Behaviour, Form, ScriptedGateway, log_line};
 use crate::support::wait;
 
-fn follow(daemon: &Daemon, path: &str) -> EventStream {
-    EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)])
-}
-
 fn write(gateway: &ScriptedGateway, text: &str) {
     gateway.change(|behaviour| behaviour.log.push(log_line(text)));
 }
@@ -40,7 +36,7 @@ fn a_follower_gets_the_tail_and_then_new_lines_and_comes_back_without_a_gap() {
     let (gateway, daemon, id) = online(Form::Protocol4);
     write(&gateway, "second");
     let path = format!("/api/gateways/{id}/logs?follow=true&limit=1");
-    let mut stream = follow(&daemon, &path);
+    let mut stream = EventStream::of(&daemon, &path);
     let first = stream.event();
     assert_eq!(text(&first), ("log", "second"));
     assert_eq!(
@@ -67,10 +63,11 @@ fn a_follower_gets_the_tail_and_then_new_lines_and_comes_back_without_a_gap() {
 #[test]
 fn gateways_are_asked_only_while_somebody_follows() {
     let (gateway, daemon, id) = online(Form::Protocol3);
-    let _everything = follow(&daemon, "/api/events");
+    let _everything = EventStream::of(&daemon, "/api/events");
     wait::holds_for("nobody follows, nobody asks", Duration::from_secs(3), || asked(&gateway) == 0);
 
-    let streams: Vec<_> = (0..3).map(|_| follow(&daemon, &format!("/api/gateways/{id}/logs?follow=true"))).collect();
+    let streams: Vec<_> =
+        (0..3).map(|_| EventStream::of(&daemon, &format!("/api/gateways/{id}/logs?follow=true"))).collect();
     let joined = asked(&gateway);
     wait::until("the gateway is asked again and again", PATIENCE, || asked(&gateway) >= joined + 3);
     assert!(daemon.metrics().contains("gatewarden_log_watchers 3"));
@@ -79,7 +76,7 @@ fn gateways_are_asked_only_while_somebody_follows() {
     let left = asked(&gateway);
     wait::holds_for("nobody follows, nobody asks", Duration::from_secs(4), || asked(&gateway) <= left + 1);
 
-    let mut events = follow(&daemon, &format!("/api/events?types=log&gateway_id={id}"));
+    let mut events = EventStream::of(&daemon, &format!("/api/events?types=log&gateway_id={id}"));
     wait::until("a follower of events by name counts", PATIENCE, || asked(&gateway) > left + 1);
     write(&gateway, "as an event");
     assert_eq!(text(&events.event()), ("log", "as an event"));
@@ -90,7 +87,7 @@ fn gateways_are_asked_only_while_somebody_follows() {
 #[test]
 fn a_gateway_that_dies_is_told_and_the_stream_goes_on_after_its_return() {
     let (gateway, daemon, id) = online(Form::Protocol4);
-    let mut stream = follow(&daemon, &format!("/api/gateways/{id}/logs?follow=true"));
+    let mut stream = EventStream::of(&daemon, &format!("/api/gateways/{id}/logs?follow=true"));
     assert_eq!(text(&stream.event()), ("log", "gateway is up"));
     gateway.kill();
     assert_eq!(text(&stream.event()), ("interrupted", "gateway_unavailable"));
@@ -121,7 +118,7 @@ fn entries_that_a_gateway_pushes_come_too() {
                 && line.ends_with(" 1")
         })
     });
-    let mut stream = follow(&daemon, &format!("/api/gateways/{id}/logs?follow=true&level=warn"));
+    let mut stream = EventStream::of(&daemon, &format!("/api/gateways/{id}/logs?follow=true&level=warn"));
     push("quiet", "info");
     push("loud", "error");
     let entry = stream.event();
@@ -160,8 +157,8 @@ fn a_stream_ends_with_its_gateway_and_with_the_daemon() {
     let other = ScriptedGateway::of(Form::Protocol4, "right");
     let second = daemon.register("second", other.port(), "right");
     daemon.until_status(second, "online");
-    let mut deleted = follow(&daemon, &format!("/api/gateways/{second}/logs?follow=true"));
-    let mut kept = follow(&daemon, &format!("/api/gateways/{id}/logs?follow=true"));
+    let mut deleted = EventStream::of(&daemon, &format!("/api/gateways/{second}/logs?follow=true"));
+    let mut kept = EventStream::of(&daemon, &format!("/api/gateways/{id}/logs?follow=true"));
     daemon.delete(second).expect(200);
     let end = deleted.until(|block| block.event == "end");
     assert_eq!(end.data["reason"], "gateway_not_found");

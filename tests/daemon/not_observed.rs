@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
+use crate::support::daemon::{Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
 use crate::support::scripted_gateway::{Form, ScriptedGateway};
 use crate::support::wait;
@@ -71,7 +71,7 @@ fn gateways_that_drop_a_frozen_daemon_had_no_outage_and_the_primary_stays() {
     let acts = || daemon.gateway(ids[0])["acting_primary"] == true;
     wait::until("the primary acts", PATIENCE, acts);
     let path = "/api/events?types=gateway.status,gateway.primary";
-    let mut events = EventStream::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)]);
+    let mut events = EventStream::of(&daemon, path);
     for round in 1..=2 {
         daemon.signal("STOP");
         wait::holds_for("the daemon is frozen", LONG_ENOUGH, || gateways.iter().all(|(_, gateway)| gateway.is_alive()));

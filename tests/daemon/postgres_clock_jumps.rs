@@ -73,9 +73,7 @@ fn the_role_stays_whichever_clock_jumps_and_a_takeover_by_a_wrong_clock_deletes_
         let since = wait::Stopwatch::start();
         nodes[dead].kill();
         acting = wait::until_ok("another node acts", PATIENCE, || {
-            let acts = |at: &usize| {
-                *at != dead && nodes[*at].try_call(None, "GET", "/ready", None).is_ok_and(|ready| ready.status == 200)
-            };
+            let acts = |at: &usize| *at != dead && nodes[*at].is_ready();
             (0..3).find(acts).ok_or_else(|| server.ask("SELECT name, state FROM cluster_nodes"))
         });
         println!("node {acting} acts {:?} after node {dead} was killed", since.elapsed());

@@ -75,7 +75,7 @@ fn a_client_that_knows_only_a_node_that_stands_by_does_everything_there_and_goes
     until_it_passes_on(&c);
     assert!(stands_by(&c) && stands_by(&b), "/ready is of the node that is asked");
 
-    let mut events = EventStream::open(c.address(), "/api/events", &[("X-API-Key", ADMIN_KEY)]);
+    let mut events = EventStream::of(&c, "/api/events");
     let mut socket = EventSocket::open(c.address(), "/api/ws", ADMIN_KEY);
     let lab = c.register("lab", gateway.port(), "tok-secret");
     c.until_status(lab, "online");
@@ -141,7 +141,7 @@ fn a_client_that_knows_only_a_node_that_stands_by_does_everything_there_and_goes
     let acting = if stands_by(&c) { &b } else { &c };
     let other = if stands_by(&c) { &c } else { &b };
     until_it_passes_on(other);
-    let mut events = EventStream::open(other.address(), "/api/events", &[("X-API-Key", ADMIN_KEY)]);
+    let mut events = EventStream::of(other, "/api/events");
     other.register("second", 1, "tok-other");
     events.until(|event| event.data.to_string().contains("second"));
     assert_eq!(acting.gateways().len(), other.gateways().len());

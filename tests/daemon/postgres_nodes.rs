@@ -33,9 +33,7 @@ pub(crate) fn code(answer: &Answer) -> String {
 }
 
 pub(crate) fn until_ready(daemon: &Daemon) {
-    wait::until("it acts", PATIENCE, || {
-        daemon.try_call(None, "GET", "/ready", None).is_ok_and(|answer| answer.status == 200)
-    });
+    wait::until("it acts", PATIENCE, || daemon.is_ready());
 }
 
 fn cluster(daemon: &Daemon) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::postgres_mesh::{node, until_it_passes_on};
 use crate::support::client::fine;
-use crate::support::daemon::{ADMIN_KEY, Daemon, PATIENCE};
+use crate::support::daemon::{Daemon, PATIENCE};
 use crate::support::event_stream::EventStream;
 use crate::support::own_network;
 use crate::support::postgres_server::{Server, next_to};
@@ -63,7 +63,7 @@ fn another_node_holds_a_gateways_connection_and_the_one_that_acts_does_all_with_
     let mut b = next_to(&a, node(&server, "b")).start();
     until_it_passes_on(&b);
     wait::until("b is a node that carries", PATIENCE, || held(&a).len() == 2);
-    let mut events = EventStream::open(a.address(), "/api/events", &[("X-API-Key", ADMIN_KEY)]);
+    let mut events = EventStream::of(&a, "/api/events");
     let edge = register_on(&a, "edge", &gateway, "b");
     let here = a.register("here", local.port(), "tok-secret");
     until_shown("b holds it", &a, edge, is_online_at(Some("b")));
@@ -139,10 +139,8 @@ fn the_node_that_takes_over_has_the_others_hold_their_gateways_for_it() {
     until_shown("c holds it", &a, on_c, is_online_at(Some("c")));
     let spawned = spawn(&a, on_b, "before");
     a.kill();
-    // The one that takes over may break the connection.
-    let acts = |daemon: &Daemon| daemon.try_call(None, "GET", "/ready", None).is_ok_and(|answer| answer.status == 200);
-    wait::until("another one acts", PATIENCE, || acts(&b) || acts(&c));
-    let (acting, on_other, other, on_own) = if acts(&b) { (&b, on_c, "c", on_b) } else { (&c, on_b, "b", on_c) };
+    wait::until("another one acts", PATIENCE, || b.is_ready() || c.is_ready());
+    let (acting, on_other, other, on_own) = if b.is_ready() { (&b, on_c, "c", on_b) } else { (&c, on_b, "b", on_c) };
     until_shown("its own is its own", acting, on_own, is_online_at(None));
     until_shown("the other one holds its own for it", acting, on_other, is_online_at(Some(other)));
     assert_eq!(until_ended(acting, &spawned)["status"], "completed", "its gateway was asked");

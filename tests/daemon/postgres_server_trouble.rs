@@ -41,7 +41,7 @@ fn a_server_whose_connections_are_taken_refuses_newcomers_in_words_and_lets_a_no
         {
             b = again;
         }
-        b.try_call(None, "GET", "/ready", None).is_ok_and(|answer| answer.status == 200)
+        b.is_ready()
     });
     b.until_status(lab, "online");
     for task in ["before", "meanwhile"] {

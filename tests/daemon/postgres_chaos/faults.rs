@@ -52,8 +52,7 @@ impl Warden {
     }
 
     fn acts(&self) -> bool {
-        let answer = self.daemon.as_ref().map(|daemon| daemon.try_call(None, "GET", "/ready", None));
-        answer.is_some_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
+        self.daemon.as_ref().is_some_and(Daemon::is_ready)
     }
 }
 

@@ -369,6 +369,11 @@ impl Daemon {
         Ok(answer)
     }
 
+    /// Whether it acts and is ready. It doesn't answer while it takes a role over, which breaks connections, or where it is gone.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.try_call(None, "GET", "/ready", None).is_ok_and(|answer| answer.status == 200)
+    }
+
     /// A request as admin.
     #[track_caller]
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
@@ -536,19 +541,20 @@ impl Daemon {
 
     /// Waits for its end after a signal. It must end well, or say that the disk was too slow for its last observations.
     #[track_caller]
-    pub(crate) fn ends_well(&mut self) {
-        self.ends_well_or_says(&[]);
+    pub(crate) fn ends_well(&mut self) -> bool {
+        self.ends_well_or_says(&[])
     }
 
-    /// Waits for its end after a signal: it ends well, or has said one of these words.
+    /// Waits for its end after a signal: it ends well, or has said one of these words, or that the disk is to blame; then false.
     #[track_caller]
-    pub(crate) fn ends_well_or_says(&mut self, words: &[&str]) {
+    pub(crate) fn ends_well_or_says(&mut self, words: &[&str]) -> bool {
         let status = self.wait();
         settled(&self.stderr);
         let log = self.log();
         let says = |words: &&str| log.contains(*words);
         let is_excused = says(&"the store took too long and is left behind") || words.iter().any(says);
         assert!(status.success() || is_excused, "{status}; log: {log}");
+        !is_excused
     }
 
     /// `kill -9`, at once.

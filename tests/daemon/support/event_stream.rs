@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use super::daemon::PATIENCE;
+use super::daemon::{ADMIN_KEY, Daemon, PATIENCE};
 
 /// One block of lines between two empty ones.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +31,12 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
+    /// Opens one as admin, from now on.
+    #[track_caller]
+    pub(crate) fn of(daemon: &Daemon, path: &str) -> Self {
+        Self::open(daemon.address(), path, &[("X-API-Key", ADMIN_KEY)])
+    }
+
     /// Opens a stream that must be let through, and reads its opening.
     #[track_caller]
     pub(crate) fn open(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {

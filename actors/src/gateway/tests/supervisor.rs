@@ -40,7 +40,7 @@ pub(super) struct Supervisor {
     pub(super) budget: AuthBudget,
     pub(super) clock: Clock,
     pub(super) gateway: Option<Addr<GatewayActor>>,
-    /// Permits asked for before the actor was adopted.
+    /// What a permit was asked for before the actor was adopted.
     pub(super) waiting: Option<String>,
 }
 

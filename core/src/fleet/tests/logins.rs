@@ -38,10 +38,7 @@ fn a_login_that_its_actor_died_over_is_settled_once_and_keeps_no_place() {
     for _ in 0..20 {
         say(&mut fleet, time, PROD, GatewayReport::unknown(1));
         let incarnation = fleet.get(PROD).unwrap().incarnation;
-        fleet.on_notice(time, PROD, incarnation, GatewayNotice::PermitWanted { address: address.clone() });
-        let told = fleet.take_effects(time);
-        let granted = |effect: &Effect| matches!(effect, Effect::Permit(_, AuthPermit::Granted { .. }));
-        assert!(told.iter().any(granted), "{told:?}");
+        assert_eq!(wants_to_log_in(&mut fleet, time, PROD, &address), [PROD]);
         fleet.on_actor_died(time, PROD);
         let late = GatewayNotice::AuthSettled { address: address.clone(), result: AuthResult::Failed };
         fleet.on_notice(time, PROD, incarnation, late);

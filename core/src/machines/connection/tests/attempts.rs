@@ -159,58 +159,45 @@ fn another_address_settles_the_old_ones_permit_and_asks_for_its_own() {
     sim.reach_login();
     let moved = record().with(|spec| spec.port = 18_809);
     sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
-    let settled: Vec<_> = sim
-        .log
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Notify(GatewayNotice::AuthSettled { address, result }) => Some((address.as_str(), *result)),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(settled, [("ws://127.0.0.1:18789", AuthResult::Unknown)]);
+    assert_eq!(sim.settled(), [("ws://127.0.0.1:18789".to_owned(), AuthResult::Unknown)]);
     assert!(
         matches!(sim.log.iter().rev().find(|effect| matches!(effect, Effect::Notify(GatewayNotice::PermitWanted { .. }))),
         Some(Effect::Notify(GatewayNotice::PermitWanted { address })) if address == "ws://127.0.0.1:18809")
     );
 }
 
+const NEXT_ADDRESS: &str = "ws://127.0.0.1:18809";
+
+/// One that asked for a permit twice, since its address changed.
+fn moved_while_it_waits() -> Sim {
+    let mut sim = Sim::new();
+    sim.grants = false;
+    sim.start();
+    let moved = record().with(|spec| spec.port = 18_809);
+    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
+    sim
+}
+
 #[test]
 fn a_grant_for_the_address_before_the_move_is_given_back_to_that_address_whichever_comes_first() {
-    let new_address = "ws://127.0.0.1:18809";
-    for old_is_first in [true, false] {
-        let mut sim = Sim::new();
-        sim.grants = false;
-        sim.start();
-        let moved = record().with(|spec| spec.port = 18_809);
-        sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
-        let mut grants = [granted(&address()), granted(new_address)];
-        grants.sort_by_key(|grant| {
-            matches!(grant, AuthPermit::Granted { address, .. } if address == new_address) == old_is_first
-        });
+    for new_is_first in [true, false] {
+        let mut sim = moved_while_it_waits();
+        let mut grants = [granted(&address()), granted(NEXT_ADDRESS)];
+        if new_is_first {
+            grants.reverse();
+        }
         for grant in grants {
             sim.feed(|connection, moment| connection.on_permit(moment, grant));
         }
-        let settled: Vec<_> = sim
-            .log
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Notify(GatewayNotice::AuthSettled { address, result }) => Some((address.clone(), *result)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(settled, [(address(), AuthResult::NotFailed)]);
+        assert_eq!(sim.settled(), [("ws://127.0.0.1:18789".to_owned(), AuthResult::NotFailed)]);
         assert_eq!((sim.dials(), sim.connection.waiting()), (1, 0));
     }
 }
 
 #[test]
 fn a_device_token_of_the_address_before_the_move_is_not_sent_to_the_next_one() {
-    let mut sim = Sim::new();
-    sim.grants = false;
-    sim.start();
-    let moved = record().with(|spec| spec.port = 18_809);
-    sim.feed(|connection, moment| connection.update_record(moment, Arc::new(moved)));
-    sim.feed(|connection, moment| connection.on_permit(moment, granted("ws://127.0.0.1:18809")));
+    let mut sim = moved_while_it_waits();
+    sim.feed(|connection, moment| connection.on_permit(moment, granted(NEXT_ADDRESS)));
     let token =
         DeviceToken { token: Secret::new("of the old"), role: "operator".into(), scopes: Vec::new(), issued_at_ms: 1 };
     let late = AuthPermit::Granted { address: address(), device_token: Some(token) };

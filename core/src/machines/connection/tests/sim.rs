@@ -308,14 +308,19 @@ impl Sim {
         panic!("no attempt within an hour");
     }
 
-    pub(super) fn settlements(&self) -> Vec<AuthResult> {
+    /// How the permits ended, and for which addresses they were.
+    pub(super) fn settled(&self) -> Vec<(String, AuthResult)> {
         self.log
             .iter()
             .filter_map(|effect| match effect {
-                Effect::Notify(GatewayNotice::AuthSettled { result, .. }) => Some(*result),
+                Effect::Notify(GatewayNotice::AuthSettled { address, result }) => Some((address.clone(), *result)),
                 _ => None,
             })
             .collect()
+    }
+
+    pub(super) fn settlements(&self) -> Vec<AuthResult> {
+        self.settled().into_iter().map(|(_, result)| result).collect()
     }
 
     pub(super) fn answers(&self) -> Vec<(CallToken, Result<Value, crate::error::Failure>)> {
